@@ -1,0 +1,59 @@
+# make sweep   sets up .venv and runs the main job
+# make test    sets up .venv and runs the tests
+# Needs Python >= 3.11 with pip and venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= results/sigma-sweep
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# Small torch operations run many times slower with active waiting when another process uses a core.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: sweep test install lint types docs hunt clean
+
+sweep: $(VENV)/experiments
+	$(BIN)/python -m experiments sigma-sweep --out $(OUT)
+
+test: $(VENV)/test
+	$(BIN)/python -m pytest
+
+hunt: $(VENV)/test
+	LIPBOUNDS_PROFILE=hunt $(BIN)/python -m pytest
+
+lint: $(VENV)/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/lint
+	$(BIN)/mypy
+
+docs: $(VENV)/docs
+	$(BIN)/sphinx-build -W -b html docs docs/_build
+
+install: $(VENV)/experiments
+
+# One stamp for each set of extras; a change of the project's files installs again.
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/experiments: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[experiments]'
+	touch $@
+
+$(VENV)/test: $(VENV)/experiments
+	$(PIP) --editable '.[experiments,test]'
+	touch $@
+
+$(VENV)/lint: $(VENV)/test
+	$(PIP) --editable '.[experiments,test,lint]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/experiments
+	$(PIP) --editable '.[experiments,docs]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) docs/_build *.egg-info

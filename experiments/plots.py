@@ -1,0 +1,113 @@
+"""Figures, drawn from the parquet files of a run and from nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection, QuadMesh
+
+from lipbounds.theorems import exact_lipschitz
+
+__all__ = ["sigma_sweep_figure"]
+
+STYLE = Path(__file__).with_name("style.mplstyle")
+COLOURS = {"normal": "#c0392b", "mixture": "#1f6fb2", "example1": "#5b8c2a"}
+NAMES = {"normal": "normal latent", "mixture": "mixture latent", "example1": "Example 1's mixture"}
+LOWEST, HIGHEST = 0.3, 1e4
+
+
+def sigma_sweep_figure(folder: Path) -> list[Path]:
+    """Draw sigma-sweep.png and .pdf in a results folder; returns their paths."""
+    results = pd.read_parquet(folder / "results.parquet")
+    planes = pd.read_parquet(folder / "planes.parquet")
+    latents = [name for name in COLOURS if name in set(planes["latent"])]
+    with plt.style.context(STYLE):
+        figure = plt.figure(figsize=(7.0, 8.0))
+        above, below = figure.subfigures(2, 1, height_ratios=[1.0, 1.1])
+        grid = below.add_gridspec(2, len(latents), width_ratios=_widths(planes, latents))
+        _against_sigma(above.add_subplot(), results)
+        mesh, axes = None, []
+        limits = np.nanpercentile(planes["log10_sigma_max"], [0.5, 100.0])
+        for column, latent in enumerate(latents):
+            plane = planes[planes["latent"] == latent]
+            row = results[
+                (results["latent"] == latent) & (results["sigma"] == plane["sigma"].iloc[0]) & (results["seed"] == 0)
+            ].iloc[0]
+            upper = below.add_subplot(grid[0, column])
+            mesh = _latent_plane(upper, plane[plane["kind"] == "latent plane"], row, limits)
+            axes.append(upper)
+            _samples(below.add_subplot(grid[1, column]), plane[plane["kind"] == "generated sample"], row)
+        if mesh is not None:
+            below.colorbar(mesh, ax=axes, label=r"$\log_{10}\,\sigma_{\max}(DT^{-1})$", pad=0.01)
+        paths = [folder / f"sigma-sweep.{suffix}" for suffix in ("png", "pdf")]
+        for path in paths:
+            figure.savefig(path)
+        plt.close(figure)
+    return paths
+
+
+def _widths(planes: pd.DataFrame, latents: list[str]) -> list[float]:
+    plane = planes[planes["kind"] == "latent plane"]
+    return [float(np.ptp(plane.loc[plane["latent"] == latent, "first"])) for latent in latents]
+
+
+def _against_sigma(axes: Axes, results: pd.DataFrame) -> None:
+    """Panel (a): found, frontier, black-box and exact constants against sigma."""
+    fine = np.geomspace(results["sigma"].min(), results["sigma"].max(), 200)
+    axes.plot(
+        fine, [exact_lipschitz(sigma) for sigma in fine], color="black", linestyle=":", label="normal latent: exact push-forward"
+    )
+    for latent, colour in COLOURS.items():
+        rows = results[results["latent"] == latent]
+        if rows.empty:
+            continue
+        for column, style, marker, text in (
+            ("lip_found", "-", "o", "found"),
+            ("lip_forced_frontier", "--", None, r"forced at its $\epsilon$ (frontier)"),
+            ("lip_blackbox", "-.", "^", "forced, samples only (95%)"),
+        ):
+            groups = rows.groupby("sigma")[column]
+            middle = groups.median()
+            if middle.isna().all():
+                continue
+            axes.plot(middle.index, middle, style, marker=marker, markersize=3.5, color=colour, label=f"{NAMES[latent]}: {text}")
+            axes.fill_between(middle.index, groups.min(), groups.max(), color=colour, alpha=0.15, linewidth=0)
+    axes.set(xscale="log", yscale="log", ylim=(LOWEST, HIGHEST), xlabel=r"width $\sigma$ of the two modes (their distance is 2)")
+    axes.set_ylabel(r"Lipschitz constant of $T^{-1}$ on $D$")
+    ticks = [t for t in (0.1, 0.15, 0.2, 0.3, 0.4, 0.5) if fine[0] <= t <= fine[-1] * 1.001]
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.minorticks_off()
+    axes.invert_xaxis()
+    axes.set_title(
+        "(a) two modes that get sharper: the constants that trained networks have, and what is forced", loc="left", pad=46
+    )
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, handlelength=3.0)
+
+
+def _latent_plane(axes: Axes, plane: pd.DataFrame, row: pd.Series, limits: np.ndarray) -> QuadMesh:
+    """Panel (b), above: where T^{-1} stretches the latent plane, and the witness pair."""
+    table = plane.pivot(index="second", columns="first", values="log10_sigma_max")
+    mesh = axes.pcolormesh(table.columns, table.index, table, cmap="magma", vmin=limits[0], vmax=limits[1], rasterized=True)
+    a, b = np.array(row["witness_a"]), np.array(row["witness_b"])
+    axes.plot(*np.stack((a, b)).T, "o", markersize=5, markerfacecolor="none", markeredgecolor="cyan", label="witness pair")
+    axes.set(aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
+    axes.grid(False)
+    axes.set_title(rf"(b) {row['latent']}, $\sigma={row['sigma']:g}$: $\geq${row['lip_found']:.3g}", loc="left")
+    return mesh
+
+
+def _samples(axes: Axes, samples: pd.DataFrame, row: pd.Series) -> PathCollection:
+    """Panel (b), below: what the network generates."""
+    dots = axes.scatter(samples["first"], samples["second"], s=1.5, linewidths=0, color=COLOURS[row["latent"]], rasterized=True)
+    axes.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(-2, 2), ylim=(-4, 4))
+    between = float((samples["first"].abs() < 0.4).mean())
+    axes.set_title(rf"{100 * between:.2g}% with $|x_1|<0.4$", loc="left")
+    return dots

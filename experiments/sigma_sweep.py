@@ -1,0 +1,283 @@
+r"""The main experiment: two modes that get sharper, a standard-normal latent and a mixture latent.
+
+Data: $X=(X_\sigma,N(0,1))$, $X_\sigma=\frac12N(-1,\sigma^2)+\frac12N(1,\sigma^2)$ (Example 1 of the paper, in a plane so
+that coupling layers apply). Every row is one network; all sigmas of one latent and seed are trained in one batched pass.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+import tyro
+from torch import Tensor
+
+from experiments.sandwich import LATENT_MASS, Effort, sandwich
+from experiments.store import Store, key_of
+from experiments.sweep import Progress, run_units
+from inn import CouplingFlow, Ensemble, Latent, Training, coupling_flow, load_flow, save_flow, train
+from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz import jacobian_norms, quotient
+
+__all__ = ["Recompute", "SigmaSweep", "recompute", "run"]
+
+LATENTS = {
+    "normal": Latent.normal(2),
+    "mixture": Latent(means=((-5.0, 0.0), (5.0, 0.0))),
+    "example1": Latent(means=((-1.0, 0.0), (1.0, 0.0)), scale=0.1**0.5),
+}
+SIGMAS = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.12, 0.1)
+FULL_SIGMAS = (0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.22, 0.2, 0.18, 0.16, 0.15, 0.14, 0.12, 0.11, 0.1)
+QUICK_SIGMAS = (0.5, 0.25, 0.15)
+TRAINING_SHARE = 0.75  # of a unit's time, for the progress bar
+PICTURED_SIGMA = 0.15  # the one shown in the plane, or the nearest in the run
+PLANE_CELLS = 160
+PLANE_SAMPLES = 3000
+
+
+@dataclass(frozen=True)
+class SigmaSweep:
+    """Sweep the width sigma of two modes and measure Lip(T^{-1}) of trained networks beside what theory forces."""
+
+    out: Path = Path("results/sigma-sweep")
+    """Folder of the results; a run that was interrupted goes on there."""
+    quick: bool = False
+    """A small run, within a minute."""
+    full: bool = False
+    """More sigmas, 5 seeds, larger networks; hours."""
+    sigmas: tuple[float, ...] | None = None
+    """Widths of the modes."""
+    latents: tuple[str, ...] = ("normal", "mixture")
+    """Latent laws: normal, mixture (the cure), example1 (the paper's, which does not cure)."""
+    seeds: int | None = None
+    """Number of seeds."""
+    objective: Literal["likelihood", "discrepancy"] = "likelihood"
+    """Training objective; likelihood reaches the accuracy in the time, the paper's discrepancies do not."""
+    penalty: Literal["mixture", "all", "none"] = "mixture"
+    """Which latents train with the stretch penalty; `all` and `none` are controls."""
+
+    def configuration(self) -> dict[str, Any]:
+        """All that the results depend on, checked and filled in."""
+        if self.quick and self.full:
+            raise InvalidInput("--quick, --full", "both", "at most one", "choose one size")
+        sigmas = self.sigmas or (QUICK_SIGMAS if self.quick else FULL_SIGMAS if self.full else SIGMAS)
+        for sigma in sigmas:
+            if not 0.0 < sigma < float("inf"):
+                raise InvalidInput("--sigmas", sigma, "numbers > 0", "sigma is a standard deviation")
+        if len(set(sigmas)) < len(sigmas):
+            raise InvalidInput("--sigmas", sigmas, "different numbers", "list every width once")
+        for latent in self.latents:
+            if latent not in LATENTS:
+                raise InvalidInput("--latents", repr(latent), f"one of {', '.join(LATENTS)}", "choose from these")
+        if not self.latents or len(set(self.latents)) < len(self.latents):
+            raise InvalidInput("--latents", self.latents, "different names, at least one", "list every latent once")
+        seeds = self.seeds if self.seeds is not None else 1 if self.quick else 5 if self.full else 2
+        if seeds < 1:
+            raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
+        architecture = CouplingFlow(hidden=64, blocks=8) if self.full else CouplingFlow()
+        steps = 900 if self.quick else 20_000 if self.full else 7_000
+        effort = Effort(accuracy=8_192, transport=1_000, selection=20_000, evaluation=40_000) if self.quick else Effort()
+        return {
+            "sigmas": list(sigmas),
+            "latents": list(self.latents),
+            "seeds": seeds,
+            "architecture": asdict(architecture),
+            "training": {
+                latent: asdict(
+                    Training(
+                        objective=self.objective,
+                        steps=steps,
+                        penalty=0.1 if self.penalty == "all" or (self.penalty == "mixture" and latent != "normal") else 0.0,
+                        penalty_mass=LATENT_MASS,
+                        first_spread=0.2,
+                    )
+                )
+                for latent in self.latents
+            },
+            "effort": asdict(effort),
+        }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training batch: all sigmas of a latent and a seed."""
+
+    latent: str
+    seed: int
+    sigmas: tuple[float, ...]
+    architecture: CouplingFlow
+    training: Training
+    effort: Effort
+    store: Store = field(repr=False)
+
+    def identity(self, sigma: float) -> dict[str, Any]:
+        """What a row depends on. The other sigmas belong to it: one stream of random numbers serves the batch."""
+        return {
+            "latent": self.latent,
+            "seed": self.seed,
+            "sigma": sigma,
+            "batch_sigmas": list(self.sigmas),
+            "architecture": asdict(self.architecture),
+            "training": asdict(self.training),
+            "effort": asdict(self.effort),
+        }
+
+    def key(self, sigma: float) -> str:
+        return key_of(self.identity(sigma))
+
+    def checkpoint(self, sigma: float) -> Path:
+        return self.store.checkpoints / f"{self.key(sigma)}.safetensors"
+
+    def note(self, sigma: float) -> Path:
+        """What the checkpoint beside it was trained with, and how long."""
+        return self.checkpoint(sigma).with_suffix(".json")
+
+
+def _units(config: SigmaSweep, store: Store, settings: dict[str, Any]) -> list[Unit]:
+    # the slower latents first, so that the last worker to finish is not the slowest
+    order = sorted(settings["latents"], key=lambda name: settings["training"][name]["penalty"], reverse=True)
+    return [
+        Unit(
+            latent=latent,
+            seed=seed,
+            sigmas=tuple(settings["sigmas"]),
+            architecture=CouplingFlow(**settings["architecture"]),
+            training=Training(**settings["training"][latent]),
+            effort=Effort(**settings["effort"]),
+            store=store,
+        )
+        for seed in range(settings["seeds"])
+        for latent in order
+    ]
+
+
+def work(unit: Unit, progress: Progress) -> None:
+    """Train the unit's networks unless their checkpoints are there, then measure the rows that are missing."""
+    missing = [sigma for sigma in unit.sigmas if not unit.store.has(unit.key(sigma))]
+    if any(not unit.checkpoint(sigma).exists() for sigma in missing):
+        _train(unit, lambda share: progress(TRAINING_SHARE * share))
+    for index, sigma in enumerate(missing):
+        flow, _ = load_flow(unit.checkpoint(sigma))
+        key = unit.key(sigma)
+        started = time.perf_counter()
+        measured = sandwich(flow, LATENTS[unit.latent], sigma, seed=int(key, 16) % 2**32, effort=unit.effort)
+        identity = {name: unit.identity(sigma)[name] for name in ("latent", "seed", "sigma")}
+        settings = asdict(unit.architecture) | {name: getattr(unit.training, name) for name in SHOWN}
+        seconds = {
+            "training_seconds": json.loads(unit.note(sigma).read_text())["training_seconds"],
+            "networks_in_batch": len(unit.sigmas),
+            "measuring_seconds": time.perf_counter() - started,
+            "threads": torch.get_num_threads(),
+        }
+        checkpoint = str(unit.checkpoint(sigma).relative_to(unit.store.folder))
+        unit.store.put(key, identity | settings | measured | seconds | {"checkpoint": checkpoint})
+        progress(TRAINING_SHARE + (1 - TRAINING_SHARE) * (index + 1) / len(missing))
+
+
+SHOWN = ("objective", "steps", "batch", "learning_rate", "penalty", "penalty_limit", "first_spread")
+
+
+def _train(unit: Unit, report: Any) -> None:
+    states = np.random.SeedSequence([unit.seed, sorted(LATENTS).index(unit.latent)]).generate_state(len(unit.sigmas) + 1)
+    ensemble = Ensemble([coupling_flow(unit.architecture, seed=int(state)) for state in states[1:]])
+    sigmas = torch.tensor(unit.sigmas)[:, None]
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(len(unit.sigmas), n, 2, generator=generator)
+        # half of every batch from each mode: stratified, so the split of the mass is learned without sampling noise
+        side = torch.ones(n)
+        side[: n // 2] = -1.0
+        return torch.stack((side + sigmas * noise[..., 0], noise[..., 1]), dim=-1)
+
+    started = time.perf_counter()
+    train(
+        ensemble,
+        draw,
+        LATENTS[unit.latent],
+        unit.training,
+        seed=int(states[0]),
+        callback=lambda step, _: report(step / unit.training.steps),
+    )
+    seconds = time.perf_counter() - started
+    for sigma, network in zip(unit.sigmas, ensemble.networks(), strict=True):
+        note = unit.identity(sigma) | {"training_seconds": round(seconds / len(unit.sigmas), 3)}
+        unit.store.put_json(unit.note(sigma), note)
+        save_flow(unit.checkpoint(sigma), network, unit.architecture)
+
+
+def run(config: SigmaSweep) -> pd.DataFrame:
+    """Run or resume the sweep; returns the results, which are also in the folder."""
+    settings = config.configuration()
+    started = time.perf_counter()
+    store = Store(config.out, "sigma-sweep", settings)
+    units = _units(config, store, settings)
+    unfinished = [unit for unit in units if not all(store.has(unit.key(sigma)) for sigma in unit.sigmas)]
+    if unfinished:
+        run_units(work, unfinished, description="sigma-sweep")
+    results = store.merge(["latent", "sigma", "seed"])
+    planes = _planes(store, results)
+    store.put_table("planes", planes)
+    store.describe(wall_seconds=time.perf_counter() - started)
+    return results
+
+
+def _planes(store: Store, results: pd.DataFrame) -> pd.DataFrame:
+    """The stretching of the latent plane and generated samples, for one small sigma and the first seed of every latent."""
+    sigma = results["sigma"].iloc[(results["sigma"] - PICTURED_SIGMA).abs().argmin()]
+    frames = []
+    for row in results[(results["sigma"] == sigma) & (results["seed"] == 0)].itertuples():
+        latent = LATENTS[row.latent]
+        flow = load_flow(store.folder / row.checkpoint)[0].double().requires_grad_(False)
+        hull = latent.hull(LATENT_MASS)
+        means = np.array(latent.means)
+        half = hull.radius * 2 / PLANE_CELLS
+        first = np.arange(means[:, 0].min() - hull.radius + half / 2, means[:, 0].max() + hull.radius, half)
+        second = np.arange(-hull.radius + half / 2, hull.radius, half)
+        grid = torch.as_tensor(np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2))
+        stretch = torch.where(hull.depth(grid) >= 0, jacobian_norms(flow.inverse, grid), torch.nan).log10()
+        with torch.no_grad():
+            samples = flow.inverse(torch.as_tensor(latent.measure.sample_quasi(PLANE_SAMPLES, 0)))
+        for kind, points, values in (("latent plane", grid, stretch), ("generated sample", samples, None)):
+            frame = pd.DataFrame(points.numpy(), columns=["first", "second"])
+            frame["log10_sigma_max"] = np.nan if values is None else values.numpy()
+            frames.append(frame.assign(kind=kind, latent=row.latent, sigma=sigma))
+    # single precision: a picture needs no more, and the table is kept beside the docs
+    return pd.concat(frames, ignore_index=True).astype(dict.fromkeys(["first", "second", "log10_sigma_max"], "float32"))
+
+
+@dataclass(frozen=True)
+class Recompute:
+    """Compute a row's witness quotient again from its saved network."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Folder of the results."""
+    row: Annotated[str, tyro.conf.Positional]
+    """Row number in results.parquet, or the beginning of its key."""
+
+
+RECOMPUTE_TOLERANCE = 1e-12  # relative; the same arithmetic on the same two points
+
+
+def recompute(config: Recompute) -> tuple[float, float]:
+    """Return the stored and the recomputed quotient |f(a) - f(b)| / |a - b| of a row's witness pair (a, b)."""
+    path = config.folder / "results.parquet"
+    if not path.exists():
+        raise InvalidInput("DIR", config.folder, "a folder with results.parquet", "run sigma-sweep first")
+    results = pd.read_parquet(path)
+    chosen = results[results["key"].str.startswith(config.row)]
+    if config.row.isdigit() and int(config.row) < len(results):
+        chosen = results.iloc[[int(config.row)]]
+    if len(chosen) != 1:
+        raise InvalidInput(
+            "ROW", repr(config.row), f"a number below {len(results)} or the beginning of one key", "see the table's first column"
+        )
+    row = chosen.iloc[0]
+    flow = load_flow(config.folder / row["checkpoint"])[0].double().requires_grad_(False)
+    pair = (np.array(row["witness_a"]), np.array(row["witness_b"]))
+    return float(row["lip_found"]), quotient(flow.inverse, pair)

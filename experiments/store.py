@@ -1,0 +1,153 @@
+"""Results on disk: a folder per run, whose rows are written whole or not at all.
+
+config.json       configuration, versions, machine, git revision, wall time
+rows/KEY.parquet  one row each, KEY the hash of the row's configuration
+results.parquet   the rows merged
+checkpoints/      the trained networks that rows name
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lipbounds.errors import InvalidInput
+
+__all__ = ["Store", "key_of"]
+
+PACKAGES = ("lipbounds", "torch", "numpy", "scipy", "POT", "pandas")
+
+
+def key_of(configuration: Mapping[str, Any]) -> str:
+    """Return a short hash of a configuration, the same in every process and on every machine."""
+    text = json.dumps(configuration, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path` and move it there in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Store:
+    """The folder of one run.
+
+    Args:
+        folder: The folder; made when absent.
+        experiment: Name of the experiment.
+        configuration: All that the results depend on. A folder with another one is refused.
+    """
+
+    def __init__(self, folder: Path, experiment: str, configuration: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._configuration = {"experiment": experiment, **json.loads(json.dumps(configuration))}
+        path = folder / "config.json"
+        if folder.exists() and not folder.is_dir():
+            raise InvalidInput("--out", folder, "a folder", "choose another path")
+        if path.exists():
+            stored = json.loads(path.read_text())["configuration"]
+            if stored != self._configuration:
+                different = sorted(
+                    k for k in stored.keys() | self._configuration.keys() if stored.get(k) != self._configuration.get(k)
+                )
+                raise InvalidInput(
+                    "--out",
+                    f"{folder}, a run with other {', '.join(different)}",
+                    "a new folder or the same run",
+                    "choose another path",
+                )
+        elif folder.exists() and any(folder.iterdir()):
+            raise InvalidInput(
+                "--out", f"{folder}, which is not empty", "a new or empty folder, or one of this run", "choose another path"
+            )
+        first_missing = next((p for p in [*reversed(folder.parents), folder] if not p.exists()), None)
+        try:
+            self.rows.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+            if not path.exists():
+                self.describe(wall_seconds=0.0)
+        except OSError as error:
+            if first_missing is not None and first_missing.is_dir():
+                _remove_empty(first_missing)
+            raise InvalidInput(
+                "--out", f"{folder} ({error.strerror})", "a folder that can be written", "choose another path"
+            ) from error
+
+    @property
+    def rows(self) -> Path:
+        """Folder of the single rows."""
+        return self.folder / "rows"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the trained networks."""
+        return self.folder / "checkpoints"
+
+    def describe(self, *, wall_seconds: float) -> None:
+        """Write config.json; wall times of resumed runs add up."""
+        path = self.folder / "config.json"
+        before = json.loads(path.read_text())["wall_seconds"] if path.exists() else 0.0
+        description = {
+            "configuration": self._configuration,
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+            "git_revision": _revision(),
+            "wall_seconds": round(before + wall_seconds, 1),
+        }
+        self.put_json(path, description)
+
+    def put_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write a small JSON file of this run."""
+        _write(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
+
+    def has(self, key: str) -> bool:
+        """Whether the row is there."""
+        return (self.rows / f"{key}.parquet").exists()
+
+    def put(self, key: str, row: Mapping[str, Any]) -> None:
+        """Write one row."""
+        frame = pd.DataFrame([{"key": key, **row}])
+        _write(self.rows / f"{key}.parquet", lambda temporary: frame.to_parquet(temporary, index=False))
+
+    def put_table(self, name: str, frame: pd.DataFrame) -> None:
+        """Write a further table NAME.parquet beside the results."""
+        _write(self.folder / f"{name}.parquet", lambda temporary: frame.to_parquet(temporary, index=False))
+
+    def merge(self, order: list[str]) -> pd.DataFrame:
+        """Merge all rows into results.parquet, sorted by these columns, and return them."""
+        frame = pd.concat([pd.read_parquet(path) for path in sorted(self.rows.glob("*.parquet"))], ignore_index=True)
+        frame = frame.sort_values(order, kind="stable", ignore_index=True)
+        self.put_table("results", frame)
+        return frame
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and the empty folders in it that were made for a run that cannot start."""
+    for child in sorted(folder.rglob("*"), reverse=True):
+        child.rmdir()
+    folder.rmdir()
+
+
+def _revision() -> str | None:
+    """The git revision of this checkout, with a + if it has changes; None outside one."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        status = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+" if status.stdout.strip() else "")

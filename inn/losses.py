@@ -1,0 +1,72 @@
+"""Training objectives, for an ensemble at once: every function returns one loss a network, shape (E,)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from inn.ensemble import Ensemble
+from inn.invertible import Invertible
+from inn.latents import Latent
+from lipbounds.distances import InverseMultiquadric, Kernel, discrepancy
+
+__all__ = ["data_discrepancy", "latent_discrepancy", "negative_log_likelihood", "stretch_penalty"]
+
+PAIR_DISTANCE = 0.02  # of the latent standard deviation: short against the modes, long against float32 rounding
+
+
+def negative_log_likelihood(ensemble: Ensemble[Invertible], x: Tensor, latent: Latent) -> Tensor:
+    r"""Return $-\frac1n\sum\log p(x_j)$, $\log p(x)=\log p_Z(T(x))+\log|\det DT(x)|$, for data of shape (E, n, d)."""
+    z, log_det = ensemble.forward_and_log_det(x)
+    return -(latent.log_density(z) + log_det).mean(-1)
+
+
+def latent_discrepancy(ensemble: Ensemble[Invertible], x: Tensor, z: Tensor, kernel: Kernel | None = None) -> Tensor:
+    r"""Return $L_z=\mathcal{D}_K(T_\#P_X,P_Z)$, the root, from data x and latent samples z of shape (E, n, d).
+
+    Source:
+        Hagemann and Neumayer (2022), equations (9) and (12), with the paper's kernel by default.
+    """
+    image, _ = ensemble.forward_and_log_det(x)
+    return _roots(image, z, kernel)
+
+
+def data_discrepancy(ensemble: Ensemble[Invertible], x: Tensor, z: Tensor, kernel: Kernel | None = None) -> Tensor:
+    r"""Return $L_x=\mathcal{D}_K(T^{-1}_\#P_Z,P_X)$, the root, from data x and latent samples z of shape (E, n, d).
+
+    Source:
+        Hagemann and Neumayer (2022), equations (9) and (12), with the paper's kernel by default.
+    """
+    image, _ = ensemble.inverse_and_log_det(z)
+    return _roots(image, x, kernel)
+
+
+def _roots(x: Tensor, y: Tensor, kernel: Kernel | None) -> Tensor:
+    chosen = InverseMultiquadric() if kernel is None else kernel
+    result: Tensor = torch.vmap(lambda a, b: discrepancy(a, b, chosen, squared=False))(x, y)
+    return result
+
+
+def stretch_penalty(
+    ensemble: Ensemble[Invertible], latent: Latent, *, pairs: int, limit: float, mass: float, seed: torch.Generator
+) -> Tensor:
+    r"""Return the mean over random short pairs of $\max(0, q^2-c^2)$, q the difference quotient of $T^{-1}$.
+
+    The pairs lie uniformly on the convex hull of the latent components' balls of the given mass, not where the latent law
+    has its mass: likelihood leaves the rims of the balls alone, and there the inverse can fold. A constant below the limit
+    c costs nothing, so a latent that allows Lip(T^{-1}) <= c pays nothing at the optimum.
+    """
+    size = (len(ensemble), pairs)
+    hull = latent.hull(mass)
+    rng_points = torch.rand(*size, 3, generator=seed)
+    means = torch.tensor(latent.means)
+    core = means[0] + rng_points[..., :1] * (means[-1] - means[0])
+    offset = torch.randn(*size, latent.dim, generator=seed)
+    offset = offset / offset.norm(dim=-1, keepdim=True) * rng_points[..., 1:2] ** (1.0 / latent.dim)
+    z = core + hull.radius * offset
+    direction = torch.randn(*size, latent.dim, generator=seed)
+    step = PAIR_DISTANCE * latent.scale * direction / direction.norm(dim=-1, keepdim=True)
+    images, _ = ensemble.inverse_and_log_det(torch.cat((z, z + step), dim=1))
+    squares = (images[:, pairs:] - images[:, :pairs]).square().sum(-1) / step.square().sum(-1)
+    excess: Tensor = (squares - limit**2).clamp_min(0.0)
+    return excess.mean(-1)

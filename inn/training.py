@@ -1,0 +1,129 @@
+"""One training loop, for an ensemble of networks that see data of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from inn.ensemble import Ensemble
+from inn.invertible import Invertible
+from inn.latents import Latent
+from inn.losses import data_discrepancy, latent_discrepancy, negative_log_likelihood, stretch_penalty
+from lipbounds.errors import InvalidInput, NotConverged
+
+__all__ = ["Objective", "Training", "train"]
+
+Objective = Literal["likelihood", "discrepancy"]
+CHECK_EVERY = 50  # steps between looks at the loss, which cost a synchronisation
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train; everything that the result depends on but the network, the data and the seed.
+
+    Attributes:
+        objective: `likelihood`, or `discrepancy`, the paper's L_x + L_z with its kernel.
+        steps: Number of Adam steps.
+        batch: Points a network and step.
+        learning_rate: Peak of a cosine schedule with a short linear start.
+        penalty: Weight of `stretch_penalty`; 0 leaves it out.
+        penalty_limit: Its limit c.
+        penalty_pairs: Its number of pairs a step.
+        penalty_mass: The mass of the balls on which it acts.
+        first_spread: The latent means start at this share of their distance and reach it linearly; 1 leaves them alone.
+        spread_share: Share of the steps in which they do.
+    """
+
+    objective: Objective = "likelihood"
+    steps: int = 3000
+    batch: int = 256
+    learning_rate: float = 5e-3
+    penalty: float = 0.0
+    penalty_limit: float = 1.5
+    penalty_pairs: int = 32
+    penalty_mass: float = 0.9999
+    first_spread: float = 1.0
+    spread_share: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("likelihood", "discrepancy"):
+            raise InvalidInput("objective", repr(self.objective), "'likelihood' or 'discrepancy'", "choose one of these")
+        for name in ("steps", "batch", "learning_rate", "penalty_pairs", "spread_share"):
+            if not getattr(self, name) > 0:
+                raise InvalidInput(name, getattr(self, name), "a number > 0", "see the attributes of Training")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: up in the first 100 steps, then down to 0 along a cosine."""
+        start = min(1.0, (step + 1) / min(100, self.steps))
+        return self.learning_rate * start * 0.5 * (1.0 + math.cos(math.pi * step / self.steps))
+
+    def spread(self, step: int) -> float:
+        """Share of the distance of the latent means at a step."""
+        return min(1.0, self.first_spread + (1.0 - self.first_spread) * step / (self.spread_share * self.steps))
+
+
+def train(
+    ensemble: Ensemble[Invertible],
+    draw: Callable[[int, torch.Generator], Tensor],
+    latent: Latent,
+    training: Training,
+    *,
+    seed: int,
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> None:
+    """Train all networks of an ensemble in place; network i on its own data.
+
+    Drawing the latent means together at first lets the modes of the data find their components while they overlap: once
+    the components are far apart no point changes sides, and a wrong split of the mass stays.
+
+    Args:
+        ensemble: The networks.
+        draw: Gives fresh data of shape (E, n, d), float32, for n and a generator.
+        latent: The latent law.
+        training: All settings.
+        seed: Seeds data, latent samples and pairs.
+        callback: Called with the step and the losses, shape (E,), every few steps and after the last.
+
+    Raises:
+        NotConverged: If a loss is not finite; it names the step and the networks.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parameters = list(ensemble.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=training.learning_rate, foreach=True)
+    for step in range(training.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate(step)
+        at_step = latent.drawn_together(training.spread(step))
+        losses = _losses(ensemble, draw(training.batch, generator), at_step, training, generator)
+        optimizer.zero_grad()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if step % CHECK_EVERY == 0 or step == training.steps - 1:
+            bad = torch.nonzero(~torch.isfinite(losses.detach())).flatten().tolist()
+            if bad:
+                raise NotConverged(f"train: loss of networks {bad} not finite at step {step}; lower the learning rate")
+            if callback is not None:
+                callback(step, losses.detach())
+
+
+def _losses(ensemble: Ensemble[Invertible], x: Tensor, latent: Latent, training: Training, generator: torch.Generator) -> Tensor:
+    if training.objective == "likelihood":
+        losses = negative_log_likelihood(ensemble, x, latent)
+    else:
+        z = torch.stack([latent.sample(training.batch, generator) for _ in range(len(ensemble))])
+        losses = data_discrepancy(ensemble, x, z) + latent_discrepancy(ensemble, x, z)
+    if training.penalty > 0:
+        losses = losses + training.penalty * stretch_penalty(
+            ensemble,
+            latent,
+            pairs=training.penalty_pairs,
+            limit=training.penalty_limit,
+            mass=training.penalty_mass,
+            seed=generator,
+        )
+    return losses

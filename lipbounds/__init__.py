@@ -1,0 +1,34 @@
+"""How strongly must a generator stretch space, how strongly does it, and do the theorems agree?"""
+
+from lipbounds.distances import InverseMultiquadric, InverseQuadratic, discrepancy, wasserstein
+from lipbounds.domains import Ball, Capsule, latent_ball
+from lipbounds.enclosure import Enclosure, Guarantee
+from lipbounds.errors import InvalidInput, LipboundsError, NotConverged, NotInvertible
+from lipbounds.lipschitz import Found, find_inversion_error, find_lipschitz, lipschitz_from_samples
+from lipbounds.measures import Discrete, GaussianMixture, gaussian, standard_normal
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Ball",
+    "Capsule",
+    "Discrete",
+    "Enclosure",
+    "Found",
+    "GaussianMixture",
+    "Guarantee",
+    "InvalidInput",
+    "InverseMultiquadric",
+    "InverseQuadratic",
+    "LipboundsError",
+    "NotConverged",
+    "NotInvertible",
+    "discrepancy",
+    "find_inversion_error",
+    "find_lipschitz",
+    "gaussian",
+    "latent_ball",
+    "lipschitz_from_samples",
+    "standard_normal",
+    "wasserstein",
+]

@@ -1,0 +1,17 @@
+"""Distances between laws: the quantities that give the theorems their epsilon and delta."""
+
+from lipbounds.distances.confidence import wasserstein_1_upper
+from lipbounds.distances.discrepancy import discrepancy
+from lipbounds.distances.kernels import InverseMultiquadric, InverseQuadratic, Kernel
+from lipbounds.distances.line import wasserstein_1_line
+from lipbounds.distances.wasserstein import wasserstein
+
+__all__ = [
+    "InverseMultiquadric",
+    "InverseQuadratic",
+    "Kernel",
+    "discrepancy",
+    "wasserstein",
+    "wasserstein_1_line",
+    "wasserstein_1_upper",
+]

@@ -1,0 +1,36 @@
+"""The exceptions of lipbounds: each says which argument, the value got, the value wanted and the remedy."""
+
+from __future__ import annotations
+
+__all__ = ["InvalidInput", "LipboundsError", "NotConverged", "NotInvertible"]
+
+
+class LipboundsError(Exception):
+    """Base class of every error that lipbounds and inn raise on purpose."""
+
+
+class InvalidInput(LipboundsError, ValueError):
+    """An argument that no result could be computed from.
+
+    Args:
+        name: Name of the argument as the caller knows it.
+        got: The offending value, or the part of it that offends.
+        wanted: The condition that it should satisfy.
+        remedy: What the caller can do.
+
+    Example:
+        >>> str(InvalidInput("sigma", -1.0, "a number > 0", "pass a standard deviation"))
+        'sigma: got -1.0, wanted a number > 0; pass a standard deviation'
+    """
+
+    def __init__(self, name: str, got: object, wanted: str, remedy: str) -> None:
+        self.name = name
+        super().__init__(f"{name}: got {got}, wanted {wanted}; {remedy}")
+
+
+class NotConverged(LipboundsError, RuntimeError):
+    """A solver stopped before its answer was certified; no value is returned."""
+
+
+class NotInvertible(LipboundsError, ValueError):
+    """A map handed over as invertible is not, on the points that were tried."""

@@ -1,0 +1,241 @@
+"""The main experiment end to end at a tiny size: columns, resume, figure, recompute, and what it refuses."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import sigma_sweep
+from experiments.plots import sigma_sweep_figure
+from experiments.sandwich import Effort, plane_law
+from experiments.sigma_sweep import Recompute, SigmaSweep, recompute, run
+from experiments.store import Store, key_of
+from experiments.sweep import run_units
+from lipbounds.errors import InvalidInput
+from lipbounds.theorems import exact_lipschitz
+
+ROOT = Path(__file__).parent.parent.parent
+ARGUMENTS = ["--quick", "--sigmas", "0.5", "0.2"]
+
+
+def command(*arguments):
+    return subprocess.run([sys.executable, "-m", "experiments", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished quick run from the command line, and what it printed."""
+    folder = tmp_path_factory.mktemp("sweep") / "run"
+    result = command("sigma-sweep", *ARGUMENTS, "--out", folder)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_rows_and_files(finished):
+    folder, result = finished
+    results = pd.read_parquet(folder / "results.parquet")
+    assert list(zip(results["latent"], results["sigma"], strict=True)) == [
+        ("mixture", 0.2),
+        ("mixture", 0.5),
+        ("normal", 0.2),
+        ("normal", 0.5),
+    ]
+    assert {path.name for path in folder.iterdir()} == {
+        "checkpoints", "config.json", "planes.parquet", "results.parquet", "rows", "sigma-sweep.pdf", "sigma-sweep.png",
+    }  # fmt: skip
+    config = json.loads((folder / "config.json").read_text())
+    assert config["configuration"]["sigmas"] == [0.5, 0.2]
+    assert config["wall_seconds"] > 1
+    assert config["versions"]["torch"]
+    assert "sigma-sweep" in result.stderr  # the bar
+    assert all(word in result.stdout for word in ("frontier", "black-box", "found", "CONFIRMED"))
+
+
+def test_the_sandwich_holds_on_every_row(finished):
+    results = pd.read_parquet(finished[0] / "results.parquet")
+    assert (results["sandwich"] == "CONFIRMED").all()
+    forced = results.filter(like="lip_forced").assign(blackbox=results["lip_blackbox"])
+    assert (forced.max(axis=1) <= results["lip_found"]).all()
+    assert (results["lip_found"] <= results["lip_found_hull"]).all()
+    # a finite pair cannot beat the largest derivative by more than rounding, if the search found that
+    assert (results["lip_found"] <= results["jacobian_norm"] * 1.05).all()
+    gaussian, mixture = (results[results["latent"] == name] for name in ("normal", "mixture"))
+    for column in (
+        "lip_exact",
+        "lip_forced_frontier",
+        "lip_forced_data",
+        "lip_forced_sharp",
+        "lip_forced_printed",
+        "epsilon_upper",
+    ):
+        assert gaussian[column].notna().all()
+        assert mixture[column].isna().all()
+    assert (mixture["not_applicable"] != "").all()
+    assert (gaussian["not_applicable"] == "").all()
+    assert (gaussian["verdict_corollary_1"] == "CONFIRMED").all()
+    assert (mixture["verdict_proposition_1"] == "NOT_APPLICABLE").all()
+    np.testing.assert_allclose(gaussian["lip_exact"], [exact_lipschitz(s) for s in gaussian["sigma"]])
+    # delta is the exact mass of the slab between the sets that were chosen
+    for row in gaussian.itertuples():
+        assert row.delta_data == pytest.approx(
+            plane_law(row.sigma).slab_mass([1.0, 0.0], -row.offset_data, row.offset_data), rel=1e-9
+        )
+    # the blow-up in small: narrower modes cost the normal latent more, and the mixture latent nothing of the kind
+    found = results.set_index(["latent", "sigma"])["lip_found"]
+    assert found["normal", 0.2] > 5 * found["normal", 0.5]
+    assert found["mixture", 0.2] < 5
+    assert (results["inversion_error_float64"] < results["inversion_error_float32"]).all()
+
+
+def test_recompute_gives_the_same_quotient(finished):
+    folder, _ = finished
+    results = pd.read_parquet(folder / "results.parquet")
+    for number, key in enumerate(results["key"]):
+        for row in (str(number), key[:8]):
+            stored, again = recompute(Recompute(folder, row))
+            assert stored == results["lip_found"][number]
+            assert again == pytest.approx(stored, rel=1e-12)
+    assert command("recompute", folder, 0).returncode == 0
+    # negative control: another network's witness
+    other = folder.parent / "swapped"
+    shutil.copytree(folder, other)
+    first, second = (other / name for name in results["checkpoint"][[1, 3]])
+    shutil.copy(first, second)
+    assert command("recompute", other, 3).returncode == 1
+
+
+def test_a_finished_run_is_left_alone_and_an_interrupted_one_goes_on(finished, monkeypatch):
+    folder, _ = finished
+    copy = folder.parent / "interrupted"
+    shutil.copytree(folder, copy)
+    before = pd.read_parquet(copy / "results.parquet")
+    (copy / "results.parquet").unlink()
+    lost = before.iloc[0]
+    (copy / "rows" / f"{lost['key']}.parquet").unlink()
+    kept = {path.name: path.stat().st_mtime_ns for path in (copy / "rows").iterdir()}
+    monkeypatch.setattr(sigma_sweep, "_train", lambda *_: pytest.fail("the checkpoints are there"))
+    monkeypatch.setattr(sigma_sweep, "run_units", lambda work, units, description: [work(unit, lambda _: None) for unit in units])
+    results = run(SigmaSweep(quick=True, sigmas=(0.5, 0.2), out=copy))
+    assert {name: (copy / "rows" / name).stat().st_mtime_ns for name in kept} == kept
+    timed = ["measuring_seconds", "threads"]
+    pd.testing.assert_frame_equal(results.drop(columns=timed), before.drop(columns=timed), rtol=1e-6)
+
+
+def test_the_figure_comes_from_the_tables_alone(finished, tmp_path):
+    for name in ("results.parquet", "planes.parquet"):
+        shutil.copy(finished[0] / name, tmp_path)
+    paths = sigma_sweep_figure(tmp_path)
+    assert [path.name for path in paths] == ["sigma-sweep.png", "sigma-sweep.pdf"]
+    assert all(path.stat().st_size > 10_000 for path in paths)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--latents", "gaussian"],
+        ["--sigmas", "0"],
+        ["--sigmas", "-0.1"],
+        ["--sigmas", "0.1", "0.1"],
+        ["--seeds", "0"],
+        ["--quick", "--full"],
+    ],
+)
+def test_bad_arguments_are_one_line_and_leave_nothing(tmp_path, arguments):
+    with pytest.raises(InvalidInput) as caught:
+        run(SigmaSweep(out=tmp_path / "out", **_parsed(arguments)))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _parsed(arguments):
+    values = {}
+    for argument in arguments:
+        if argument.startswith("--"):
+            name = argument[2:]
+            values[name] = True
+        else:
+            earlier = values[name] if isinstance(values[name], tuple) else ()
+            values[name] = (*earlier, argument if name == "latents" else float(argument))
+    if "seeds" in values:
+        values["seeds"] = int(values["seeds"][0])
+    return values
+
+
+def test_exit_status_of_the_command(tmp_path):
+    result = command("sigma-sweep", "--latents", "gaussian", "--out", tmp_path / "out")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: --latents: got 'gaussian', wanted one of normal, mixture, example1")
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_are_refused(tmp_path, finished):
+    a_file = tmp_path / "file"
+    a_file.write_text("mine")
+    for out in (a_file, a_file / "below", tmp_path):
+        with pytest.raises(InvalidInput, match="--out"):
+            run(SigmaSweep(quick=True, out=out))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert a_file.read_text() == "mine"
+    files = sorted(path.name for path in finished[0].rglob("*"))
+    with pytest.raises(InvalidInput, match="sigmas"):
+        run(SigmaSweep(quick=True, sigmas=(0.5, 0.3), out=finished[0]))
+    assert sorted(path.name for path in finished[0].rglob("*")) == files
+
+
+@pytest.mark.parametrize("row", ["99", "zz", ""])
+def test_recompute_refuses_unknown_rows(finished, row):
+    with pytest.raises(InvalidInput, match="ROW"):
+        recompute(Recompute(finished[0], row))
+
+
+def test_recompute_refuses_other_folders(tmp_path):
+    with pytest.raises(InvalidInput, match="DIR"):
+        recompute(Recompute(tmp_path, "0"))
+
+
+def test_a_row_is_whole_or_absent(tmp_path, monkeypatch):
+    store = Store(tmp_path / "run", "test", {"a": 1})
+
+    def fail(self, path, **_):
+        Path(path).write_bytes(b"half a row")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", fail)
+    with pytest.raises(KeyboardInterrupt):
+        store.put("key", {"b": 2})
+    assert list(store.rows.iterdir()) == []
+    assert not store.has("key")
+
+
+def test_keys_do_not_depend_on_order():
+    assert key_of({"a": 1, "b": [0.1]}) == key_of({"b": [0.1], "a": 1}) != key_of({"a": 1, "b": [0.2]})
+
+
+def test_units_run_and_fail_in_workers():
+    run_units(_unit, [1, 2], description="test", jobs=2)
+    with pytest.raises(ZeroDivisionError):
+        run_units(_unit, [1, 0], description="test", jobs=2)
+
+
+def _unit(number, progress):
+    progress(0.5)
+    assert math.isfinite(1 / number)
+
+
+def test_efforts_of_the_sizes():
+    assert SigmaSweep().configuration()["effort"]["accuracy"] == Effort().accuracy == 20_000
+    assert len(SigmaSweep().configuration()["sigmas"]) >= 8
+    full, default, quick = (SigmaSweep(full=True), SigmaSweep(), SigmaSweep(quick=True))
+    steps = [config.configuration()["training"]["normal"]["steps"] for config in (full, default, quick)]
+    assert steps == sorted(steps, reverse=True)
+    assert full.configuration()["seeds"] == 5
+    everything = SigmaSweep(penalty="all").configuration()["training"]
+    assert {name: everything[name]["penalty"] for name in everything} == {"normal": 0.1, "mixture": 0.1}
+    assert SigmaSweep().configuration()["training"]["normal"]["penalty"] == 0.0

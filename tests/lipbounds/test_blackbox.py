@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz import lipschitz_from_samples
+
+
+def bounds(f, repetitions, alpha, n=2000, scale=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    for _ in range(repetitions):
+        z = scale * rng.standard_normal(2 * n)
+        yield lipschitz_from_samples(f(z[:n]), f(z[n:]), alpha=alpha, scale=scale).lower
+
+
+def test_coverage_on_maps_with_known_constant():
+    # 300 repetitions at alpha = 0.2: more than 85 misses have probability below 1e-3 if the coverage is 0.8
+    for constant, f in ((2.0, lambda z: 2 * z), (11.0, lambda z: z + np.tanh(10 * z)), (1.0, np.sin)):
+        values = np.array(list(bounds(f, 300, 0.2)))
+        assert (values > constant).sum() <= 85
+        assert np.median(values) > 0.6 * min(constant, 2.0)  # the bound says something
+
+
+def test_the_scale_of_the_latent_law_counts():
+    (value,) = bounds(lambda z: 3 * z, 1, 0.05, n=20000, scale=0.1)
+    assert 2.4 < value <= 3.0
+    (wrong,) = (
+        lipschitz_from_samples(s[:20000], s[20000:], alpha=0.05).lower
+        for s in [0.3 * np.random.default_rng(0).standard_normal(40000)]
+    )
+    assert wrong < 0.31  # negative control: without it the bound is ten times too small
+
+
+def test_pooling_a_mixture_is_the_mistake_it_is_said_to_be():
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal(40000) + 5 * rng.choice([-1, 1], 40000)
+    pooled = lipschitz_from_samples(z[:20000], z[20000:], alpha=0.05).lower
+    assert pooled > 100  # "Lip(identity) >= 100": the pooled law is not Gaussian
+    parts = [z[z > 0], z[z < 0]]
+    assert all(lipschitz_from_samples(p[::2], p[1::2], alpha=0.025).lower <= 1.0 for p in parts)
+
+
+def test_a_constant_sample_gives_no_bound():
+    assert lipschitz_from_samples(np.ones(10), np.ones(10), alpha=0.05).lower == 0.0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: lipschitz_from_samples([1.0], [1.0, 2.0], alpha=0.05),
+        lambda: lipschitz_from_samples([1.0, np.nan], [1.0, 2.0], alpha=0.05),
+        lambda: lipschitz_from_samples([1.0, 2.0], [1.0, 2.0], alpha=1.0),
+        lambda: lipschitz_from_samples([1.0, 2.0], [1.0, 2.0], alpha=0.1, scale=0.0),
+    ],
+)
+def test_bad_input(call):
+    with pytest.raises(InvalidInput):
+        call()

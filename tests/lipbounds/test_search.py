@@ -1,0 +1,155 @@
+"""The search against maps whose constant is known."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from scipy.special import ndtr
+
+from lipbounds.domains import Ball, Capsule
+from lipbounds.errors import InvalidInput, NotInvertible
+from lipbounds.lipschitz import find_inversion_error, find_lipschitz, jacobian_norms, quotient
+from lipbounds.theorems import exact_lipschitz, two_modes
+
+UNIT = Ball([0.0, 0.0], 1.0)
+
+
+def rotation(angle):
+    return torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 5))
+def test_linear_maps_exactly(seed, d, m):
+    matrix = torch.as_tensor(np.random.default_rng(seed).standard_normal((m, d)))
+    found = find_lipschitz(lambda z: z @ matrix.T, Ball(np.zeros(d), 2.0), seed=seed, screening=16)
+    norm = float(torch.linalg.matrix_norm(matrix, ord=2))
+    assert found.value == pytest.approx(norm, rel=1e-9)
+    assert found.value <= norm * (1 + 1e-12)
+
+
+@given(st.floats(-0.6, 0.6), st.sampled_from([0.3, 0.1, 0.03]), st.floats(0, 3), st.integers(0, 1000))
+@example(0.5, 0.03, 1.0, 0)
+def test_tanh_needles(center, width, angle, seed):
+    # x_1 -> x_1 + 2 tanh((x_1 - c) / w) between rotations: the constant is 1 + 2 / w, on a line of width w
+    q = rotation(angle)
+
+    def f(z):
+        x = z @ q
+        return torch.stack((x[:, 0] + 2 * torch.tanh((x[:, 0] - center) / width), x[:, 1]), dim=1) @ q.T
+
+    found = find_lipschitz(f, UNIT, seed=seed)
+    truth = 1 + 2 / width
+    assert 0.9999 * truth <= found.value <= truth * (1 + 1e-9)
+    assert found.jacobian_norm <= truth * (1 + 1e-12)
+    assert abs(float((torch.as_tensor(found.point) @ q)[0]) - center) < 0.05 * width
+    assert quotient(f, found.pair) == found.value
+
+
+class Quantiles(torch.autograd.Function):
+    """The monotone map from N(0, 1) to X_sigma with its exact derivatives of first and second order."""
+
+    @staticmethod
+    def forward(ctx, z, law):
+        x = law.quantile(ndtr(z.detach().numpy()))
+        ctx.law = law
+        ctx.save_for_backward(z, torch.as_tensor(x))
+        return torch.as_tensor(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        z, _x = ctx.saved_tensors
+        means, deviations = (torch.as_tensor(a) for a in ctx.law._line())
+        at = Quantiles.apply(z, ctx.law)
+        density = ((-0.5 * ((at[:, None] - means) / deviations) ** 2).exp() / deviations).mean(1)
+        return grad * (-0.5 * z**2).exp() / density, None
+
+
+@pytest.mark.parametrize("sigma", [0.5, 0.3, 0.25])
+def test_the_exact_map_of_example_1(sigma):
+    law = two_modes(sigma)
+    found = find_lipschitz(lambda z: Quantiles.apply(z[:, 0], law)[:, None], Ball([0.0], 4.0), seed=0)
+    assert found.value == pytest.approx(exact_lipschitz(sigma), rel=1e-6)
+    assert abs(found.point[0]) < 1e-3 / exact_lipschitz(sigma) ** 0.5
+
+
+def test_a_maximum_on_the_boundary():
+    found = find_lipschitz(lambda z: z**3, Capsule([0.0, 0.0], [1.0, 0.0], 1.0), seed=0)
+    assert found.on_boundary
+    assert 11.99 < found.value <= 12.0
+    np.testing.assert_allclose(found.point, [2.0, 0.0], atol=1e-3)
+
+
+def test_segments_find_what_random_points_miss():
+    # a tear of width 2e-4 in four dimensions: no random point lies in it, the segment between its sides crosses it
+    width = 1e-4
+
+    def f(z):
+        return torch.cat((torch.tanh(z[:, :1] / width), z[:, 1:]), dim=1)
+
+    domain = Ball(np.zeros(4), 1.0)
+    left = torch.tensor([[-0.5, 0.1, 0.2, 0.0]], dtype=torch.float64)
+    right = torch.tensor([[0.5, -0.1, 0.1, 0.0]], dtype=torch.float64)
+    assert find_lipschitz(f, domain, seed=0, screening=512).value < 0.5 / width
+    assert find_lipschitz(f, domain, seed=0, screening=512, segments=[(left, right)]).value > 0.999 / width
+
+
+def test_relu_kinks_and_constant_maps():
+    found = find_lipschitz(lambda z: torch.relu(z @ torch.tensor([[3.0], [4.0]], dtype=torch.float64)), UNIT, seed=0)
+    assert found.value == pytest.approx(5.0, rel=1e-9)
+    assert find_lipschitz(lambda z: torch.ones(len(z), 2, dtype=torch.float64), UNIT, seed=0).value == 0.0
+
+
+def test_the_seed_fixes_the_result_and_the_global_state_is_left_alone():
+    before = torch.get_rng_state()
+    results = [find_lipschitz(lambda z: torch.sin(5 * z), UNIT, seed=7, screening=64) for _ in range(2)]
+    assert results[0].value == results[1].value
+    assert results[0].history == results[1].history
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_jacobian_norms_against_differences():
+    def f(z):
+        return torch.stack((z[:, 0] * z[:, 1], z[:, 0] ** 2, torch.sin(z[:, 1])), dim=1)
+
+    z = torch.tensor([[0.3, -0.7]], dtype=torch.float64)
+    step = 1e-6
+    columns = [(f(z + step * e) - f(z - step * e))[0] / (2 * step) for e in torch.eye(2, dtype=torch.float64)]
+    expected = torch.linalg.matrix_norm(torch.stack(columns, dim=1), ord=2)
+    assert float(jacobian_norms(f, z)) == pytest.approx(float(expected), rel=1e-8)
+
+
+def test_inversion_error_grows_with_the_stretching():
+    # A = [[1, 1], [1, 1 + 1/k]] has an inverse of norm about 2k, which magnifies the rounding of A x
+    def error(k):
+        matrix = torch.tensor([[1.0, 1.0], [1.0, 1.0 + 1.0 / k]])
+        inverse = k * torch.tensor([[1.0 + 1.0 / k, -1.0], [-1.0, 1.0]])
+        return find_inversion_error(lambda x: x @ matrix, lambda z: z @ inverse, UNIT, seed=0, dtype=torch.float32).value
+
+    errors = [error(1.0), error(256.0)]
+    assert 0 < errors[0] < 2e-6 < 1e-5 < errors[1]
+
+
+def test_inversion_error_that_is_not_finite():
+    with pytest.raises(NotInvertible):
+        find_inversion_error(torch.log, lambda z: z, UNIT, seed=0, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("f", "words"),
+    [
+        (lambda z: z[:1], "map rows to rows"),
+        (lambda z: z.sum(), "map rows to rows"),
+        (lambda z: z.float(), "float64"),
+        (lambda z: z.log(), "shrink the domain"),
+        (lambda z: z.numpy() if not z.requires_grad else z.detach().numpy(), "map rows to rows"),
+    ],
+)
+def test_bad_maps(f, words):
+    with pytest.raises(InvalidInput, match=words):
+        find_lipschitz(f, UNIT, seed=0, screening=16)
+
+
+def test_a_witness_needs_two_points():
+    with pytest.raises(InvalidInput):
+        quotient(lambda z: z, (np.zeros(2), np.zeros(2)))

@@ -1,0 +1,1 @@
+"""Problems drawn with what is known about them."""
