@@ -35,11 +35,12 @@ docs: $(VENV)/docs
 install: $(VENV)/experiments
 
 # One stamp for each set of extras; a change of the project's files installs again.
-$(VENV)/bin/python:
+$(VENV)/created:
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
 
-$(VENV)/experiments: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/experiments: $(VENV)/created pyproject.toml constraints.txt
 	$(PIP) --editable '.[experiments]'
 	touch $@
 

@@ -28,9 +28,9 @@ TABLE = {
     "lip_found": "found",
     "lip_found_hull": "hull",
     "lip_forced_frontier": "frontier",
-    "lip_forced_data": "two sets",
+    "lip_forced_data": "two sets 95%",
     "lip_forced_sharp": "sharp",
-    "lip_blackbox": "black-box",
+    "lip_blackbox": "black-box 95%",
     "lip_forced_printed": "printed",
     "lip_exact": "exact",
     "inversion_error_float32": "inversion",
@@ -66,6 +66,9 @@ def main() -> None:
     except LipboundsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,11 @@ def sigma_sweep_figure(folder: Path) -> list[Path]:
     latents = [name for name in COLOURS if name in set(planes["latent"])]
     with plt.style.context(STYLE):
         figure = plt.figure(figsize=(7.0, 8.0))
-        above, below = figure.subfigures(2, 1, height_ratios=[1.0, 1.1])
-        grid = below.add_gridspec(2, len(latents), width_ratios=_widths(planes, latents))
+        rows = figure.add_gridspec(3, 1, height_ratios=[1.8, 1.0, 1.0])
+        above, middle, below = (figure.add_subfigure(rows[index]) for index in range(3))
+        widths = _widths(planes, latents)
         _against_sigma(above.add_subplot(), results)
+        middle_grid = middle.add_gridspec(1, len(latents), width_ratios=widths)
         mesh, axes = None, []
         limits = np.nanpercentile(planes["log10_sigma_max"], [0.5, 100.0])
         for column, latent in enumerate(latents):
@@ -41,12 +43,12 @@ def sigma_sweep_figure(folder: Path) -> list[Path]:
             row = results[
                 (results["latent"] == latent) & (results["sigma"] == plane["sigma"].iloc[0]) & (results["seed"] == 0)
             ].iloc[0]
-            upper = below.add_subplot(grid[0, column])
+            upper = middle.add_subplot(middle_grid[column])
             mesh = _latent_plane(upper, plane[plane["kind"] == "latent plane"], row, limits)
             axes.append(upper)
-            _samples(below.add_subplot(grid[1, column]), plane[plane["kind"] == "generated sample"], row)
+            _samples(below.add_subplot(1, len(latents), column + 1), plane[plane["kind"] == "generated sample"], row)
         if mesh is not None:
-            below.colorbar(mesh, ax=axes, label=r"$\log_{10}\,\sigma_{\max}(DT^{-1})$", pad=0.01)
+            middle.colorbar(mesh, ax=axes, label=r"$\log_{10}\,\sigma_{\max}(DT^{-1})$", pad=0.01)
         paths = [folder / f"sigma-sweep.{suffix}" for suffix in ("png", "pdf")]
         for path in paths:
             figure.savefig(path)
@@ -97,7 +99,7 @@ def _latent_plane(axes: Axes, plane: pd.DataFrame, row: pd.Series, limits: np.nd
     table = plane.pivot(index="second", columns="first", values="log10_sigma_max")
     mesh = axes.pcolormesh(table.columns, table.index, table, cmap="magma", vmin=limits[0], vmax=limits[1], rasterized=True)
     a, b = np.array(row["witness_a"]), np.array(row["witness_b"])
-    axes.plot(*np.stack((a, b)).T, "o", markersize=5, markerfacecolor="none", markeredgecolor="cyan", label="witness pair")
+    axes.plot(*np.stack((a, b)).T, "o", markersize=5, markerfacecolor="none", markeredgecolor="cyan", clip_on=False, zorder=5)
     axes.set(aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
     axes.grid(False)
     axes.set_title(rf"(b) {row['latent']}, $\sigma={row['sigma']:g}$: $\geq${row['lip_found']:.3g}", loc="left")

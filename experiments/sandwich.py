@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import brentq, minimize_scalar
 from scipy.spatial import cKDTree
-from scipy.stats import beta
 from torch import Tensor
 
 from inn import Composition, Latent
-from lipbounds.distances import wasserstein, wasserstein_1_line, wasserstein_1_upper
+from lipbounds.distances import clopper_pearson, wasserstein, wasserstein_1_line, wasserstein_1_upper
 from lipbounds.domains import Ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.lipschitz import Found, find_inversion_error, find_lipschitz, lipschitz_from_samples
-from lipbounds.measures import Discrete, GaussianMixture, standard_normal
+from lipbounds.measures import Discrete, standard_normal
 from lipbounds.theorems import (
     Corollary1,
     Masses,
@@ -37,9 +37,10 @@ from lipbounds.theorems import (
     forced_by_two_sets,
     forced_in_latent_space,
     two_modes,
+    two_modes_in_plane,
 )
 
-__all__ = ["LATENT_MASS", "Effort", "plane_law", "sandwich"]
+__all__ = ["LATENT_MASS", "Effort", "sandwich"]
 
 Array = NDArray[np.float64]
 
@@ -47,7 +48,7 @@ LATENT_MASS = 0.9999
 ALPHA = 0.05  # shared by all confidence bounds of a row
 ACCURATE_EPSILON = 0.02
 ACCURATE_LATENT_RATIO = 1.5
-OFFSETS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # the t tried; beyond the modes' centres the masses fall below 1/4
+WIDEST = 1.0  # largest t tried: beyond the modes' centres the masses of the half-spaces fall below 1/4
 CHUNK = 16384
 GAUSSIAN_ONLY = (
     "the latent is a mixture: frontier, two-set, sharp, printed and exact bounds, Proposition 1 and Corollary 1 assume N(0, I)"
@@ -71,12 +72,6 @@ class Effort:
     selection: int = 40_000
     evaluation: int = 120_000
     screening: int = 4_096
-
-
-def plane_law(sigma: float) -> GaussianMixture:
-    """Return the law of (X_sigma, N(0, 1))."""
-    covariance = np.diag([sigma**2, 1.0])
-    return GaussianMixture([[-1.0, 0.0], [1.0, 0.0]], [covariance, covariance])
 
 
 def sandwich(flow: Composition, latent: Latent, sigma: float, *, seed: int, effort: Effort) -> dict[str, Any]:
@@ -119,7 +114,7 @@ def _first(points: Array) -> Discrete:
 
 def _accuracy(flow: Composition, latent: Latent, sigma: float, *, seeds: list[int], effort: Effort) -> dict[str, Any]:
     """How well the network's law fits: W_1 of the separating statistic in data space, W_1 in latent space."""
-    law, line = plane_law(sigma), two_modes(sigma)
+    law, line = two_modes_in_plane(sigma), two_modes(sigma)
     quasi = latent.measure.sample_quasi(effort.accuracy, seeds[0])
     epsilon = wasserstein_1_line(_first(_batched(flow.inverse, quasi)), line).upper
 
@@ -182,7 +177,7 @@ class _Search:
 
 def _search(flow: Composition, latent: Latent, sigma: float, balls: list[Ball], *, seed: int, effort: Effort) -> _Search:
     """Search every ball and the hull, from data, and between the latent images of the two modes."""
-    x = torch.as_tensor(plane_law(sigma).sample_quasi(512, seed))
+    x = torch.as_tensor(two_modes_in_plane(sigma).sample_quasi(512, seed))
     with torch.no_grad():
         z = flow.forward(x)
     left, right = z[x[:, 0] < 0], z[x[:, 0] >= 0]
@@ -213,17 +208,17 @@ def _bounds(
     effort: Effort,
 ) -> dict[str, Any]:
     """All lower bounds of Lip(T^{-1}; D), and what they say together with the constant found."""
-    line = two_modes(sigma)
     r = len(samples)
-    share = ALPHA / 2 if latent.is_gaussian else ALPHA  # a Gaussian row has a second confidence bound, of epsilon
+    # black-box bound and kappa; a Gaussian row has a third confidence bound, of epsilon
+    share = ALPHA / (3 if latent.is_gaussian else 2)
     blackbox = max(
         lipschitz_from_samples(selection, evaluation, alpha=share / r, scale=latent.scale).lower
         for selection, evaluation in samples
     )
-    image = _batched(flow.forward, plane_law(sigma).sample(effort.accuracy, np.random.default_rng(seed)))
+    image = _batched(flow.forward, two_modes_in_plane(sigma).sample(effort.accuracy, np.random.default_rng(seed)))
     depths = torch.stack([ball.depth(torch.as_tensor(image)) for ball in balls]).amax(0)
     outside = int((depths < 0).sum())
-    kappa_upper = float(beta.ppf(1 - ALPHA, outside + 1, len(image) - outside))
+    kappa_upper = float(clopper_pearson(outside, len(image), alpha=share)[1])
     row: dict[str, Any] = {
         "alpha": ALPHA,
         "lip_blackbox": blackbox,
@@ -233,13 +228,25 @@ def _bounds(
     empty = ["epsilon_domain", "epsilon_upper", "lip_exact", "lip_forced_frontier", "lip_forced_frontier_confident"]
     empty += (f"{kind}_{name}" for name in ("data", "sharp", "printed") for kind in ("lip_forced", "offset", "delta"))
     row |= dict.fromkeys(empty, math.nan)
-    offset, delta = 0.5, line.slab_mass([1.0], -0.5, 0.5)
     row["not_applicable"] = GAUSSIAN_ONLY
+    offset = 0.5
     if latent.is_gaussian:
-        row["not_applicable"] = ""
-        row |= _gaussian_bounds(flow, sigma, balls[0], samples[0][1], accuracy, kappa_upper, share, seed, effort)
-        offset, delta = row["offset_printed"], row["delta_printed"]
-    row |= _verdicts(flow, sigma, offset, delta, kappa_upper, balls, accuracy, search, seed, effort)
+        bounds = _gaussian_bounds(flow, sigma, balls[0], samples[0][1], accuracy, kappa_upper, share, seed, effort)
+        row |= bounds
+        missing = [name for name in ("sharp", "printed") if math.isnan(bounds[f"lip_forced_{name}"])]
+        row["not_applicable"] = f"kappa up to {kappa_upper:.3g} leaves no sets for: {', '.join(missing)}" if missing else ""
+        offset = offset if "printed" in missing else bounds["offset_printed"]
+    row |= _verdicts(
+        flow,
+        sigma,
+        offset,
+        Enclosure(0.0, kappa_upper, Guarantee.CONFIDENCE, "Clopper-Pearson", share),
+        balls,
+        accuracy,
+        search,
+        seed,
+        effort,
+    )
     lower = [blackbox] + [row[name] for name in empty if name.startswith("lip_forced") and not math.isnan(row[name])]
     # a bound above the constant found means a failed search (or a false theorem); nothing else may be concluded
     row["sandwich"] = "CONFIRMED" if max(lower) <= search.best.value else "UNDECIDED"
@@ -265,34 +272,46 @@ def _gaussian_bounds(
     drawn = Discrete(evaluation[:, None])
     # the Dvoretzky-Kiefer-Wolfowitz band holds for all thresholds at once, so the bounds for all clips share one event
     confident = wasserstein_1_upper(drawn, line, clip=1.0, alpha=alpha)
-    gaps = {t: line.slab_mass([1.0], -t, t) for t in OFFSETS}
 
-    def best(bound: Callable[[float], float], name: str, offsets: list[float]) -> dict[str, Any]:
-        values = {t: bound(t) for t in offsets}
-        t = max(values, key=lambda key: values[key])
-        return {f"lip_forced_{name}": values[t], f"offset_{name}": t, f"delta_{name}": gaps[t]}
+    def gap(t: float) -> float:
+        return line.slab_mass([1.0], -t, t)
+
+    def widest(room: float) -> float:
+        """The largest t whose gap leaves room; 0 if none does."""
+        if gap(WIDEST) < room:
+            return WIDEST
+        return float(brentq(lambda t: gap(t) - room, 0.0, WIDEST)) if room > 0 else 0.0
+
+    def best(bound: Callable[[float], float], name: str, limit: float) -> dict[str, Any]:
+        """Maximise over the half-spaces at distance t from 0; any t is valid, a poor maximiser only loses sharpness."""
+        if limit <= 0:
+            return {f"{kind}_{name}": math.nan for kind in ("lip_forced", "offset", "delta")}
+        found = minimize_scalar(lambda t: -bound(t), bounds=(0.0, limit), method="bounded", options={"xatol": 0.01})
+        return {f"lip_forced_{name}": -float(found.fun), f"offset_{name}": float(found.x), f"delta_{name}": gap(float(found.x))}
 
     latent_epsilon = Enclosure(0.0, accuracy["latent_w1"], Guarantee.ESTIMATE, "plug-in")
 
     def sharp(t: float) -> float:
-        return forced_in_latent_space(2 * t, Masses.equal(gaps[t]).shrunk(kappa_upper), latent_epsilon).lower
+        return forced_in_latent_space(2 * t, Masses.equal(gap(t)).shrunk(kappa_upper), latent_epsilon).lower
 
     def data(t: float) -> float:
-        return forced_by_two_sets(2 * t, Masses.equal(gaps[t]), wasserstein_1_upper(drawn, line, clip=t, alpha=alpha)).lower
+        return forced_by_two_sets(2 * t, Masses.equal(gap(t)), wasserstein_1_upper(drawn, line, clip=t, alpha=alpha)).lower
 
     def printed(t: float) -> float:
-        return forced_as_printed(2, 2 * t, gaps[t] + 2 * kappa_upper, latent_epsilon).lower
+        return forced_as_printed(2, 2 * t, gap(t) + 2 * kappa_upper, latent_epsilon).lower
 
-    small = [t for t in OFFSETS if gaps[t] + 2 * kappa_upper < 0.25]
+    # S7 takes kappa from both masses; the printed statements want delta and epsilon below 1/4
+    sharp_limit = widest(0.999 - 2 * kappa_upper)
+    printed_limit = widest(0.249 - 2 * kappa_upper) if latent_epsilon.upper < 0.25 else 0.0
     return {
         "epsilon_domain": epsilon,
         "epsilon_upper": confident.upper,
         "lip_exact": exact_lipschitz(sigma),
         "lip_forced_frontier": forced_by_frontier(line, measured).lower,
         "lip_forced_frontier_confident": forced_by_frontier(line, confident, clip=1.0).lower,
-        **best(data, "data", list(OFFSETS)),
-        **best(sharp, "sharp", list(OFFSETS)),
-        **best(printed, "printed", small),
+        **best(data, "data", WIDEST),
+        **best(sharp, "sharp", sharp_limit),
+        **best(printed, "printed", printed_limit),
     }
 
 
@@ -300,8 +319,7 @@ def _verdicts(
     flow: Composition,
     sigma: float,
     offset: float,
-    delta: float,
-    kappa_upper: float,
+    kappa: Enclosure,
     balls: list[Ball],
     accuracy: dict[str, Any],
     search: _Search,
@@ -309,13 +327,15 @@ def _verdicts(
     effort: Effort,
 ) -> dict[str, Any]:
     """Check Proposition 1 and Corollary 1 as printed, cut to the domain (S7), on this network."""
-    x = plane_law(sigma).sample_quasi(effort.accuracy, seed + 1)
+    x = two_modes_in_plane(sigma).sample_quasi(effort.accuracy, seed + 1)
     z = _batched(flow.forward, x)
     inside = (torch.stack([ball.depth(torch.as_tensor(z)) for ball in balls]).amax(0) >= 0).numpy()
     left, right = z[inside & (x[:, 0] <= -offset)], z[inside & (x[:, 0] >= offset)]
-    nearest = float(cKDTree(left).query(right)[0].min())
+    # without points on both sides nothing is known of the distance of the images
+    nearest = float(cKDTree(left).query(right)[0].min()) if len(left) and len(right) else math.inf
     exact = Guarantee.EXACT
-    cut = Enclosure(delta, delta + 2 * kappa_upper, Guarantee.CONFIDENCE, "mixture masses, Clopper-Pearson for kappa", ALPHA)
+    delta = two_modes(sigma).slab_mass([1.0], -offset, offset)
+    cut = Enclosure(delta, delta + 2 * kappa.upper, kappa.guarantee, f"mixture masses, {kappa.method} for kappa", kappa.alpha)
     instance = SeparatedSets(
         dim=2,
         epsilon=Enclosure(0.0, accuracy["latent_w1_to_normal"], Guarantee.ESTIMATE, "plug-in"),

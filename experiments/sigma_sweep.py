@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,10 +23,11 @@ from experiments.sandwich import LATENT_MASS, Effort, sandwich
 from experiments.store import Store, key_of
 from experiments.sweep import Progress, run_units
 from inn import CouplingFlow, Ensemble, Latent, Training, coupling_flow, load_flow, save_flow, train
+from inn.training import Objective
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms, quotient
 
-__all__ = ["Recompute", "SigmaSweep", "recompute", "run"]
+__all__ = ["Recompute", "SigmaSweep", "recompute", "run", "two_mode_batches"]
 
 LATENTS = {
     "normal": Latent.normal(2),
@@ -57,21 +59,23 @@ class SigmaSweep:
     """Latent laws: normal, mixture (the cure), example1 (the paper's, which does not cure)."""
     seeds: int | None = None
     """Number of seeds."""
-    objective: Literal["likelihood", "discrepancy"] = "likelihood"
+    objective: Objective = "likelihood"
     """Training objective; likelihood reaches the accuracy in the time, the paper's discrepancies do not."""
     penalty: Literal["mixture", "all", "none"] = "mixture"
-    """Which latents train with the stretch penalty; `all` and `none` are controls."""
+    """Which latent trains with the stretch penalty; `all` and `none` are controls."""
 
     def configuration(self) -> dict[str, Any]:
         """All that the results depend on, checked and filled in."""
         if self.quick and self.full:
             raise InvalidInput("--quick, --full", "both", "at most one", "choose one size")
-        sigmas = self.sigmas or (QUICK_SIGMAS if self.quick else FULL_SIGMAS if self.full else SIGMAS)
+        sigmas = (
+            self.sigmas if self.sigmas is not None else (QUICK_SIGMAS if self.quick else FULL_SIGMAS if self.full else SIGMAS)
+        )
         for sigma in sigmas:
             if not 0.0 < sigma < float("inf"):
                 raise InvalidInput("--sigmas", sigma, "numbers > 0", "sigma is a standard deviation")
-        if len(set(sigmas)) < len(sigmas):
-            raise InvalidInput("--sigmas", sigmas, "different numbers", "list every width once")
+        if not sigmas or len(set(sigmas)) < len(sigmas):
+            raise InvalidInput("--sigmas", sigmas, "different numbers, at least one", "list every width once")
         for latent in self.latents:
             if latent not in LATENTS:
                 raise InvalidInput("--latents", repr(latent), f"one of {', '.join(LATENTS)}", "choose from these")
@@ -93,7 +97,7 @@ class SigmaSweep:
                     Training(
                         objective=self.objective,
                         steps=steps,
-                        penalty=0.1 if self.penalty == "all" or (self.penalty == "mixture" and latent != "normal") else 0.0,
+                        penalty=0.1 if self.penalty in ("all", latent) else 0.0,
                         penalty_mass=LATENT_MASS,
                         first_spread=0.2,
                     )
@@ -139,7 +143,7 @@ class Unit:
         return self.checkpoint(sigma).with_suffix(".json")
 
 
-def _units(config: SigmaSweep, store: Store, settings: dict[str, Any]) -> list[Unit]:
+def _units(store: Store, settings: dict[str, Any]) -> list[Unit]:
     # the slower latents first, so that the last worker to finish is not the slowest
     order = sorted(settings["latents"], key=lambda name: settings["training"][name]["penalty"], reverse=True)
     return [
@@ -183,22 +187,29 @@ def work(unit: Unit, progress: Progress) -> None:
 SHOWN = ("objective", "steps", "batch", "learning_rate", "penalty", "penalty_limit", "first_spread")
 
 
+def two_mode_batches(sigmas: Sequence[float]) -> Callable[[int, torch.Generator], Tensor]:
+    """Return a source of training batches, shape (E, n, 2), network i from the law with width sigmas[i].
+
+    Half of every batch comes from each mode: stratified, so the split of the mass is learned without sampling noise.
+    """
+    widths = torch.tensor(sigmas)[:, None]
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(len(sigmas), n, 2, generator=generator)
+        side = torch.ones(n)
+        side[: n // 2] = -1.0
+        return torch.stack((side + widths * noise[..., 0], noise[..., 1]), dim=-1)
+
+    return draw
+
+
 def _train(unit: Unit, report: Any) -> None:
     states = np.random.SeedSequence([unit.seed, sorted(LATENTS).index(unit.latent)]).generate_state(len(unit.sigmas) + 1)
     ensemble = Ensemble([coupling_flow(unit.architecture, seed=int(state)) for state in states[1:]])
-    sigmas = torch.tensor(unit.sigmas)[:, None]
-
-    def draw(n: int, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(len(unit.sigmas), n, 2, generator=generator)
-        # half of every batch from each mode: stratified, so the split of the mass is learned without sampling noise
-        side = torch.ones(n)
-        side[: n // 2] = -1.0
-        return torch.stack((side + sigmas * noise[..., 0], noise[..., 1]), dim=-1)
-
     started = time.perf_counter()
     train(
         ensemble,
-        draw,
+        two_mode_batches(unit.sigmas),
         LATENTS[unit.latent],
         unit.training,
         seed=int(states[0]),
@@ -216,14 +227,15 @@ def run(config: SigmaSweep) -> pd.DataFrame:
     settings = config.configuration()
     started = time.perf_counter()
     store = Store(config.out, "sigma-sweep", settings)
-    units = _units(config, store, settings)
+    units = _units(store, settings)
     unfinished = [unit for unit in units if not all(store.has(unit.key(sigma)) for sigma in unit.sigmas)]
-    if unfinished:
-        run_units(work, unfinished, description="sigma-sweep")
-    results = store.merge(["latent", "sigma", "seed"])
-    planes = _planes(store, results)
-    store.put_table("planes", planes)
-    store.describe(wall_seconds=time.perf_counter() - started)
+    try:
+        if unfinished:
+            run_units(work, unfinished, description="sigma-sweep")
+        results = store.merge(["latent", "sigma", "seed"])
+        store.put_table("planes", _planes(store, results))
+    finally:
+        store.describe(wall_seconds=time.perf_counter() - started)
     return results
 
 
@@ -266,10 +278,11 @@ RECOMPUTE_TOLERANCE = 1e-12  # relative; the same arithmetic on the same two poi
 
 def recompute(config: Recompute) -> tuple[float, float]:
     """Return the stored and the recomputed quotient |f(a) - f(b)| / |a - b| of a row's witness pair (a, b)."""
-    path = config.folder / "results.parquet"
-    if not path.exists():
-        raise InvalidInput("DIR", config.folder, "a folder with results.parquet", "run sigma-sweep first")
-    results = pd.read_parquet(path)
+    try:
+        results = pd.read_parquet(config.folder / "results.parquet")
+    except (OSError, ValueError) as error:
+        got = f"{config.folder} ({type(error).__name__})"
+        raise InvalidInput("DIR", got, "a folder with results.parquet", "run sigma-sweep first") from error
     chosen = results[results["key"].str.startswith(config.row)]
     if config.row.isdigit() and int(config.row) < len(results):
         chosen = results.iloc[[int(config.row)]]

@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from lipbounds.errors import InvalidInput
 
 __all__ = ["Store", "key_of"]
 
-PACKAGES = ("lipbounds", "torch", "numpy", "scipy", "POT", "pandas")
+PACKAGES = ("lipbounds", "torch", "numpy", "scipy", "POT", "joblib", "matplotlib", "pandas", "pyarrow")
 
 
 def key_of(configuration: Mapping[str, Any]) -> str:
@@ -55,37 +56,40 @@ class Store:
     def __init__(self, folder: Path, experiment: str, configuration: Mapping[str, Any]) -> None:
         self.folder = folder
         self._configuration = {"experiment": experiment, **json.loads(json.dumps(configuration))}
-        path = folder / "config.json"
-        if folder.exists() and not folder.is_dir():
-            raise InvalidInput("--out", folder, "a folder", "choose another path")
-        if path.exists():
-            stored = json.loads(path.read_text())["configuration"]
-            if stored != self._configuration:
-                different = sorted(
-                    k for k in stored.keys() | self._configuration.keys() if stored.get(k) != self._configuration.get(k)
-                )
-                raise InvalidInput(
-                    "--out",
-                    f"{folder}, a run with other {', '.join(different)}",
-                    "a new folder or the same run",
-                    "choose another path",
-                )
-        elif folder.exists() and any(folder.iterdir()):
-            raise InvalidInput(
-                "--out", f"{folder}, which is not empty", "a new or empty folder, or one of this run", "choose another path"
-            )
-        first_missing = next((p for p in [*reversed(folder.parents), folder] if not p.exists()), None)
+        made = [path for path in (folder, *folder.parents) if not _exists(path)]
         try:
-            self.rows.mkdir(parents=True, exist_ok=True)
-            self.checkpoints.mkdir(exist_ok=True)
-            if not path.exists():
-                self.describe(wall_seconds=0.0)
+            self._open()
         except OSError as error:
-            if first_missing is not None and first_missing.is_dir():
-                _remove_empty(first_missing)
-            raise InvalidInput(
-                "--out", f"{folder} ({error.strerror})", "a folder that can be written", "choose another path"
-            ) from error
+            for path in made:
+                with suppress(OSError):
+                    path.rmdir()
+            got = f"{folder} ({error.strerror})"
+            raise InvalidInput("--out", got, "a folder that can be written", "choose another path") from error
+
+    def _open(self) -> None:
+        """Make the folder, or check that it holds this run."""
+        path = self.folder / "config.json"
+        if path.exists():
+            try:
+                stored = json.loads(path.read_text())["configuration"]
+            except (ValueError, KeyError, TypeError):
+                raise InvalidInput("--out", f"{path}, which is damaged", "a folder of this run", "choose another path") from None
+            names = sorted(stored.keys() | self._configuration.keys())
+            different = [name for name in names if stored.get(name) != self._configuration.get(name)]
+            if different:
+                got = f"{self.folder}, a run with other {', '.join(different)}"
+                raise InvalidInput("--out", got, "a new folder or the same run", "choose another path")
+        elif self.folder.is_dir() and any(self.folder.iterdir()):
+            got = f"{self.folder}, which is not empty"
+            raise InvalidInput("--out", got, "a new or empty folder, or one of this run", "choose another path")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            self.describe(wall_seconds=0.0)  # first, so that an interrupted start is recognised as this run
+        for subfolder in (self.rows, self.checkpoints):
+            subfolder.mkdir(exist_ok=True)
+        for folder in (self.folder, self.rows, self.checkpoints):
+            for leftover in folder.glob(".*.[0-9]*"):  # of a process that was killed while it wrote
+                leftover.unlink(missing_ok=True)
 
     @property
     def rows(self) -> Path:
@@ -105,6 +109,7 @@ class Store:
             "configuration": self._configuration,
             "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
             "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+            "workers": {"processes": os.cpu_count(), "threads_each": 1},
             "git_revision": _revision(),
             "wall_seconds": round(before + wall_seconds, 1),
         }
@@ -135,11 +140,11 @@ class Store:
         return frame
 
 
-def _remove_empty(folder: Path) -> None:
-    """Remove a folder and the empty folders in it that were made for a run that cannot start."""
-    for child in sorted(folder.rglob("*"), reverse=True):
-        child.rmdir()
-    folder.rmdir()
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no permission to look, or a name that is too long
+        return True
 
 
 def _revision() -> str | None:

@@ -16,6 +16,7 @@ __all__ = ["Progress", "run_units"]
 
 Unit = TypeVar("Unit")
 POLL_SECONDS = 0.5
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
 
 
 class Progress:
@@ -23,9 +24,14 @@ class Progress:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._parent: int | None = None
 
     def __call__(self, share: float) -> None:
         """Report the share that is done."""
+        # a worker outlives a parent that was killed, and would compete with the run that goes on
+        self._parent = self._parent or os.getppid()
+        if os.getppid() != self._parent:
+            os._exit(1)
         temporary = self._path.with_suffix(".new")
         temporary.write_text(str(share))
         os.replace(temporary, self._path)
@@ -61,12 +67,10 @@ def run_units(
             watcher.join()
 
 
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
-
-
 def _single_threaded(work: Callable[[Unit, Progress], None], unit: Unit, progress: Progress) -> None:
     import torch  # in the worker, after its environment is set
 
     torch.set_num_threads(1)
+    progress(0.0)
     work(unit, progress)
     progress(1.0)

@@ -48,23 +48,32 @@ def _roots(x: Tensor, y: Tensor, kernel: Kernel | None) -> Tensor:
 
 
 def stretch_penalty(
-    ensemble: Ensemble[Invertible], latent: Latent, *, pairs: int, limit: float, mass: float, seed: torch.Generator
+    ensemble: Ensemble[Invertible], latent: Latent, *, pairs: int, limit: float, mass: float, generator: torch.Generator
 ) -> Tensor:
     r"""Return the mean over random short pairs of $\max(0, q^2-c^2)$, q the difference quotient of $T^{-1}$.
 
-    The pairs lie uniformly on the convex hull of the latent components' balls of the given mass, not where the latent law
-    has its mass: likelihood leaves the rims of the balls alone, and there the inverse can fold. A constant below the limit
-    c costs nothing, so a latent that allows Lip(T^{-1}) <= c pays nothing at the optimum.
+    The pairs cover the convex hull of the latent components' balls of the given mass (a uniform point between two centres
+    plus a uniform point of a ball), not where the latent law has its mass: likelihood leaves the rims of the balls alone, and
+    there the inverse can fold. A constant below the limit c costs nothing, so a latent that allows Lip(T^{-1}) <= c pays
+    nothing at the optimum.
+
+    Args:
+        ensemble: The networks.
+        latent: Latent law of one or two components.
+        pairs: Number of pairs a network.
+        limit: The limit c.
+        mass: Mass of the balls.
+        generator: Source of the pairs.
     """
     size = (len(ensemble), pairs)
     hull = latent.hull(mass)
-    rng_points = torch.rand(*size, 3, generator=seed)
+    uniform = torch.rand(*size, 3, generator=generator)
     means = torch.tensor(latent.means)
-    core = means[0] + rng_points[..., :1] * (means[-1] - means[0])
-    offset = torch.randn(*size, latent.dim, generator=seed)
-    offset = offset / offset.norm(dim=-1, keepdim=True) * rng_points[..., 1:2] ** (1.0 / latent.dim)
+    core = means[0] + uniform[..., :1] * (means[-1] - means[0])
+    offset = torch.randn(*size, latent.dim, generator=generator)
+    offset = offset / offset.norm(dim=-1, keepdim=True) * uniform[..., 1:2] ** (1.0 / latent.dim)
     z = core + hull.radius * offset
-    direction = torch.randn(*size, latent.dim, generator=seed)
+    direction = torch.randn(*size, latent.dim, generator=generator)
     step = PAIR_DISTANCE * latent.scale * direction / direction.norm(dim=-1, keepdim=True)
     images, _ = ensemble.inverse_and_log_det(torch.cat((z, z + step), dim=1))
     squares = (images[:, pairs:] - images[:, :pairs]).square().sum(-1) / step.square().sum(-1)

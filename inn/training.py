@@ -124,6 +124,6 @@ def _losses(ensemble: Ensemble[Invertible], x: Tensor, latent: Latent, training:
             pairs=training.penalty_pairs,
             limit=training.penalty_limit,
             mass=training.penalty_mass,
-            seed=generator,
+            generator=generator,
         )
     return losses

@@ -81,7 +81,7 @@ class _Tube:
         return inward
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ball(_Tube):
     """The closed Euclidean ball.
 
@@ -112,7 +112,7 @@ class Ball(_Tube):
         return self.center + self.radius * _uniform_ball(n, self.dim, rng)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Capsule(_Tube):
     """The convex hull of two balls of one radius.
 

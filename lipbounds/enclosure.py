@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from lipbounds.errors import InvalidInput
 
-__all__ = ["Enclosure", "Guarantee", "weakest"]
+__all__ = ["Enclosure", "Guarantee", "combined"]
 
 
 class Guarantee(IntEnum):
@@ -37,7 +37,7 @@ class Enclosure:
         alpha: Error probability, for `Guarantee.CONFIDENCE` and only there.
 
     Example:
-        >>> Enclosure(1.0, math.inf, Guarantee.EXACT, "closed form")
+        >>> Enclosure(1.0, float("inf"), Guarantee.EXACT, "closed form")
         Enclosure(lower=1.0, upper=inf, guarantee=<Guarantee.EXACT: 2>, method='closed form', alpha=None)
     """
 
@@ -58,6 +58,13 @@ class Enclosure:
             raise InvalidInput("alpha", self.alpha, "a number in (0, 1)", "0.05 is usual")
 
 
-def weakest(*enclosures: Enclosure) -> Guarantee:
-    """Return the guarantee of a statement that uses all of these."""
-    return min(enclosure.guarantee for enclosure in enclosures)
+def combined(*enclosures: Enclosure) -> tuple[Guarantee, float | None]:
+    """Return the guarantee of a statement that uses all of these, and its error probability.
+
+    The weakest guarantee wins. Error probabilities add (union bound); a sum of 1 or more guarantees nothing.
+    """
+    guarantee = min(enclosure.guarantee for enclosure in enclosures)
+    if guarantee is not Guarantee.CONFIDENCE:
+        return guarantee, None
+    alpha = sum(enclosure.alpha for enclosure in enclosures if enclosure.alpha is not None)
+    return (guarantee, alpha) if alpha < 1.0 else (Guarantee.ESTIMATE, None)

@@ -25,7 +25,12 @@ class InvalidInput(LipboundsError, ValueError):
 
     def __init__(self, name: str, got: object, wanted: str, remedy: str) -> None:
         self.name = name
+        self._arguments = (name, str(got), wanted, remedy)
         super().__init__(f"{name}: got {got}, wanted {wanted}; {remedy}")
+
+    def __reduce__(self) -> tuple[type[InvalidInput], tuple[str, str, str, str]]:
+        # exceptions cross process boundaries by pickle, which would call the class with the message alone
+        return type(self), self._arguments
 
 
 class NotConverged(LipboundsError, RuntimeError):

@@ -48,7 +48,7 @@ def _weights(name: str, values: ArrayLike | None, n: int) -> Array:
     return np.asarray(weights / weights.sum())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Discrete:
     """Finitely many atoms.
 
@@ -75,7 +75,7 @@ class Discrete:
         return int(self.points.shape[1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GaussianMixture:
     r"""$\sum_k w_k\,N(m_k, S_k)$ on $\mathbb{R}^d$.
 

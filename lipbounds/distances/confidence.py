@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta
+
 from lipbounds.distances.line import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, GaussianMixture
 
-__all__ = ["wasserstein_1_upper"]
+__all__ = ["clopper_pearson", "wasserstein_1_upper"]
+
+Array = NDArray[np.float64]
 
 
 def wasserstein_1_upper(sample: Discrete, nu: GaussianMixture, *, clip: float, alpha: float) -> Enclosure:
@@ -46,3 +52,21 @@ def wasserstein_1_upper(sample: Discrete, nu: GaussianMixture, *, clip: float, a
     plug_in = wasserstein_1_line(sample, nu, clip=clip).upper
     width = 2.0 * clip * math.sqrt(math.log(2.0 / alpha) / (2 * len(sample.weights)))
     return Enclosure(max(0.0, plug_in - width), plug_in + width, Guarantee.CONFIDENCE, "plug-in and DKW band", alpha)
+
+
+def clopper_pearson(successes: ArrayLike, trials: int, *, alpha: float) -> tuple[Array, Array]:
+    """Return one-sided confidence limits of a probability, lower and upper, elementwise; each holds with 1 - alpha.
+
+    Source:
+        Clopper and Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial (1934).
+
+    Example:
+        >>> lower, upper = clopper_pearson([0, 5, 10], 10, alpha=0.05)
+        >>> lower.round(3), upper.round(3)
+        (array([0.   , 0.222, 0.741]), array([0.259, 0.778, 1.   ]))
+    """
+    k = np.asarray(successes)
+    with np.errstate(invalid="ignore"):  # the ends of the range have no beta law
+        lower = np.where(k == 0, 0.0, beta.ppf(alpha, k, trials - k + 1))
+        upper = np.where(k == trials, 1.0, beta.ppf(1 - alpha, k + 1, trials - k))
+    return lower, upper

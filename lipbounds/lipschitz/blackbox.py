@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
-from scipy.stats import beta
 
+from lipbounds.distances import clopper_pearson
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 
@@ -65,10 +65,9 @@ def lipschitz_from_samples(selection: ArrayLike, evaluation: ArrayLike, *, alpha
         n = len(sample)
         below_low = np.searchsorted(sample, low, side="right")
         below_high = np.searchsorted(sample, high, side="right")
-        # Clopper-Pearson; 0 and n successes give the limits 0 and 1, whose quantiles are infinite: no bound
-        with np.errstate(invalid="ignore"):
-            g_low = np.where(below_low == 0, 0.0, beta.ppf(alpha / 2, below_low, n - below_low + 1))
-            g_high = np.where(below_high == n, 1.0, beta.ppf(1 - alpha / 2, below_high + 1, n - below_high))
+        g_low, _ = clopper_pearson(below_low, n, alpha=alpha / 2)
+        _, g_high = clopper_pearson(below_high, n, alpha=alpha / 2)
+        with np.errstate(invalid="ignore"):  # limits 0 and 1 have infinite quantiles: no bound
             latent_distance = scale * (ndtri(g_high) - ndtri(g_low))
             return np.where((high > low) & (latent_distance > 0), (high - low) / latent_distance, 0.0)
 

@@ -20,7 +20,7 @@ KEPT = 64
 CHILDREN = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InversionError:
     """The largest |x - f(T(x))| found, x = f(z).
 

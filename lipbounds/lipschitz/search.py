@@ -32,7 +32,7 @@ POINTS_PER_SEGMENT = 33
 BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a few ulps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """A lower bound of Lip(f; D) with its witness.
 
@@ -44,7 +44,7 @@ class Found:
         direction: Its right singular vector, shape (d,).
         pair: The witness, two points of D, each of shape (d,).
         on_boundary: Whether `point` lies on the boundary of D; then a larger domain may have a larger constant.
-        evaluations: Number of points at which f was evaluated, with or without derivative.
+        evaluations: Number of points at which the derivative of f was evaluated.
         history: Largest norm seen after the screening, after each ascent step, and after each polish.
         guarantee: EXACT: nothing but rounding stands between `value` and a proven lower bound.
     """
@@ -168,11 +168,11 @@ def find_lipschitz(
     history = [float(norms.max())]
 
     best_points, best_norms = _ascend(f, domain, points[chosen], width, history, callback)
-    evaluations += ASCENT_STEPS * len(chosen)
+    evaluations += (len(history) - 1) * len(chosen)
 
     for index in best_norms.topk(min(POLISHED, len(best_norms))).indices:
         polished, count = _polish(f, domain, best_points[index])
-        evaluations += count
+        evaluations += count + 1
         norm = jacobian_norms(f, polished[None])[0]
         if norm > best_norms[index]:
             best_points[index], best_norms[index] = polished, norm

@@ -2,7 +2,7 @@
 
 from lipbounds.theorems.corollary_1 import Corollary1, forced_as_printed, forced_in_latent_space
 from lipbounds.theorems.data_space import forced_by_two_sets
-from lipbounds.theorems.example_1 import exact_lipschitz, two_modes
+from lipbounds.theorems.example_1 import exact_lipschitz, two_modes, two_modes_in_plane
 from lipbounds.theorems.frontier import forced_by_frontier
 from lipbounds.theorems.proposition_1 import Proposition1, SeparatedSets
 from lipbounds.theorems.separation import Masses, separation, separation_cost
@@ -25,4 +25,5 @@ __all__ = [
     "separation",
     "separation_cost",
     "two_modes",
+    "two_modes_in_plane",
 ]

@@ -19,7 +19,7 @@ import math
 
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.theorems.proposition_1 import SeparatedSets, log_distance_bound, small_enough
+from lipbounds.theorems.proposition_1 import SeparatedSets, in_terms_of, log_distance_bound, small_enough
 from lipbounds.theorems.separation import Masses, separation
 from lipbounds.theorems.statement import Hypothesis, Statement
 
@@ -96,9 +96,7 @@ class Corollary1(Statement[SeparatedSets]):
     def left(self, instance: SeparatedSets) -> Enclosure:
         """Return the bound, with the upper ends of epsilon and delta."""
         bound = forced_as_printed(instance.dim, instance.distance, instance.delta.upper, instance.epsilon)
-        guarantee = min(bound.guarantee, instance.delta.guarantee)
-        alpha = bound.alpha if guarantee is Guarantee.CONFIDENCE else None
-        return Enclosure(bound.lower, bound.lower, guarantee, bound.method, alpha)
+        return in_terms_of(instance, bound.lower, bound.method)
 
     def right(self, instance: SeparatedSets) -> Enclosure:
         """Return what is known of Lip(T^{-1})."""

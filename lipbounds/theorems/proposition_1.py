@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from scipy.special import gammaln
 from scipy.stats import chi
 
-from lipbounds.enclosure import Enclosure, Guarantee
+from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
 from lipbounds.theorems.statement import Hypothesis, Statement
 
@@ -77,6 +77,13 @@ def small_enough(instance: SeparatedSets) -> list[Hypothesis]:
     ]
 
 
+def in_terms_of(instance: SeparatedSets, value: float, method: str) -> Enclosure:
+    """A number computed from the upper ends of epsilon and delta, with what stands behind them."""
+    exact = Enclosure(value, value, Guarantee.EXACT, method)
+    guarantee, alpha = combined(exact, instance.epsilon, instance.delta)
+    return Enclosure(value, value, guarantee, method, alpha)
+
+
 class Proposition1(Statement[SeparatedSets]):
     """Sets that carry almost all mass are mapped close together by a map to the standard normal law."""
 
@@ -94,6 +101,4 @@ class Proposition1(Statement[SeparatedSets]):
     def right(self, instance: SeparatedSets) -> Enclosure:
         """Return the bound, with the upper ends of epsilon and delta."""
         value = math.exp(log_distance_bound(instance.dim, instance.delta.upper, instance.epsilon.upper))
-        guarantee = min(instance.delta.guarantee, instance.epsilon.guarantee, Guarantee.EXACT)
-        alpha = instance.epsilon.alpha if guarantee is Guarantee.CONFIDENCE else None
-        return Enclosure(value, value, guarantee, "explicit constant of the proof", alpha)
+        return in_terms_of(instance, value, "explicit constant of the proof")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Generic, TypeVar
 
-from lipbounds.enclosure import Enclosure, Guarantee, weakest
+from lipbounds.enclosure import Enclosure, Guarantee, combined
 
 __all__ = ["Hypothesis", "Outcome", "Statement", "Verdict"]
 
@@ -46,6 +46,7 @@ class Verdict:
         left: The smaller side of the statement; None if it is not applicable.
         right: The larger side; None if it is not applicable.
         guarantee: The weakest guarantee of both sides.
+        alpha: Error probability of the verdict, for CONFIDENCE.
         reason: The hypothesis that fails, or the comparison.
     """
 
@@ -53,6 +54,7 @@ class Verdict:
     left: Enclosure | None
     right: Enclosure | None
     guarantee: Guarantee | None
+    alpha: float | None
     reason: str
 
 
@@ -80,7 +82,7 @@ class Statement(ABC, Generic[Instance]):
         """Return the verdict on one instance; a side that is known from one end only can confirm but not refute."""
         failed = [hypothesis.text for hypothesis in self.hypotheses(instance) if not hypothesis.holds]
         if failed:
-            return Verdict(Outcome.NOT_APPLICABLE, None, None, None, "fails: " + "; ".join(failed))
+            return Verdict(Outcome.NOT_APPLICABLE, None, None, None, None, "fails: " + "; ".join(failed))
         left, right = self.left(instance), self.right(instance)
         if left.upper <= right.lower:
             outcome = Outcome.CONFIRMED
@@ -89,4 +91,5 @@ class Statement(ABC, Generic[Instance]):
         else:
             outcome = Outcome.UNDECIDED
         reason = f"[{left.lower:.4g}, {left.upper:.4g}] against [{right.lower:.4g}, {right.upper:.4g}]"
-        return Verdict(outcome, left, right, weakest(left, right), reason)
+        guarantee, alpha = combined(left, right)
+        return Verdict(outcome, left, right, guarantee, alpha, reason)

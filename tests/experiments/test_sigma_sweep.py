@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from experiments import sigma_sweep
 from experiments.plots import sigma_sweep_figure
-from experiments.sandwich import Effort, plane_law
+from experiments.sandwich import Effort, sandwich
 from experiments.sigma_sweep import Recompute, SigmaSweep, recompute, run
 from experiments.store import Store, key_of
 from experiments.sweep import run_units
+from inn import CouplingFlow, Latent, coupling_flow
 from lipbounds.errors import InvalidInput
-from lipbounds.theorems import exact_lipschitz
+from lipbounds.theorems import exact_lipschitz, two_modes_in_plane
 
 ROOT = Path(__file__).parent.parent.parent
 ARGUMENTS = ["--quick", "--sigmas", "0.5", "0.2"]
@@ -84,7 +86,7 @@ def test_the_sandwich_holds_on_every_row(finished):
     # delta is the exact mass of the slab between the sets that were chosen
     for row in gaussian.itertuples():
         assert row.delta_data == pytest.approx(
-            plane_law(row.sigma).slab_mass([1.0, 0.0], -row.offset_data, row.offset_data), rel=1e-9
+            two_modes_in_plane(row.sigma).slab_mass([1.0, 0.0], -row.offset_data, row.offset_data), rel=1e-9
         )
     # the blow-up in small: narrower modes cost the normal latent more, and the mixture latent nothing of the kind
     found = results.set_index(["latent", "sigma"])["lip_found"]
@@ -220,13 +222,53 @@ def test_keys_do_not_depend_on_order():
 
 def test_units_run_and_fail_in_workers():
     run_units(_unit, [1, 2], description="test", jobs=2)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(InvalidInput, match="number: got 0"):
         run_units(_unit, [1, 0], description="test", jobs=2)
 
 
 def _unit(number, progress):
     progress(0.5)
-    assert math.isfinite(1 / number)
+    if number == 0:
+        raise InvalidInput("number", number, "a number > 0", "count from 1")
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.5, 40.0])
+def test_a_badly_trained_network_gives_a_row_that_says_so(shift):
+    # an untrained flow whose images are shifted out of the latent ball: kappa eats the masses, bounds are empty, none is false
+    flow = coupling_flow(CouplingFlow(blocks=1, hidden=4), seed=0)
+    with torch.no_grad():
+        flow.layers[1].subnet_2.layers[-1].bias[1] += shift
+    small = Effort(accuracy=1024, transport=200, selection=2000, evaluation=4000, screening=256)
+    row = sandwich(flow, Latent.normal(2), 0.3, seed=0, effort=small)
+    assert not row["accurate"]
+    assert row["sandwich"] == "CONFIRMED"
+    assert math.isnan(row["lip_forced_printed"])
+    assert ("sharp" in row["not_applicable"]) == math.isnan(row["lip_forced_sharp"])
+    assert row["verdict_corollary_1"] == "NOT_APPLICABLE"
+
+
+def test_an_extremely_small_sigma_does_not_overflow():
+    assert exact_lipschitz(0.02) == math.inf
+
+
+def test_a_damaged_folder_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{")
+    with pytest.raises(InvalidInput, match="damaged"):
+        run(SigmaSweep(quick=True, out=tmp_path / "run"))
+    with pytest.raises(InvalidInput, match="--out"):
+        run(SigmaSweep(quick=True, out=tmp_path / ("x" * 300)))
+    (tmp_path / "results.parquet").write_text("not a table")
+    with pytest.raises(InvalidInput, match="DIR"):
+        recompute(Recompute(tmp_path, "0"))
+
+
+def test_an_interrupted_start_is_recognised_and_leftovers_go(tmp_path):
+    first = Store(tmp_path / "run", "test", {"a": 1})
+    first.rows.rmdir()
+    (first.checkpoints / ".half.safetensors.123").write_text("x")
+    Store(tmp_path / "run", "test", {"a": 1})
+    assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == ["checkpoints", "config.json", "rows"]
 
 
 def test_efforts_of_the_sizes():

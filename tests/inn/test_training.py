@@ -56,7 +56,7 @@ def test_stretch_penalty_of_linear_maps():
         for parameter in flow.parameters():
             parameter.zero_()
     ensemble = Ensemble([flow])
-    arguments = {"pairs": 500, "mass": 0.99, "seed": torch.Generator().manual_seed(0)}
+    arguments = {"pairs": 500, "mass": 0.99, "generator": torch.Generator().manual_seed(0)}
     assert stretch_penalty(ensemble, MIXTURE, limit=1.01, **arguments).item() == 0.0
     assert stretch_penalty(ensemble, MIXTURE, limit=0.5, **arguments).item() == pytest.approx(0.75, rel=1e-2)  # float32
 

@@ -1,16 +1,27 @@
 import math
+import pickle
 
 import pytest
 
-from lipbounds.enclosure import Enclosure, Guarantee, weakest
+from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
 
 
-def test_the_weakest_guarantee_wins():
+def test_the_weakest_guarantee_wins_and_error_probabilities_add():
     exact = Enclosure(0.0, 1.0, Guarantee.EXACT, "closed form")
     confident = Enclosure(0.0, math.inf, Guarantee.CONFIDENCE, "band", 0.05)
-    assert weakest(exact, confident) is Guarantee.CONFIDENCE
+    estimate = Enclosure(0.0, 1.0, Guarantee.ESTIMATE, "plug-in")
+    assert combined(exact, confident) == (Guarantee.CONFIDENCE, 0.05)
+    assert combined(confident, exact, confident) == (Guarantee.CONFIDENCE, 0.1)
+    assert combined(confident, estimate) == (Guarantee.ESTIMATE, None)
+    assert combined(*[confident] * 20) == (Guarantee.ESTIMATE, None)
     assert list(Guarantee) == [Guarantee.ESTIMATE, Guarantee.CONFIDENCE, Guarantee.EXACT, Guarantee.CERTIFIED]
+
+
+def test_errors_cross_process_boundaries():
+    error = InvalidInput("sigma", -1.0, "a number > 0", "choose another")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.name) == (InvalidInput, str(error), "sigma")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.sandwich import plane_law
 from lipbounds.distances import wasserstein, wasserstein_1_line
 from lipbounds.domains import latent_ball
 from lipbounds.enclosure import Enclosure, Guarantee
@@ -28,6 +27,7 @@ from lipbounds.theorems import (
     forced_in_latent_space,
     separation,
     two_modes,
+    two_modes_in_plane,
 )
 from lipbounds.theorems.proposition_1 import log_constant, log_distance_bound
 from tests.strategies.lines import monotone_maps
@@ -107,7 +107,7 @@ def measured(trained_normal):
     """The trained network in double precision, its constant found on the ball, and its data and images."""
     flow = copy.deepcopy(trained_normal).double().requires_grad_(False)
     domain = latent_ball([0.0, 0.0], mass=0.9999)
-    x = plane_law(SIGMA).sample_quasi(2000, 0)
+    x = two_modes_in_plane(SIGMA).sample_quasi(2000, 0)
     z = flow(torch.as_tensor(x)).numpy()
     left, right = z[x[:, 0] < 0], z[x[:, 0] >= 0]
     count = min(len(left), len(right))
@@ -124,7 +124,7 @@ def test_a_trained_network_confirms_them_for_drawn_half_spaces(measured, t, angl
     normal = np.array([np.cos(angle), np.sin(angle)])
     along = x @ normal
     kappa = 2 * float((domain.depth(torch.as_tensor(z)) < 0).double().mean()) + 1e-3
-    gap = plane_law(SIGMA).slab_mass(normal, -t, t)
+    gap = two_modes_in_plane(SIGMA).slab_mass(normal, -t, t)
     inside = (domain.depth(torch.as_tensor(z)) >= 0).numpy()
     q, r = z[inside & (along <= -t)], z[inside & (along >= t)]
     nearest = float(np.sqrt(((q[:, None] - r[None]) ** 2).sum(-1).min()))
