@@ -127,7 +127,9 @@ def _accuracy(flow: Composition, latent: Latent, sigma: float, *, seeds: list[in
     one, two = (Discrete(latent.measure.sample_quasi(n, seed)) for seed in (seeds[2] + 1, seeds[2] + 2))
     latent_w1, floor = wasserstein(image, one).upper, wasserstein(one, two).upper
     normal_w1 = (
-        latent_w1 if latent.is_gaussian else wasserstein(image, Discrete(standard_normal(2).sample_quasi(n, seeds[3]))).upper
+        latent_w1
+        if latent.is_standard_normal
+        else wasserstein(image, Discrete(standard_normal(2).sample_quasi(n, seeds[3]))).upper
     )
     return {
         "epsilon": epsilon,
@@ -210,7 +212,7 @@ def _bounds(
     """All lower bounds of Lip(T^{-1}; D), and what they say together with the constant found."""
     r = len(samples)
     # black-box bound and kappa; a Gaussian row has a third confidence bound, of epsilon
-    share = ALPHA / (3 if latent.is_gaussian else 2)
+    share = ALPHA / (3 if latent.is_standard_normal else 2)
     blackbox = max(
         lipschitz_from_samples(selection, evaluation, alpha=share / r, scale=latent.scale).lower
         for selection, evaluation in samples
@@ -230,7 +232,7 @@ def _bounds(
     row |= dict.fromkeys(empty, math.nan)
     row["not_applicable"] = GAUSSIAN_ONLY
     offset = 0.5
-    if latent.is_gaussian:
+    if latent.is_standard_normal:
         bounds = _gaussian_bounds(flow, sigma, balls[0], samples[0][1], accuracy, kappa_upper, share, seed, effort)
         row |= bounds
         missing = [name for name in ("sharp", "printed") if math.isnan(bounds[f"lip_forced_{name}"])]
@@ -248,7 +250,7 @@ def _bounds(
         effort,
     )
     lower = [blackbox] + [row[name] for name in empty if name.startswith("lip_forced") and not math.isnan(row[name])]
-    # a bound above the constant found means a failed search (or a false theorem); nothing else may be concluded
+    # a bound above the constant found means a failed search, or an epsilon that was estimated too small
     row["sandwich"] = "CONFIRMED" if max(lower) <= search.best.value else "UNDECIDED"
     return row
 

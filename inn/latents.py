@@ -56,8 +56,9 @@ class Latent:
         return len(self.means[0])
 
     @property
-    def is_gaussian(self) -> bool:
-        return len(self.means) == 1
+    def is_standard_normal(self) -> bool:
+        """Whether this is N(0, I), which the paper's bounds assume."""
+        return self == Latent.normal(self.dim)
 
     @cached_property
     def measure(self) -> GaussianMixture:

@@ -131,10 +131,12 @@ class GaussianMixture:
     def sample_quasi(self, n: int, seed: int) -> Array:
         """Return n draws by randomised quasi-Monte Carlo (a scrambled Sobol sequence), shape (n, d).
 
-        Each point has exactly this law and averages over the points are unbiased, but the points are not independent:
-        they cover the law far more evenly than independent ones. For distances whose sampling noise would drown the
-        quantity; not for confidence bounds, which need independence.
+        Each point has this law (the uniform numbers behind it have a resolution of 2^-30) and averages over the points are
+        unbiased, but the points are not independent: they cover the law far more evenly. For distances whose sampling noise
+        would drown the quantity; not for confidence bounds, which need independence.
         """
+        if n < 1:
+            raise InvalidInput("n", n, "an integer >= 1", "draw at least one point")
         engine = qmc.Sobol(self.dim + 1, seed=seed)
         # a power of two is drawn and cut: the first n of a Sobol sequence are balanced enough, and scipy warns otherwise
         uniform = engine.random_base2(max(0, math.ceil(math.log2(n))))[:n]
@@ -159,7 +161,7 @@ class GaussianMixture:
         white = np.linalg.solve(self._factors, difference[..., None])[..., 0]
         log_det = np.log(np.diagonal(self._factors, axis1=1, axis2=2)).sum(1)
         terms = -0.5 * (white**2).sum(-1) - log_det - 0.5 * self.dim * math.log(2 * math.pi)
-        return np.asarray(np.logaddexp.reduce(terms + np.log(self.weights), axis=1))
+        return np.asarray(np.logaddexp.reduce(terms + self._log_weights(), axis=1))
 
     def marginal(self, direction: ArrayLike) -> GaussianMixture:
         """Return the law of the scalar product with `direction`, shape (d,), a mixture on the line."""
@@ -184,7 +186,8 @@ class GaussianMixture:
         line = self.marginal(direction)
         a, b = line._standardised(lower), line._standardised(upper)
         # on the right of a mean both lower tails are near 1 and cancel: reflect there
-        flip = a + b > 0
+        with np.errstate(invalid="ignore"):  # a slab that is the whole line
+            flip = a + b > 0
         a, b = np.where(flip, -b, a), np.where(flip, -a, b)
         return float(self.weights @ (ndtr(b) - ndtr(a)))
 
@@ -196,8 +199,14 @@ class GaussianMixture:
             raise InvalidInput(
                 "covariances", "a matrix that is no multiple of I", "multiples of I", "a general one has no closed form"
             )
+        if not radius >= 0:
+            raise InvalidInput("radius", radius, "a number >= 0", "a ball has a radius")
         noncentrality = ((self.means - middle) ** 2).sum(1) / variances
         return float(self.weights @ ncx2.cdf(radius**2 / variances, self.dim, noncentrality))
+
+    def _log_weights(self) -> Array:
+        with np.errstate(divide="ignore"):  # a component of weight 0 adds exp(-inf)
+            return np.asarray(np.log(self.weights))
 
     # One dimension only.
 
@@ -218,7 +227,7 @@ class GaussianMixture:
         """Return the logarithm of the density, elementwise; on the line only."""
         _, deviations = self._line()
         terms = -0.5 * self._standardised(t) ** 2 - np.log(deviations) - 0.5 * math.log(2 * math.pi)
-        return np.asarray(np.logaddexp.reduce(terms + np.log(self.weights), axis=-1))
+        return np.asarray(np.logaddexp.reduce(terms + self._log_weights(), axis=-1))
 
     def quantile(self, p: ArrayLike) -> Array:
         """Return the smallest t with P(X <= t) >= p, elementwise, to the resolution of the doubles; on the line only."""
@@ -235,7 +244,7 @@ class GaussianMixture:
         for _ in range(200):
             middle = 0.5 * (low + high)
             tail = log_ndtr(sign[..., None] * self._standardised(middle))
-            log_mass = np.logaddexp.reduce(tail + np.log(self.weights), axis=-1)
+            log_mass = np.logaddexp.reduce(tail + self._log_weights(), axis=-1)
             right = np.where(upper, log_mass <= log_p, log_mass >= log_p)
             if np.array_equal(middle, low) or np.array_equal(middle, high):
                 break

@@ -43,16 +43,19 @@ def wasserstein_1_line(mu: Discrete, nu: Discrete | GaussianMixture, *, clip: fl
     for name, measure in (("mu", mu), ("nu", nu)):
         if measure.dim != 1:
             raise InvalidInput(name, f"dimension {measure.dim}", "dimension 1", "use wasserstein for points of R^d")
-    if clip is not None and not clip > 0:
-        raise InvalidInput("clip", clip, "a number > 0", "clip at the width of the statistic")
+    if clip is not None and not 0.0 < clip < np.inf:
+        raise InvalidInput("clip", clip, "a finite number > 0", "clip at the width of the statistic")
     value = _discrete(mu, nu, clip) if isinstance(nu, Discrete) else _continuous(mu, nu, clip)
     return Enclosure(value, value, Guarantee.EXACT, "integral of |F - G|")
 
 
 def _sorted(measure: Discrete, clip: float | None) -> tuple[Array, Array]:
-    points = measure.points[:, 0] if clip is None else np.clip(measure.points[:, 0], -clip, clip)
+    present = measure.weights > 0
+    points, weights = measure.points[present, 0], measure.weights[present]
+    if clip is not None:
+        points = np.clip(points, -clip, clip)
     order = np.argsort(points, kind="stable")
-    return points[order], np.cumsum(measure.weights[order])
+    return points[order], np.minimum(np.cumsum(weights[order]), 1.0)
 
 
 def _discrete(mu: Discrete, nu: Discrete, clip: float | None) -> float:
@@ -67,7 +70,7 @@ def _discrete(mu: Discrete, nu: Discrete, clip: float | None) -> float:
 def _continuous(mu: Discrete, nu: GaussianMixture, clip: float | None) -> float:
     x, mass = _sorted(mu, clip)
     levels, low, high = mass[:-1], x[:-1], x[1:]
-    f, antiderivative = nu.cdf(x), nu.cdf_integral(x)
+    f, antiderivative = np.minimum(nu.cdf(x), 1.0), nu.cdf_integral(x)
     # F crosses the level inside few intervals; in the others c - F has one sign and the crossing is put at an end
     crossing = np.where(levels <= f[:-1], low, high)
     inside = (f[:-1] < levels) & (levels < f[1:])

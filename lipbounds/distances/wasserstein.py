@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import ot
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, NotConverged
@@ -50,7 +51,12 @@ def wasserstein(x: Discrete, y: Discrete, p: float = 1.0) -> Enclosure:
         raise InvalidInput("p", p, "a number in [1, inf)", "W_1 is the usual choice")
     # exact zeros make POT drop rows; the distance does not see them
     a, b = x.weights[x.weights > 0], y.weights[y.weights > 0]
-    cost = ot.dist(x.points[x.weights > 0], y.points[y.weights > 0], metric="euclidean") ** p
+    # by differences: POT's own Euclidean cost expands |x|^2 + |y|^2 - 2xy, which cancels for near points far from 0
+    distances = cdist(x.points[x.weights > 0], y.points[y.weights > 0])
+    scale = float(distances.max())
+    if scale == 0.0:
+        return Enclosure(0.0, 0.0, Guarantee.EXACT, "network simplex with dual")
+    cost = (distances / scale) ** p
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         primal, log = ot.emd2(a, b, cost, numItermax=MAX_ITERATIONS, log=True)
@@ -59,7 +65,8 @@ def wasserstein(x: Discrete, y: Discrete, p: float = 1.0) -> Enclosure:
         raise NotConverged(f"wasserstein: network simplex on {cost.shape} points: {'; '.join(messages)}")
     dual = _feasible_dual(log["u"], log["v"], cost, a, b)
     lower, upper = min(dual, float(primal)), max(dual, float(primal))
-    return Enclosure(max(lower, 0.0) ** (1 / p), upper ** (1 / p), Guarantee.EXACT, "network simplex with dual")
+    ends = scale * max(lower, 0.0) ** (1 / p), scale * upper ** (1 / p)
+    return Enclosure(*ends, Guarantee.EXACT, "network simplex with dual")
 
 
 def _feasible_dual(

@@ -39,8 +39,9 @@ class Found:
     Attributes:
         value: |f(a) - f(b)| / |a - b| of the pair (a, b), evaluated in float64; a lower bound of Lip(f; D) up to the
             rounding of f at two points.
-        jacobian_norm: Largest singular value of the Jacobian at `point`, the limit of such quotients.
-        point: Where the Jacobian's norm is largest, shape (d,).
+        jacobian_norm: Largest singular value of the Jacobian at `point` as torch differentiates, the limit of such quotients
+            where f is differentiable; at a kink it can be larger than any quotient.
+        point: The point that the pair lies about, a local maximum of the Jacobian's norm, shape (d,).
         direction: Its right singular vector, shape (d,).
         pair: The witness, two points of D, each of shape (d,).
         on_boundary: Whether `point` lies on the boundary of D; then a larger domain may have a larger constant.
@@ -83,7 +84,13 @@ def _jacobians(f: Map, points: Tensor, *, differentiable: bool = False) -> tuple
         torch.autograd.grad(image[:, i].sum(), points, retain_graph=True, create_graph=differentiable)[0]
         for i in range(image.shape[1])
     ]
-    return points, torch.stack(rows, dim=1)
+    jacobians = torch.stack(rows, dim=1)
+    if not torch.isfinite(jacobians).all():
+        bad = points[~torch.isfinite(jacobians.detach()).all(dim=(1, 2))][0].tolist()
+        raise InvalidInput(
+            "f", f"a derivative that is not finite at {bad}", "finite derivatives", "smooth it, or shrink the domain"
+        )
+    return points, jacobians
 
 
 def jacobian_norms(f: Map, points: Tensor) -> Tensor:
@@ -150,6 +157,8 @@ def find_lipschitz(
         >>> round(found.value, 4)
         5.0
     """
+    if screening < STARTS:
+        raise InvalidInput("screening", screening, f"an integer >= {STARTS}", "the search starts from the best of these")
     rng = np.random.default_rng(seed)
     candidates = [domain.sample(screening, rng)]
     if starts is not None:
@@ -170,6 +179,7 @@ def find_lipschitz(
     best_points, best_norms = _ascend(f, domain, points[chosen], width, history, callback)
     evaluations += (len(history) - 1) * len(chosen)
 
+    pairs = []
     for index in best_norms.topk(min(POLISHED, len(best_norms))).indices:
         polished, count = _polish(f, domain, best_points[index])
         evaluations += count + 1
@@ -179,12 +189,12 @@ def find_lipschitz(
         history.append(max(history[-1], float(norm)))
         if callback is not None:
             callback(history[-1])
-
-    point = best_points[best_norms.argmax()]
-    value, direction, pair = _best_pair(f, domain, point, width)
+        # of each: at a kink the norm promises more than pairs keep
+        pairs.append((*_best_pair(f, domain, best_points[index], width), best_points[index]))
+    value, direction, pair, point = max(pairs, key=lambda one: one[0])
     return Found(
         value=value,
-        jacobian_norm=float(best_norms.max()),
+        jacobian_norm=float(jacobian_norms(f, point[None])[0]),
         point=point.numpy(),
         direction=direction.numpy(),
         pair=pair,
@@ -263,7 +273,8 @@ def _best_pair(
             continue
         pair = (ends[0].numpy(), ends[1].numpy())
         value = quotient(f, pair)
-        if best is None or value > best[0]:
+        # a closer pair must gain more than rounding, which grows as the pair shrinks
+        if best is None or value > best[0] * (1 + 1e-9):
             best = (value, pair)
     if best is None:
         raise InvalidInput("domain", f"no two points about {point.tolist()}", "a domain with interior", "enlarge it")

@@ -78,7 +78,7 @@ def forced_in_latent_space(distance: float, masses: Masses, epsilon: Enclosure) 
         3.6945
     """
     _positive(distance)
-    width = separation(epsilon.upper, masses)
+    width = separation(epsilon.upper, masses) if epsilon.upper < math.inf else math.inf
     value = distance / width if width > 0 else math.inf
     return Enclosure(value, math.inf, min(epsilon.guarantee, Guarantee.EXACT), "S2, half-spaces", epsilon.alpha)
 

@@ -51,7 +51,7 @@ def forced_by_two_sets(distance: float, masses: Masses, epsilon: Enclosure) -> E
 def _least(distance: float, masses: Masses, epsilon: float) -> float:
     if epsilon >= distance * min(masses.a, masses.b):
         return 0.0
-    if epsilon == 0.0:
+    if epsilon < 1e-250 * distance:
         width = separation(0.0, masses)
         return distance / width if width > 0 else math.inf
 

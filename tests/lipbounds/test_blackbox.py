@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from scipy.special import ndtri
+from scipy.stats import beta
 
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import lipschitz_from_samples
@@ -37,6 +39,15 @@ def test_pooling_a_mixture_is_the_mistake_it_is_said_to_be():
     assert pooled > 100  # "Lip(identity) >= 100": the pooled law is not Gaussian
     parts = [z[z > 0], z[z < 0]]
     assert all(lipschitz_from_samples(p[::2], p[1::2], alpha=0.025).lower <= 1.0 for p in parts)
+
+
+def test_the_limits_are_those_of_half_the_error_probability_each():
+    # values 0 and 1 only: all thresholds in [0, 1) have the same count, so both limits are of one binomial
+    n, k = 1000, 400
+    sample = np.repeat([0.0, 1.0], [k, n - k])
+    bound = lipschitz_from_samples(sample, sample, alpha=0.1).lower
+    g_low, g_high = beta.ppf(0.05, k, n - k + 1), beta.ppf(0.95, k + 1, n - k)
+    assert bound == pytest.approx(1.0 / (ndtri(g_high) - ndtri(g_low)), rel=0.01)  # the thresholds are 0 and 0.995 or more
 
 
 def test_a_constant_sample_gives_no_bound():

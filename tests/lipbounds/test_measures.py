@@ -52,6 +52,13 @@ def test_quantile_inverts_the_distribution_function(law, p):
     assert law.cdf(t + step) >= p * (1 - 1e-12)
 
 
+def test_a_component_of_weight_zero_does_not_count():
+    law = GaussianMixture([[0.0], [3.0]], [[[1.0]], [[1.0]]], [1.0, 0.0])
+    assert law.quantile(0.3) == pytest.approx(float(standard_normal(1).quantile(0.3)), rel=4 * EPS)
+    assert law.log_density([[0.5]]) == standard_normal(1).log_density([[0.5]])
+    assert law.slab_mass([1.0], -np.inf, np.inf) == 1.0
+
+
 @given(mixtures(), st.floats(-6, 6))
 def test_antiderivatives(law, t):
     below, _ = quad(lambda s: float(law.cdf(s)), -80, t, points=sorted({*law.means[:, 0], -8.0} - {t}), limit=400)
@@ -98,6 +105,8 @@ def test_samples_have_the_law(quasi):
         lambda: standard_normal(2).log_density([[0.0]]),
         lambda: GaussianMixture([[0.0, 0.0]], [[[1.0, 0.0], [0.0, 2.0]]]).ball_mass([0.0, 0.0], 1.0),
         lambda: two_modes(0.0),
+        lambda: standard_normal(2).ball_mass([0.0, 0.0], -1.0),
+        lambda: standard_normal(2).sample_quasi(0, 0),
     ],
 )
 def test_bad_input(make):

@@ -116,9 +116,46 @@ def test_confidence_bound_covers():
     assert plug_in_missed > 60
 
 
+def test_the_confidence_width_is_the_stated_one():
+    sample = Discrete(np.random.default_rng(0).standard_normal((1000, 1)))
+    plug_in = wasserstein_1_line(sample, standard_normal(1), clip=0.7).upper
+    bound = wasserstein_1_upper(sample, standard_normal(1), clip=0.7, alpha=0.1)
+    assert bound.upper - plug_in == pytest.approx(1.4 * np.sqrt(np.log(20.0) / 2000), rel=1e-12)
+
+
+def test_bad_potentials_give_a_smaller_lower_bound_not_a_wrong_one():
+    from lipbounds.distances.wasserstein import _feasible_dual
+
+    cost, mass = np.array([[1.0, 2.0], [3.0, 1.0]]), np.array([0.5, 0.5])
+    assert _feasible_dual(np.array([1.0, 1.0]), np.zeros(2), cost, mass, mass) == 1.0  # optimal
+    # raised by 0.5 they violate f_i + g_j <= c_ij by 0.5, which is taken off again
+    assert _feasible_dual(np.array([1.5, 1.5]), np.zeros(2), cost, mass, mass) == 1.0
+    assert _feasible_dual(np.array([1.0, 4.0]), np.zeros(2), cost, mass, mass) == -0.5
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 50.0])
+@pytest.mark.parametrize("far", [0.0, 1e8])
+@pytest.mark.parametrize("length", [2.0**-20, 1.0, 1e10])
+def test_near_points_far_from_the_origin_and_all_scales(p, far, length):
+    # cancellation in |x|^2 + |y|^2 - 2xy would give 0 for the first at far = 1e8
+    x, y = Discrete([[far, 0.0], [far, 5 * length]]), Discrete([[far + length, 0.0], [far + length, 5 * length]])
+    value = wasserstein(x, y, p=p)
+    assert value.lower * (1 - 1e-9) <= length <= value.upper * (1 + 1e-9)
+    if p <= 2:  # at p = 50 the costs span 36 decimals, beyond the simplex's tolerance: the enclosure is true and wide
+        assert value.lower == pytest.approx(value.upper, rel=1e-9)
+    assert wasserstein(x, x, p=p).upper == 0.0
+
+
+def test_atoms_of_weight_zero_do_not_count():
+    law = standard_normal(1)
+    assert wasserstein_1_line(Discrete([[0.0], [100.0]], [1.0, 0.0]), law) == wasserstein_1_line(Discrete([[0.0]]), law)
+    assert wasserstein(Discrete([[0.0], [100.0]], [1.0, 0.0]), Discrete([[1.0]])).upper == 1.0
+
+
 @pytest.mark.parametrize(
     "call",
     [
+        lambda: wasserstein_1_line(Discrete([[0.0]]), standard_normal(1), clip=np.inf),
         lambda: wasserstein_1_line(Discrete([[0.0, 1.0]]), standard_normal(1)),
         lambda: wasserstein_1_line(Discrete([[0.0]]), standard_normal(1), clip=0.0),
         lambda: wasserstein(Discrete([[0.0]]), Discrete([[0.0, 0.0]])),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy.special import erf
+from scipy.integrate import quad
+from scipy.special import erf, ndtr, ndtri
 from scipy.stats import norm
 
 from lipbounds.errors import InvalidInput
@@ -28,6 +29,29 @@ def masses(draw):
 def test_cost_agrees_with_its_definition(m, rho):
     step = 24.0 / 200_000
     assert separation_cost(rho, m) == pytest.approx(separation_cost_on_grid(rho, m.a, m.b), abs=2 * step)
+
+
+@given(masses(), st.floats(1e-3, 0.999))
+@example(Masses(1e-6, 1 - 1e-6, 0.0), 0.3)
+@example(Masses(1e-9, 1e-9, 1 - 2e-9), 0.5)
+def test_cost_of_a_level_set_by_quadrature(m, share):
+    # the interval [c, d] with h(c) = h(d) = l is extremal for its length: E(d - c) is the integral of h over it
+    level = share * min(m.a, m.b)
+
+    def end(mass):
+        return ndtri(mass - level) if mass <= 0.5 else -ndtri(1.0 - mass + level)
+
+    c, d = float(end(m.a)), -float(end(m.b))
+    q_a, q_b = float(ndtri(m.a)), -float(ndtri(m.b))
+    left, _ = quad(lambda u: ndtr(q_a) - ndtr(u), c, q_a, epsabs=0, epsrel=1e-8)
+    right, _ = quad(lambda u: ndtr(-q_b) - ndtr(-u), q_b, d, epsabs=0, epsrel=1e-8)
+    assert separation_cost(d - c, m) == pytest.approx(left + right, rel=1e-7)
+    assert separation(left + right, m) == pytest.approx(d - c, rel=1e-7)
+
+
+def test_shrinking_moves_mass_into_the_gap():
+    shrunk = Masses(0.5, 0.375, 0.125).shrunk(0.125)
+    assert shrunk == Masses(0.375, 0.25, 0.375)
 
 
 @pytest.mark.parametrize("rho", [1e-6, 1e-3, 0.1, 1.0, 10.0, 30.0, 100.0, 1e6])
@@ -79,6 +103,8 @@ def test_rate_at_small_accuracy():
     "call",
     [
         lambda: Masses(0.5, 0.6, 0.0),
+        lambda: Masses(1e-13, 1 - 1e-13, 0.0),
+        lambda: Masses(1e-10, 1e-10, 1 - 1e-10),
         lambda: Masses(0.0, 1.0, 0.0),
         lambda: Masses(0.6, 0.5, -0.1),
         lambda: separation(-1.0, Masses.equal(0.1)),
