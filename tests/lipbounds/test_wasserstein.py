@@ -56,7 +56,8 @@ def test_discrete_against_continuous_agrees_with_quadrature(mu, nu, clip):
     breaks = np.unique(
         np.clip(np.concatenate(([-end, end], points, nu.means[:, 0], nu.quantile(np.clip(mass[:-1], 1e-9, 1 - 1e-9)))), -end, end)
     )
-    pieces = [quad(gap, a, b, limit=200) for a, b in itertools.pairwise(breaks)]
+    # a crossing found to an ulp beside an atom leaves a sliver that quadrature cannot treat; it weighs less than 1e-12
+    pieces = [quad(gap, a, b, limit=200) for a, b in itertools.pairwise(breaks) if b - a > 1e-12]
     expected, error = (sum(column) for column in zip(*pieces, strict=True))
     assert abs(wasserstein_1_line(mu, nu, clip=clip).upper - expected) <= 10 * error + 1e-10
 
