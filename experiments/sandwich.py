@@ -39,6 +39,7 @@ from lipbounds.theorems import (
     two_modes,
     two_modes_in_plane,
 )
+from lipbounds.theorems.proposition_1 import LARGEST
 
 __all__ = ["LATENT_MASS", "Effort", "sandwich"]
 
@@ -304,7 +305,7 @@ def _gaussian_bounds(
 
     # S7 takes kappa from both masses; the printed statements want delta and epsilon below 1/4
     sharp_limit = widest(0.999 - 2 * kappa_upper)
-    printed_limit = widest(0.249 - 2 * kappa_upper) if latent_epsilon.upper < 0.25 else 0.0
+    printed_limit = widest(0.999 * LARGEST - 2 * kappa_upper) if latent_epsilon.upper < LARGEST else 0.0
     return {
         "epsilon_domain": epsilon,
         "epsilon_upper": confident.upper,

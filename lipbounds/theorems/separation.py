@@ -25,7 +25,6 @@ from lipbounds.errors import InvalidInput
 
 __all__ = ["Masses", "separation", "separation_cost"]
 
-FARTHEST = 38.0  # beyond it the normal density is 0 in doubles
 SMALLEST_MASS = 1e-12  # below, rounding of the sum to 1 is no longer small against the mass
 DIRECT_GAP = 0.1  # from here on the difference of the two quantiles keeps its digits
 HIGHEST_LOGIT = 600.0  # there the level is min(a, b) up to 1e-260: beyond, E is linear with this slope
