@@ -43,8 +43,7 @@ def data_discrepancy(ensemble: Ensemble[Invertible], x: Tensor, z: Tensor, kerne
 
 def _roots(x: Tensor, y: Tensor, kernel: Kernel | None) -> Tensor:
     chosen = InverseMultiquadric() if kernel is None else kernel
-    result: Tensor = torch.vmap(lambda a, b: discrepancy(a, b, chosen, squared=False))(x, y)
-    return result
+    return torch.stack([discrepancy(a, b, chosen, squared=False) for a, b in zip(x, y, strict=True)])
 
 
 def stretch_penalty(

@@ -28,6 +28,10 @@ class InvalidInput(LipboundsError, ValueError):
         self._arguments = (name, str(got), wanted, remedy)
         super().__init__(f"{name}: got {got}, wanted {wanted}; {remedy}")
 
+    def renamed(self, name: str) -> InvalidInput:
+        """The same error under the name that the caller knows."""
+        return type(self)(name, *self._arguments[1:])
+
     def __reduce__(self) -> tuple[type[InvalidInput], tuple[str, str, str, str]]:
         # exceptions cross process boundaries by pickle, which would call the class with the message alone
         return type(self), self._arguments

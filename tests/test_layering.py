@@ -21,7 +21,7 @@ INN_MAY_USE = {"lipbounds.errors", "lipbounds.domains", "lipbounds.measures", "l
 
 # What each package may import beside the standard library and the project.
 THIRD_PARTY = {
-    "lipbounds": {"numpy", "scipy", "ot", "torch"},
+    "lipbounds": {"numba", "numpy", "scipy", "ot", "torch"},
     "inn": {"numpy", "torch", "safetensors"},
     "experiments": {"numpy", "scipy", "torch", "joblib", "matplotlib", "pandas", "tqdm", "tyro"},
 }
