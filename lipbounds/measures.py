@@ -21,6 +21,7 @@ __all__ = ["Discrete", "GaussianMixture", "gaussian", "standard_normal"]
 
 Array = NDArray[np.float64]
 
+NEWTON_STEPS = 10  # for quantiles; then they are settled to the last bit by bisection
 WEIGHT_SUM_TOLERANCE = 1e-9  # weights given as decimal fractions miss 1 by a few ulps; they are renormalised
 
 
@@ -241,15 +242,36 @@ class GaussianMixture:
         upper = level > 0.5
         log_p = np.where(upper, np.log1p(-level), np.log(level))
         sign = np.where(upper, -1.0, 1.0)
-        for _ in range(200):
-            middle = 0.5 * (low + high)
-            tail = log_ndtr(sign[..., None] * self._standardised(middle))
-            log_mass = np.logaddexp.reduce(tail + self._log_weights(), axis=-1)
-            right = np.where(upper, log_mass <= log_p, log_mass >= log_p)
-            if np.array_equal(middle, low) or np.array_equal(middle, high):
-                break
+
+        def excess(t: Array, index: NDArray[np.intp]) -> Array:
+            """log of the tail's mass minus log p; the sign says on which side of the quantile t is."""
+            tail = log_ndtr(sign.flat[index][:, None] * self._standardised(t))
+            return np.asarray(sign.flat[index] * (np.logaddexp.reduce(tail + self._log_weights(), axis=-1) - log_p.flat[index]))
+
+        shape = level.shape
+        index, low, high = np.arange(level.size), np.atleast_1d(low).ravel(), np.atleast_1d(high).ravel()
+        result = high.copy()
+        middle = 0.5 * (low + high)
+        for iteration in range(200):
+            # Newton steps inside the bracket, then a few ulps to both sides of the limit, then bisection of what is left
+            gap = excess(middle, index)
+            right = gap >= 0
             low, high = np.where(right, low, middle), np.where(right, middle, high)
-        return np.asarray(high)
+            halved = 0.5 * (low + high)
+            done = (halved == low) | (halved == high)
+            result[index] = high
+            index, low, high, middle, gap, halved = (v[~done] for v in (index, low, high, middle, gap, halved))
+            if not len(index):
+                break
+            if iteration < NEWTON_STEPS:
+                log_mass = log_p.flat[index] + sign.flat[index] * gap
+                step = middle - gap * np.exp(log_mass - self.log_pdf(middle))
+            elif iteration < NEWTON_STEPS + 2:
+                step = middle + (4.0 if iteration == NEWTON_STEPS else -8.0) * np.spacing(np.abs(middle))
+            else:
+                step = halved
+            middle = np.where((low < step) & (step < high), step, halved)
+        return np.asarray(result.reshape(shape))
 
     def partial_mean(self, t: ArrayLike) -> Array:
         r"""Return $\int_{-\infty}^t x\,dP(x)$, elementwise; on the line only. Infinite t is allowed."""
@@ -257,6 +279,14 @@ class GaussianMixture:
         u = self._standardised(t)
         density = np.exp(-0.5 * u**2) / math.sqrt(2 * math.pi)
         return np.asarray((means * ndtr(u) - deviations * density) @ self.weights)
+
+    def partial_second_moment(self, t: ArrayLike) -> Array:
+        r"""Return $\int_{-\infty}^t x^2\,dP(x)$, elementwise; on the line only."""
+        means, deviations = self._line()
+        u = self._standardised(t)
+        density = np.exp(-0.5 * u**2) / math.sqrt(2 * math.pi)
+        terms = (means**2 + deviations**2) * ndtr(u) - deviations * (2 * means + deviations * u) * density
+        return np.asarray(terms @ self.weights)
 
     def cdf_integral(self, t: ArrayLike) -> Array:
         r"""Return $\int_{-\infty}^t P(X\le s)\,ds$, elementwise; on the line only."""

@@ -2,6 +2,13 @@
 
 from lipbounds.distances.confidence import clopper_pearson, wasserstein_1_upper
 from lipbounds.distances.discrepancy import discrepancy, discrepancy_of_mixtures
+from lipbounds.distances.gaussians import (
+    bhattacharyya,
+    gaussian_kl,
+    gaussian_total_variation,
+    gaussian_wasserstein_2,
+    total_variation_from_kl,
+)
 from lipbounds.distances.kernel_report import KernelReport, kernel_report
 from lipbounds.distances.kernels import (
     Energy,
@@ -12,7 +19,9 @@ from lipbounds.distances.kernels import (
     Laplace,
     RationalQuadratic,
 )
-from lipbounds.distances.line import wasserstein_1_line
+from lipbounds.distances.line import wasserstein_1_line, wasserstein_line
+from lipbounds.distances.total_variation import total_variation
+from lipbounds.distances.transport import Transport, optimal_transport
 from lipbounds.distances.wasserstein import wasserstein
 
 __all__ = [
@@ -24,11 +33,20 @@ __all__ = [
     "KernelReport",
     "Laplace",
     "RationalQuadratic",
+    "Transport",
+    "bhattacharyya",
     "clopper_pearson",
     "discrepancy",
     "discrepancy_of_mixtures",
+    "gaussian_kl",
+    "gaussian_total_variation",
+    "gaussian_wasserstein_2",
     "kernel_report",
+    "optimal_transport",
+    "total_variation",
+    "total_variation_from_kl",
     "wasserstein",
     "wasserstein_1_line",
     "wasserstein_1_upper",
+    "wasserstein_line",
 ]

@@ -48,13 +48,7 @@ def as_weights(name: str, weights: Points | None, n: int) -> Array:
     Raises:
         InvalidInput: For another number of weights, negative or non-finite ones, a sum that is not 1, or a gradient asked for.
     """
-    if isinstance(weights, Tensor):
-        if weights.requires_grad:
-            raise InvalidInput(name, "a tensor that requires grad", "constants", "distances have no gradient in the weights")
-        weights = weights.detach().cpu().numpy()
-    if weights is not None and np.ndim(weights) != 1:
-        raise InvalidInput(name, f"shape {np.shape(weights)}", f"shape ({n},)", "pass one weight a point")
-    return _named(name, np.zeros((n, 1)), weights).weights
+    return _discrete(name, np.zeros((n, 1)), weights).weights
 
 
 def as_discrete(name: str, points: Points | Discrete, weights: Points | None) -> Discrete:
@@ -66,8 +60,7 @@ def as_discrete(name: str, points: Points | Discrete, weights: Points | None) ->
     if isinstance(points, Tensor):
         points = points.detach().cpu()
     tensor = as_points(name, points)
-    masses = as_weights(f"{name}_weights", weights, len(tensor))
-    return _named(name, tensor.double().numpy(), masses)
+    return _discrete(f"{name}_weights", tensor.double().numpy(), weights)
 
 
 def as_measure(name: str, measure: Points | Discrete | GaussianMixture, weights: Points | None) -> Discrete | GaussianMixture:
@@ -95,9 +88,18 @@ def _real(name: str, tensor: Tensor) -> Tensor:
     return tensor.double()
 
 
-def _named(name: str, points: Array, weights: ArrayLike | None) -> Discrete:
-    """A discrete measure whose errors carry the caller's name."""
+def _discrete(name: str, points: Array, weights: Points | None) -> Discrete:
+    """A discrete measure on checked points; errors carry the caller's name of the weights."""
+    if isinstance(weights, Tensor):
+        if weights.requires_grad:
+            raise InvalidInput(name, "a tensor that requires grad", "constants", "distances have no gradient in the weights")
+        weights = weights.detach().cpu().numpy()
+    if weights is None:
+        return Discrete(points)
+    masses = _array(name, weights)
+    if masses.ndim != 1:
+        raise InvalidInput(name, f"shape {masses.shape}", f"shape ({len(points)},)", "pass one weight a point")
     try:
-        return Discrete(points, None if weights is None else _array(name, weights))
+        return Discrete(points, masses)
     except InvalidInput as error:
         raise error.renamed(name) from None

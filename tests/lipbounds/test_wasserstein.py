@@ -5,15 +5,25 @@ from fractions import Fraction
 import numpy as np
 import ot
 import pytest
-from hypothesis import example, given
+import torch
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from scipy.optimize import linprog
 from scipy.stats import wasserstein_distance
 
-from lipbounds.distances import wasserstein, wasserstein_1_line, wasserstein_1_upper
+from lipbounds.distances import (
+    gaussian_wasserstein_2,
+    optimal_transport,
+    wasserstein,
+    wasserstein_1_line,
+    wasserstein_1_upper,
+    wasserstein_line,
+)
+from lipbounds.distances.transport import solve
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput, NotConverged
-from lipbounds.measures import Discrete, standard_normal
+from lipbounds.measures import Discrete, GaussianMixture, gaussian, standard_normal
 from tests.strategies.lines import discrete_lines, mixtures
 
 EPS = np.finfo(float).eps
@@ -62,6 +72,98 @@ def test_discrete_against_continuous_agrees_with_quadrature(mu, nu, clip):
     assert abs(wasserstein_1_line(mu, nu, clip=clip).upper - expected) <= 10 * error + 1e-10
 
 
+@given(mixtures(), mixtures(), st.sampled_from([None, 0.5, 3.0]))
+@example(standard_normal(1), gaussian([0.0], [[4.0]]), None)
+@example(standard_normal(1), standard_normal(1), None)
+def test_continuous_against_continuous_agrees_with_quadrature(mu, nu, clip):
+    end = 60.0 if clip is None else clip
+    grid = np.linspace(-end, end, 240_001)
+    gap = abs(mu.cdf(grid) - nu.cdf(grid))
+    expected = np.trapezoid(gap, grid)
+    value = wasserstein_1_line(mu, nu, clip=clip)
+    # trapezoids of width h: h^2 / 12 times the total variation of the slope, and h^2 |slope| at each of a few crossings
+    assert abs(value.upper - expected) <= (end / 120_000) ** 2 * 100
+    assert value.upper - value.lower <= 1e-13 * max(value.upper, 1.0)
+    assert wasserstein_1_line(nu, mu, clip=clip).upper == pytest.approx(value.upper, rel=1e-12, abs=1e-14)
+
+
+def test_shared_components_cancel():
+    # only the difference of the laws matters: here 1e-9 of mass moved by 2
+    means, covariances = [[-1.0], [1.0], [5.0]], [[[0.1]], [[0.1]], [[3.0]]]
+    mu = GaussianMixture(means, covariances, [0.25 + 1e-9, 0.25 - 1e-9, 0.5])
+    nu = GaussianMixture(means, covariances, [0.25, 0.25, 0.5])
+    value = wasserstein_line(mu, nu)
+    assert value.upper == pytest.approx(2e-9, rel=1e-7)  # the weights themselves are rounded to 1e-16 / 1e-9
+    assert value.upper - value.lower <= 1e-13 * value.upper
+    assert wasserstein_line(mu, mu).upper == wasserstein_line(mu, mu, p=3).upper == 0.0
+
+
+@given(discrete_lines(), discrete_lines(), st.sampled_from([1.0, 1.5, 2.0, 5.0, 200.0]))
+def test_line_agrees_with_the_simplex_for_every_exponent(mu, nu, p):
+    flat = Discrete(np.pad(mu.points, ((0, 0), (0, 1))), mu.weights), Discrete(np.pad(nu.points, ((0, 0), (0, 1))), nu.weights)
+    value, simplex = wasserstein_line(mu, nu, p), wasserstein(*flat, p=p)
+    assert value.lower == value.upper
+    # the simplex stops at reduced costs of 1e-12 or so of the largest cost; its root can be far wider
+    assert (
+        simplex.lower**p <= value.upper**p * (1 + 1e-9) + 1e-10 * 40.0**p if p < 10 else simplex.lower <= value.upper * 1.01 + 1
+    )
+    assert value.upper <= simplex.upper * (1 + 1e-9) + 1e-9
+
+
+@settings(max_examples=settings().max_examples // 4)
+@given(mixtures(), mixtures(), discrete_lines(), st.sampled_from([1.0, 1.5, 2.0, 4.0]))
+def test_quantile_cells_enclose_the_integral(mu, nu, atoms, p):
+    # the oracle: quantiles at the midpoints of 40,000 levels, in both tails down to 1e-12
+    levels = np.concatenate((np.geomspace(1e-12, 1e-3, 2000), np.linspace(1e-3, 0.5, 20_000)[1:]))
+    levels = np.concatenate((levels, 1 - levels[-2::-1]))
+    middles, widths = (levels[:-1] + levels[1:]) / 2, np.diff(levels)
+    order = np.argsort(atoms.points[:, 0])
+    steps = atoms.points[order, 0][np.minimum(np.searchsorted(np.cumsum(atoms.weights[order]), middles), len(order) - 1)]
+    for other, quantiles in ((nu, nu.quantile(middles)), (atoms, steps)):
+        expected = (widths @ np.abs(mu.quantile(middles) - quantiles) ** p) ** (1 / p)
+        value = wasserstein_line(mu, other, p, tolerance=1e-4)
+        assert value.guarantee is Guarantee.EXACT
+        assert value.upper - value.lower <= 1.001e-4 * value.upper or value.upper < 1e-3
+        # the oracle's own error: a step of the quantiles (of size up to 25) inside a cell of width 2.5e-5
+        assert value.upper == pytest.approx(expected, rel=1e-3, abs=(25.0**p * 5e-5 * 10) ** (1 / p))
+
+
+@given(st.floats(-5, 5), st.floats(0.1, 5), st.floats(0.1, 5))
+@example(0.0, 1.0, 1.0)
+def test_gaussians_on_the_line(shift, first, second):
+    mu, nu = gaussian([0.0], [[first**2]]), gaussian([shift], [[second**2]])
+    exact = np.hypot(shift, first - second)
+    assert wasserstein(mu, nu, p=2).upper == pytest.approx(exact, rel=1e-12, abs=1e-15)
+    assert gaussian_wasserstein_2(mu, nu).upper == pytest.approx(exact, rel=1e-7, abs=1e-12)
+    # the closed form of W_1 against the integral of |F - G|
+    general = wasserstein_1_line(mu, nu)
+    assert wasserstein(mu, nu).upper == pytest.approx(general.upper, rel=1e-11, abs=1e-13)
+    # one more component of weight 0 takes the path of mixtures
+    padded = GaussianMixture([[0.0], [3.0]], [[[first**2]], [[1.0]]], [1.0, 0.0])
+    cells = wasserstein_line(padded, nu, p=2, tolerance=1e-4)
+    assert cells.lower <= exact * (1 + 1e-9) + 1e-9
+    assert cells.upper >= exact * (1 - 1e-9)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_gaussians_in_space(seed):
+    # commuting covariances: W_2 is the distance of means and of deviations, axis by axis, in any rotated frame
+    rng = np.random.default_rng(seed)
+    rotation = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    first, second, shift = rng.uniform(0.1, 3, 3), rng.uniform(0.1, 3, 3), rng.standard_normal(3)
+
+    def law(mean, deviations):
+        matrix = rotation @ np.diag(deviations**2) @ rotation.T
+        return gaussian(mean, (matrix + matrix.T) / 2)
+
+    exact = np.sqrt(shift @ shift + ((first - second) ** 2).sum())
+    mu, nu = law(np.zeros(3), first), law(shift, second)
+    assert wasserstein(mu, nu, p=2).upper == pytest.approx(exact, rel=1e-12)
+    # what no sample sees: 1e-9 between near equal laws
+    near = law(np.zeros(3), first * (1 + 1e-9))
+    assert wasserstein(mu, near, p=2).upper == pytest.approx(1e-9 * np.linalg.norm(first), rel=1e-4)
+
+
 def test_distance_of_an_atom_to_the_normal_law():
     # E|Z| = sqrt(2 / pi)
     assert wasserstein_1_line(Discrete([[0.0]]), standard_normal(1)).upper == pytest.approx((2 / np.pi) ** 0.5, rel=1e-14)
@@ -95,7 +197,7 @@ def test_simplex_finds_a_known_plan(seed, p):
 def test_a_simplex_that_stops_early_raises(monkeypatch):
     rng = np.random.default_rng(0)
     x, y = Discrete(rng.standard_normal((300, 2))), Discrete(rng.standard_normal((300, 2)) + 2)
-    monkeypatch.setattr(sys.modules["lipbounds.distances.wasserstein"], "MAX_ITERATIONS", 50)
+    monkeypatch.setattr(sys.modules["lipbounds.distances.transport"], "MAX_ITERATIONS", 50)
     with pytest.raises(NotConverged):
         wasserstein(x, y)
 
@@ -124,14 +226,47 @@ def test_the_confidence_width_is_the_stated_one():
     assert bound.upper - plug_in == pytest.approx(1.4 * np.sqrt(np.log(20.0) / 2000), rel=1e-12)
 
 
-def test_bad_potentials_give_a_smaller_lower_bound_not_a_wrong_one():
-    from lipbounds.distances.wasserstein import _feasible_dual
+def test_potentials_that_lie_give_a_smaller_lower_bound_not_a_wrong_one(monkeypatch):
+    # whatever the solver's potentials are, the transforms make them feasible
+    rng = np.random.default_rng(0)
+    cost, a, b = rng.uniform(size=(6, 5)), np.full(6, 1 / 6), np.full(5, 0.2)
+    honest = solve(cost, a, b, plan=False)
+    real = ot.emd2
+    for noise in (0.01, 1.0, 100.0):
 
-    cost, mass = np.array([[1.0, 2.0], [3.0, 1.0]]), np.array([0.5, 0.5])
-    assert _feasible_dual(np.array([1.0, 1.0]), np.zeros(2), cost, mass, mass) == 1.0  # optimal
-    # raised by 0.5 they violate f_i + g_j <= c_ij by 0.5, which is taken off again
-    assert _feasible_dual(np.array([1.5, 1.5]), np.zeros(2), cost, mass, mass) == 1.0
-    assert _feasible_dual(np.array([1.0, 4.0]), np.zeros(2), cost, mass, mass) == -0.5
+        def liar(*args, noise=noise, **options):
+            value, log = real(*args, **options)
+            return value, log | {"v": log["v"] + noise * rng.standard_normal(5)}
+
+        monkeypatch.setattr(ot, "emd2", liar)
+        lower, upper, _, f, g = solve(cost, a, b, plan=False)
+        assert (f[:, None] + g <= cost + 1e-12 * noise).all()
+        assert lower <= honest[1] + 1e-12 * noise
+        assert upper >= honest[0]
+    assert honest[1] - honest[0] <= 1e-14
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_any_cost_with_plan_and_potentials(seed):
+    # integer costs and weights in twentieths: the optimum of the transport polytope by linear programming
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(1, 7, 2)
+    cost = rng.integers(-5, 6, (n, m)).astype(float)
+    a, b = rng.multinomial(20, np.full(n, 1 / n)) / 20, rng.multinomial(20, np.full(m, 1 / m)) / 20  # zeros occur
+    answer = optimal_transport(np.arange(n)[:, None], np.zeros((m, 2)), cost, x_weights=a, y_weights=b)
+    equalities = np.concatenate((np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))))
+    expected = linprog(cost.ravel(), A_eq=equalities, b_eq=np.concatenate((a, b))).fun
+    assert answer.value.lower - 1e-9 <= expected <= answer.value.upper + 1e-9
+    plan, (f, g) = answer.plan.toarray(), answer.potentials
+    assert plan.sum(1) == pytest.approx(a, abs=1e-14)
+    assert plan.sum(0) == pytest.approx(b, abs=1e-14)
+    assert (plan >= 0).all()
+    assert (plan * cost).sum() == pytest.approx(expected, abs=1e-9)
+    assert (f[:, None] + g <= cost + 1e-12).all()
+    assert a @ f + b @ g == pytest.approx(expected, abs=1e-9)
+    # the same by a function of the points
+    again = optimal_transport(np.arange(n)[:, None], np.zeros((m, 2)), lambda u, v: cost, x_weights=a, y_weights=b)
+    assert again.value == answer.value
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 50.0])
@@ -153,6 +288,43 @@ def test_atoms_of_weight_zero_do_not_count():
     assert wasserstein(Discrete([[0.0], [100.0]], [1.0, 0.0]), Discrete([[1.0]])).upper == 1.0
 
 
+@pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e30, 1e150])
+@pytest.mark.parametrize("p", [1.0, 2.0, 7.0])
+def test_huge_and_tiny_scales(scale, p):
+    rng = np.random.default_rng(0)
+    for d in (1, 3):
+        x, y = rng.integers(-9, 10, (8, d)) * scale, rng.integers(-9, 10, (6, d)) * scale
+        unit = wasserstein(x / scale, y / scale, p)
+        value = wasserstein(x, y, p)
+        assert value.lower == pytest.approx(scale * unit.lower, rel=1e-9)
+        assert value.upper == pytest.approx(scale * unit.upper, rel=1e-9)
+    law = GaussianMixture([[-scale], [scale]], [[[scale * scale]]] * 2)
+    unit = wasserstein(GaussianMixture([[-1.0], [1.0]], [[[1.0]]] * 2), rng.standard_normal((5, 1)), p)
+    value = wasserstein(law, np.random.default_rng(0).standard_normal((5, 1)) * scale, p)
+    assert value.upper == pytest.approx(
+        scale
+        * wasserstein(GaussianMixture([[-1.0], [1.0]], [[[1.0]]] * 2), np.random.default_rng(0).standard_normal((5, 1)), p).upper,
+        rel=1e-6,
+    )
+    assert unit.upper > 0
+
+
+def test_arrays_tensors_weights_and_measures_agree():
+    rng = np.random.default_rng(0)
+    x, y, a = rng.standard_normal((9, 2)), rng.standard_normal((7, 2)), rng.dirichlet(np.ones(9))
+    expected = wasserstein(Discrete(x, a), Discrete(y))
+    frozen = x.copy()
+    frozen.setflags(write=False)
+    tensor = torch.as_tensor(x).requires_grad_()
+    assert wasserstein(frozen, y.tolist(), x_weights=a) == expected
+    assert wasserstein(tensor, torch.as_tensor(y), x_weights=torch.as_tensor(a)) == expected
+    assert wasserstein(np.asfortranarray(x), y[::-1], x_weights=a).upper == pytest.approx(expected.upper, rel=1e-12)
+    assert wasserstein([[0], [3]], np.array([[1], [3]], dtype=np.int8)).upper == 0.5
+    assert wasserstein([[1.0, 2.0]], [[1.0, 2.0]]).upper == 0.0
+    assert wasserstein([[1.0]] * 5, [[2.0]]).upper == 1.0
+    assert wasserstein(torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.float64)).upper == pytest.approx(2**0.5, rel=1e-15)
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -162,6 +334,30 @@ def test_atoms_of_weight_zero_do_not_count():
         lambda: wasserstein(Discrete([[0.0]]), Discrete([[0.0, 0.0]])),
         lambda: wasserstein(Discrete([[0.0]]), Discrete([[1.0]]), p=0.5),
         lambda: wasserstein_1_upper(Discrete([[0.0]]), standard_normal(1), clip=1.0, alpha=0.0),
+        lambda: wasserstein([[0.0]], [[1.0]], p=np.nan),
+        lambda: wasserstein([[0.0]], [[1.0]], p=np.inf),
+        lambda: wasserstein([0.0], [1.0]),
+        lambda: wasserstein(np.empty((0, 2)), np.ones((1, 2))),
+        lambda: wasserstein([[np.nan, 0.0]], [[1.0, 0.0]]),
+        lambda: wasserstein([[np.inf]], [[1.0]]),
+        lambda: wasserstein([[1e308, 0.0]], [[-1e308, 0.0]]),
+        lambda: wasserstein([[0.0], [1.0]], [[1.0]], x_weights=[1.5, -0.5]),
+        lambda: wasserstein([[0.0], [1.0]], [[1.0]], x_weights=[0.0, 0.0]),
+        lambda: wasserstein([[0.0], [1.0]], [[1.0]], x_weights=[1.0]),
+        lambda: wasserstein(Discrete([[0.0]]), [[1.0]], x_weights=[1.0]),
+        lambda: wasserstein(standard_normal(1), [[1.0]], x_weights=[1.0]),
+        lambda: wasserstein(standard_normal(2), [[1.0, 2.0]]),
+        lambda: wasserstein(standard_normal(2), standard_normal(2), p=1),
+        lambda: wasserstein(standard_normal(1), [[1.0]], p=101.0),
+        lambda: wasserstein(np.zeros((8000, 2)), np.ones((8000, 2))),
+        lambda: wasserstein([["a"]], [[1.0]]),
+        lambda: wasserstein(np.array([[1j]]), [[1.0]]),
+        lambda: wasserstein_line([[0.0, 1.0]], [[0.0, 1.0]]),
+        lambda: optimal_transport([[0.0]], [[1.0]], [[np.inf]]),
+        lambda: optimal_transport([[0.0]], [[1.0]], [[1.0, 2.0]]),
+        lambda: optimal_transport([[0.0], [1.0]], [[1.0]], [[-1.7e308], [1.7e308]]),
+        lambda: gaussian_wasserstein_2(GaussianMixture([[0.0]] * 2, [[[1.0]]] * 2), standard_normal(1)),
+        lambda: gaussian_wasserstein_2(standard_normal(2), standard_normal(1)),
         lambda: wasserstein_1_upper(Discrete([[0.0], [1.0]], [0.4, 0.6]), standard_normal(1), clip=1.0, alpha=0.1),
     ],
 )
