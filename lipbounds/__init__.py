@@ -1,6 +1,13 @@
 """How strongly must a generator stretch space, how strongly does it, and do the theorems agree?"""
 
-from lipbounds.distances import InverseMultiquadric, InverseQuadratic, discrepancy, wasserstein
+from lipbounds.distances import (
+    InverseMultiquadric,
+    InverseQuadratic,
+    discrepancy,
+    optimal_transport,
+    total_variation,
+    wasserstein,
+)
 from lipbounds.domains import Ball, Capsule, latent_ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, LipboundsError, NotConverged, NotInvertible
@@ -29,6 +36,8 @@ __all__ = [
     "gaussian",
     "latent_ball",
     "lipschitz_from_samples",
+    "optimal_transport",
     "standard_normal",
+    "total_variation",
     "wasserstein",
 ]

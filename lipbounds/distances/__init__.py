@@ -1,5 +1,6 @@
 """Distances between laws: the quantities that give the theorems their epsilon and delta."""
 
+from lipbounds.distances.classifier import total_variation_lower
 from lipbounds.distances.confidence import clopper_pearson, wasserstein_1_upper
 from lipbounds.distances.discrepancy import discrepancy, discrepancy_of_mixtures
 from lipbounds.distances.gaussians import (
@@ -19,9 +20,13 @@ from lipbounds.distances.kernels import (
     Laplace,
     RationalQuadratic,
 )
+from lipbounds.distances.large import wasserstein_large
 from lipbounds.distances.line import wasserstein_1_line, wasserstein_line
+from lipbounds.distances.population import subgaussian_constant, wasserstein_1_lower, wasserstein_1_population
+from lipbounds.distances.sliced import MaxSliced, max_sliced_wasserstein, sliced_wasserstein
 from lipbounds.distances.total_variation import total_variation
 from lipbounds.distances.transport import Transport, optimal_transport
+from lipbounds.distances.two_sets import wasserstein_lower_from_sets
 from lipbounds.distances.wasserstein import wasserstein
 
 __all__ = [
@@ -32,6 +37,7 @@ __all__ = [
     "Kernel",
     "KernelReport",
     "Laplace",
+    "MaxSliced",
     "RationalQuadratic",
     "Transport",
     "bhattacharyya",
@@ -42,11 +48,19 @@ __all__ = [
     "gaussian_total_variation",
     "gaussian_wasserstein_2",
     "kernel_report",
+    "max_sliced_wasserstein",
     "optimal_transport",
+    "sliced_wasserstein",
+    "subgaussian_constant",
     "total_variation",
     "total_variation_from_kl",
+    "total_variation_lower",
     "wasserstein",
     "wasserstein_1_line",
+    "wasserstein_1_lower",
+    "wasserstein_1_population",
     "wasserstein_1_upper",
+    "wasserstein_large",
     "wasserstein_line",
+    "wasserstein_lower_from_sets",
 ]

@@ -18,7 +18,7 @@ from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete
 
-__all__ = ["Transport", "distances", "optimal_transport", "solve"]
+__all__ = ["Transport", "distances", "extent", "optimal_transport", "plan_of", "solve"]
 
 Array = NDArray[np.float64]
 Cost = Callable[[Array, Array], ArrayLike]
@@ -104,16 +104,22 @@ def distances(x: Array, y: Array) -> tuple[Array, float]:
     By differences: |x|^2 + |y|^2 - 2xy cancels for near points far from 0. The division is exact and keeps the squares from
     overflow and underflow.
     """
+    scale = extent(x, y)
+    return cdist(x / scale, y / scale), scale
+
+
+def extent(x: Array, y: Array) -> float:
+    """Return a power of two near the largest difference of coordinates; 1 if all points are the same.
+
+    Raises:
+        InvalidInput: If the difference overflows.
+    """
     low, high = np.minimum(x.min(0), y.min(0)), np.maximum(x.max(0), y.max(0))
     with np.errstate(over="ignore"):
-        extent = float((high - low).max())
-    if not np.isfinite(extent):
+        size = float((high - low).max())
+    if not np.isfinite(size):
         raise InvalidInput("x, y", f"coordinates from {low.min()} to {high.max()}", "a finite range", "rescale the points")
-    if extent == 0.0:
-        return np.zeros((len(x), len(y))), 1.0
-    _, exponent = np.frexp(extent)
-    scale = float(np.ldexp(1.0, min(int(exponent), 1023)))
-    return cdist(x / scale, y / scale), scale
+    return float(np.ldexp(1.0, min(int(np.frexp(size)[1]), 1023))) if size > 0 else 1.0
 
 
 def solve(cost: Array, a: Array, b: Array, *, plan: bool) -> tuple[float, float, Array | None, Array, Array]:
@@ -125,12 +131,7 @@ def solve(cost: Array, a: Array, b: Array, *, plan: bool) -> tuple[float, float,
     rows, columns = a > 0, b > 0  # exact zeros make POT drop rows
     whole = bool(rows.all() and columns.all())
     part = cost if whole else np.ascontiguousarray(cost[np.ix_(rows, columns)])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        primal, log = ot.emd2(a[rows], b[columns], part, numItermax=MAX_ITERATIONS, log=True, return_matrix=plan)
-    if log["warning"] is not None or caught:
-        messages = [str(log["warning"])] + [str(warning.message) for warning in caught]
-        raise NotConverged(f"optimal transport: network simplex on {part.shape} points: {'; '.join(messages)}")
+    primal, log = _simplex(a[rows], b[columns], part, plan)
     # Two transforms make the potentials feasible whatever the solver did, and extend them to points without mass.
     f = _transform(cost[:, columns] if not whole else cost, log["v"])
     g = _transform(cost.T, f)
@@ -139,7 +140,26 @@ def solve(cost: Array, a: Array, b: Array, *, plan: bool) -> tuple[float, float,
     if plan:
         dense = np.zeros(cost.shape)
         dense[np.ix_(rows, columns)] = log["G"]
-    return min(dual, float(primal)), max(dual, float(primal)), dense, f, g
+    return min(dual, primal), max(dual, primal), dense, f, g
+
+
+def plan_of(cost: Array, a: Array, b: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
+    """Return the entries (i, j, mass) of an optimal plan between positive masses of equal sum."""
+    total = float(a.sum())
+    _, log = _simplex(a / total, b / float(b.sum()), cost, True)
+    i, j = np.nonzero(log["G"])
+    return i, j, total * log["G"][i, j]
+
+
+def _simplex(a: Array, b: Array, cost: Array, plan: bool) -> tuple[float, dict[str, Any]]:
+    """POT's network simplex, whose warnings are errors."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        primal, log = ot.emd2(a, b, cost, numItermax=MAX_ITERATIONS, log=True, return_matrix=plan)
+    if log["warning"] is not None or caught:
+        messages = [str(log["warning"])] + [str(warning.message) for warning in caught]
+        raise NotConverged(f"optimal transport: network simplex on {cost.shape} points: {'; '.join(messages)}")
+    return float(primal), log
 
 
 def _transform(cost: Array, g: Array) -> Array:
