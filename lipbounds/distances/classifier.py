@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 
 from lipbounds.distances.confidence import clopper_pearson
 from lipbounds.distances.inputs import Points, as_discrete
@@ -22,10 +22,10 @@ Array = NDArray[np.float64]
 Score = Callable[[Array], ArrayLike]
 
 FEWEST = 20
-HIDDEN = 32
-STEPS = 300
-BATCH = 512
-LEARNING_RATE = 0.01
+RIDGES = 60
+RIDGE = 1e-4  # penalty of the coefficients, against a loss of about ln 2
+NEWTON_STEPS = 12
+LARGEST_FIT = 20_000  # points of a sample that the fit uses
 
 
 def total_variation_lower(x: Points, y: Points, *, alpha: float = 0.05, seed: int, score: Score | None = None) -> Enclosure:
@@ -37,7 +37,7 @@ def total_variation_lower(x: Points, y: Points, *, alpha: float = 0.05, seed: in
         alpha: Error probability.
         seed: Seed of the split and of the classifier.
         score: A function from points (n, d) to numbers (n,), larger where x is more likely, fixed before these samples were
-            seen. If None, a small network is fitted to one half of the samples.
+            seen. If None, a logistic regression on nonlinear features is fitted to one half of the samples.
 
     Returns:
         [lower, 1], CONFIDENCE at finite sample size, for every pair of laws.
@@ -97,39 +97,26 @@ def _threshold(x: Array, y: Array) -> float:
 
 
 def _fitted(x: Array, y: Array, seed: int) -> Score:
-    """A network with one hidden layer on standardised coordinates, fitted by logistic regression."""
+    """Logistic regression on standardised coordinates, their squares and random ridge functions, by Newton's method."""
+    rng = np.random.default_rng(seed)
+    x, y = (rng.permutation(points)[:LARGEST_FIT] for points in (x, y))
     both = np.concatenate((x, y))
     centre, scale = both.mean(0), both.std(0)
     scale = np.where(scale > 0, scale, 1.0)
-    generator = torch.Generator().manual_seed(seed)
+    d = both.shape[1]
+    directions, offsets = rng.standard_normal((d, RIDGES)) * 1.5 / d**0.5, rng.uniform(-2.0, 2.0, RIDGES)
 
-    def prepared(points: Array) -> torch.Tensor:
-        return torch.as_tensor((points - centre) / scale, dtype=torch.float32)
+    def features(points: Array) -> Array:
+        z = (points - centre) / scale
+        return np.concatenate((np.ones((len(z), 1)), z, z**2, np.tanh(z @ directions + offsets)), axis=1)
 
-    d = x.shape[1]
-    shapes = [(d, HIDDEN), (1, HIDDEN), (HIDDEN, HIDDEN), (1, HIDDEN), (HIDDEN, 1), (1, 1)]
-    parameters = [torch.randn(shape, generator=generator) / shape[0] ** 0.5 for shape in shapes]
-    for parameter in parameters:
-        parameter.requires_grad_()
-
-    def network(points: torch.Tensor) -> torch.Tensor:
-        w, b, v, c, u, e = parameters
-        value: torch.Tensor = (torch.tanh(torch.tanh(points @ w + b) @ v + c) @ u + e)[:, 0]
-        return value
-
-    data, labels = prepared(both), torch.cat((torch.ones(len(x)), torch.zeros(len(y))))
-    weights = torch.where(labels > 0, 0.5 / len(x), 0.5 / len(y)) * len(both)
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
-    for step in range(STEPS):
-        index = torch.randint(len(data), (min(BATCH, len(data)),), generator=generator)
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / STEPS)
-        optimizer.zero_grad()
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(network(data[index]), labels[index], weights[index])
-        losses.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    def score(points: Array) -> Array:
-        with torch.no_grad():
-            return network(prepared(points)).double().numpy()
-
-    return score
+    design = features(both)
+    sign = np.repeat([1.0, -1.0], [len(x), len(y)])
+    mass = np.repeat([0.5 / len(x), 0.5 / len(y)], [len(x), len(y)])
+    coefficients = np.zeros(design.shape[1])
+    for _ in range(NEWTON_STEPS):
+        probability = expit(design @ coefficients)
+        slope = design.T @ (mass * ((sign > 0) - probability)) - RIDGE * coefficients
+        curvature = (design * (mass * probability * (1 - probability))[:, None]).T @ design
+        coefficients = coefficients + np.linalg.solve(curvature + RIDGE * np.eye(len(coefficients)), slope)
+    return lambda points: np.asarray(features(points) @ coefficients)
