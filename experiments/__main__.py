@@ -9,13 +9,20 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import tyro
 
-from experiments.plots import sigma_sweep_figure
+from experiments.bench import distances
+from experiments.bench.plots import bench_distances_figure
+from experiments.plots import remark_2_figure, sigma_sweep_figure
+from experiments.remark_2 import KERNELS, Remark2, feature_lipschitz
+from experiments.remark_2 import run as run_remark_2
 from experiments.sigma_sweep import RECOMPUTE_TOLERANCE, Recompute, SigmaSweep, recompute, run
-from lipbounds.errors import LipboundsError
+from lipbounds.errors import InvalidInput, LipboundsError
 
 app = tyro.extras.SubcommandApp()
 
@@ -57,6 +64,44 @@ def recompute_row(config: tyro.conf.OmitArgPrefixes[Recompute]) -> None:
     print(f"stored {stored!r}, recomputed {again!r}, relative difference {difference:.1e}")
     if difference > RECOMPUTE_TOLERANCE:
         sys.exit(1)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure side by side with peers, in one run; needs the extra `bench` for all of them."""
+
+    suite: tyro.conf.Positional[Literal["distances"]]
+    """What is measured."""
+    out: Path | None = None
+    """Folder of the results; results/bench-SUITE by default."""
+    quick: bool = False
+    """Small problems, within a minute: to see that it runs, not to be quoted."""
+    threads: int = 2
+    """Threads of every contender."""
+
+
+@app.command(name="bench")
+def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
+    """Time, memory and width beside peers: authors' formulas, POT, scipy, geomloss."""
+    if config.threads < 1:
+        raise InvalidInput("--threads", config.threads, "an integer >= 1", "two cores are the reference")
+    out = config.out or Path(f"results/bench-{config.suite}")
+    results = distances.run(out, quick=config.quick, threads=config.threads)
+    paths = bench_distances_figure(out)
+    shown = results.drop(columns=["key", "order", "threads", "warm_seconds"])
+    with pd.option_context("display.width", 250, "display.max_columns", None, "display.max_rows", None):
+        print(shown.to_string(float_format=lambda value: f"{value:.3g}", na_rep="-"))
+    print(f"\n{out / 'results.parquet'}", *paths, sep="\n")
+
+
+@app.command(name="remark-2")
+def remark_2(config: tyro.conf.OmitArgPrefixes[Remark2]) -> None:
+    """W_1 and D_K agree on convergence on compact sets, and part where mass escapes."""
+    results = run_remark_2(config)
+    paths = remark_2_figure(config.out, {name: feature_lipschitz(kernel) for name, kernel in KERNELS.items()})
+    with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
+        print(results.drop(columns="key").to_string(float_format=lambda value: f"{value:.3g}"))
+    print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -16,7 +17,7 @@ from matplotlib.collections import PathCollection, QuadMesh
 
 from lipbounds.theorems import exact_lipschitz
 
-__all__ = ["sigma_sweep_figure"]
+__all__ = ["remark_2_figure", "sigma_sweep_figure"]
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 COLOURS = {"normal": "#c0392b", "mixture": "#1f6fb2", "example1": "#5b8c2a"}
@@ -50,6 +51,35 @@ def sigma_sweep_figure(folder: Path) -> list[Path]:
         if mesh is not None:
             middle.colorbar(mesh, ax=axes, label=r"$\log_{10}\,\sigma_{\max}(DT^{-1})$", pad=0.01)
         paths = [folder / f"sigma-sweep.{suffix}" for suffix in ("png", "pdf")]
+        for path in paths:
+            figure.savefig(path)
+        plt.close(figure)
+    return paths
+
+
+def remark_2_figure(folder: Path, constants: Mapping[str, float]) -> list[Path]:
+    """Draw remark-2.png and .pdf in a results folder; `constants` are the c of D_K <= c W_1 by kernel. Returns the paths."""
+    results = pd.read_parquet(folder / "results.parquet")
+    sequences = list(dict.fromkeys(results.sort_values("compact", ascending=False, kind="stable")["sequence"]))
+    kernels = [name.removeprefix("discrepancy ") for name in map(str, results.columns) if name.startswith("discrepancy ")]
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(1, len(sequences), figsize=(7.0, 2.9), sharex=True, sharey=True)
+        for axis, sequence in zip(axes, sequences, strict=True):
+            rows = results[results["sequence"] == sequence].sort_values("n")
+            axis.plot(rows["n"], rows["w1"], color="black", linewidth=2.2, label="$W_1$")
+            for index, kernel in enumerate(kernels):
+                colour = f"C{index}"
+                axis.plot(rows["n"], rows[f"discrepancy {kernel}"], color=colour, label=f"$D_K$, {kernel}")
+            bound = constants["inverse multiquadric"] * rows["w1"]
+            axis.plot(rows["n"], bound, color="C0", linestyle=":", label="theory: $c\\,W_1 \\geq D_K$ (multiquadric)")
+            axis.set_xscale("log", base=2)
+            axis.set_yscale("log")
+            axis.set_title(f"{sequence}\n({'compact' if rows['compact'].iloc[0] else 'mass escapes'})")
+            axis.set_xlabel("index n")
+        axes[0].set_ylabel("distance to the limit")
+        axes[0].set_ylim(1e-5, 1e4)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
+        paths = [folder / f"remark-2.{suffix}" for suffix in ("png", "pdf")]
         for path in paths:
             figure.savefig(path)
         plt.close(figure)

@@ -23,7 +23,7 @@ INN_MAY_USE = {"lipbounds.errors", "lipbounds.domains", "lipbounds.measures", "l
 THIRD_PARTY = {
     "lipbounds": {"numba", "numpy", "scipy", "ot", "torch"},
     "inn": {"numpy", "torch", "safetensors"},
-    "experiments": {"numpy", "scipy", "torch", "joblib", "matplotlib", "pandas", "tqdm", "tyro"},
+    "experiments": {"geomloss", "numpy", "ot", "scipy", "torch", "joblib", "matplotlib", "pandas", "tqdm", "tyro"},
 }
 PROJECT = set(THIRD_PARTY)
 SOURCES = sorted(path for package in sorted(PROJECT) for path in (ROOT / package).rglob("*.py"))
