@@ -1,5 +1,6 @@
 # make sweep   sets up .venv and runs the main job
 # make test    sets up .venv and runs the tests
+# make bench   measures beside peers
 # Needs Python >= 3.11 with pip and venv.
 
 PYTHON ?= python3
@@ -11,10 +12,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Small torch operations run many times slower with active waiting when another process uses a core.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: sweep test install lint types docs hunt clean
+.PHONY: sweep bench test install lint types docs hunt clean
 
 sweep: $(VENV)/experiments
 	$(BIN)/python -m experiments sigma-sweep --out $(OUT)
+
+bench: $(VENV)/bench
+	$(BIN)/python -m experiments bench distances
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest
@@ -50,6 +54,10 @@ $(VENV)/test: $(VENV)/experiments
 
 $(VENV)/lint: $(VENV)/test
 	$(PIP) --editable '.[experiments,test,lint]'
+	touch $@
+
+$(VENV)/bench: $(VENV)/experiments
+	$(PIP) --editable '.[experiments,bench]'
 	touch $@
 
 $(VENV)/docs: $(VENV)/experiments

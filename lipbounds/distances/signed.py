@@ -19,7 +19,7 @@ from scipy.special import ndtr
 
 from lipbounds.measures import GaussianMixture
 
-__all__ = ["SignedMixture", "absolute_integral", "difference"]
+__all__ = ["SignedMixture", "absolute_integral", "difference", "framed"]
 
 Array = NDArray[np.float64]
 Level = Literal["density", "distribution"]
@@ -67,6 +67,18 @@ def difference(mu: GaussianMixture, nu: GaussianMixture) -> SignedMixture:
     )
 
 
+def framed(signed: SignedMixture) -> tuple[SignedMixture, Array, float]:
+    """Return the mixture centred and divided by a power of two near its size, so that powers of widths stay finite."""
+    if len(signed.coefficients) == 0:
+        return signed, np.zeros(signed.means.shape[1]), 1.0
+    centre = signed.means.min(0) / 2 + signed.means.max(0) / 2
+    deviations = np.sqrt(np.diagonal(signed.covariances, axis1=1, axis2=2))
+    size = max(float(np.abs(signed.means - centre).max()), float(deviations.max()))
+    scale = float(np.ldexp(1.0, int(np.frexp(size)[1])))
+    means, covariances = (signed.means - centre) / scale, signed.covariances / scale / scale
+    return SignedMixture(signed.coefficients, means, covariances), centre, scale
+
+
 def absolute_integral(signed: SignedMixture, level: Level, low: float = -np.inf, high: float = np.inf) -> tuple[float, float]:
     """Enclose the integral over [low, high] of |h|, h the signed density or distribution function on the line.
 
@@ -74,6 +86,9 @@ def absolute_integral(signed: SignedMixture, level: Level, low: float = -np.inf,
     """
     if len(signed.coefficients) == 0:
         return 0.0, 0.0
+    signed, (centre,), scale = framed(signed)
+    low, high = (low - centre) / scale, (high - centre) / scale
+    unit = scale if level == "distribution" else 1.0
     h = _Line(signed, level)
     edges = np.unique(np.concatenate([h.means[:, None] + h.deviations[:, None] * sign * REACH for sign in (-1.0, 1.0)]))
     edges = np.unique(np.clip(np.concatenate((edges, [low, high])), max(low, edges[0]), min(high, edges[-1])))
@@ -96,7 +111,7 @@ def absolute_integral(signed: SignedMixture, level: Level, low: float = -np.inf,
         a, b, middle = a[divided], b[divided], middle[divided]
         a, b = np.concatenate((a, middle)), np.concatenate((middle, b))
     below, above = h.integrals(*_runs(known))
-    return unknown_lower + float(below.sum()), unknown_upper + float(above.sum())
+    return unit * (unknown_lower + float(below.sum())), unit * (unknown_upper + float(above.sum()))
 
 
 def _runs(known: list[tuple[Array, Array, Array]]) -> tuple[Array, Array]:
@@ -152,7 +167,13 @@ class _Line:
         return np.maximum(value - noise, 0.0), value + noise
 
     def slope_bound(self, a: Array, b: Array) -> Array:
-        """An upper bound of |h'| on [a, b], from the extremes of each term."""
+        """An upper bound of |h'| on [a, b]; infinite where a component is too narrow for its powers."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            bound = self._slope_bound(a, b)
+        return np.where(np.isnan(bound), np.inf, bound)
+
+    def _slope_bound(self, a: Array, b: Array) -> Array:
+        """From the extremes of each term."""
         za, zb = self._standard(a), self._standard(b)
         if self.level == "distribution":
             greatest = _phi(np.clip(0.0, za, zb)) / self.deviations
@@ -170,7 +191,7 @@ class _Line:
         slope, bend = (abs(_hermite(n - 1, z) / self.deviations**n @ self.c) for n in (first, first + 1))
         last = CRAMER * np.sqrt(math.factorial(first + 1) / (2 * np.pi)) * np.exp(-0.25 * nearest**2)
         taylor = slope + half * bend + half**2 / 2 * (last / self.deviations ** (first + 2) @ np.abs(self.c))
-        return np.asarray(np.minimum(np.maximum(np.abs(above), np.abs(below)), taylor))
+        return np.asarray(np.fmin(np.maximum(np.abs(above), np.abs(below)), taylor))
 
     def look(self, a: Array, b: Array) -> tuple[Array, Array, Array]:
         """The sign of h on each cell, 0 where it is not known, and bounds of the integral of |h|."""
@@ -184,8 +205,17 @@ class _Line:
         # the largest function with these ends and slopes is a tent; drop can be below |left - right| by rounding
         drop = np.maximum(drop, np.abs(left - right))
         bend = drop - np.divide((left - right) ** 2, drop, out=np.zeros_like(drop), where=drop > 0)
-        tent = width * ((left + right) / 2 + bend / 4)
+        tent = np.minimum(width * ((left + right) / 2 + bend / 4), self.ceiling(a, b))
         return np.where(sure, np.sign(ha), 0.0), below, np.where(sure, above, np.maximum(below, tent))
+
+    def ceiling(self, a: Array, b: Array) -> Array:
+        """A bound of the integral of |h| by its terms: it decides where a component is narrower than the floats resolve."""
+        if self.level == "distribution":
+            return np.asarray((b - a) * self.size.sum() / 2)
+        za, zb = self._standard(a), self._standard(b)
+        flip = za + zb > 0
+        za, zb = np.where(flip, -zb, za), np.where(flip, -za, zb)
+        return np.asarray((ndtr(zb) * (1 + NOISE) - ndtr(za) * (1 - NOISE)) @ self.size)
 
 
 def _phi(z: Array) -> Array:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lipbounds.distances.cubature import total_variation_of_mixtures
 from lipbounds.distances.inputs import Points, as_measure
-from lipbounds.distances.signed import absolute_integral, difference
+from lipbounds.distances.signed import absolute_integral, difference, framed
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, GaussianMixture
@@ -71,7 +71,7 @@ def total_variation(
     if mu.dim == 1:
         lower, upper = absolute_integral(signed, "density")
         return Enclosure(min(1.0, lower / 2), min(1.0, upper / 2), Guarantee.EXACT, "signs of p - q")
-    return total_variation_of_mixtures(signed, tolerance)
+    return total_variation_of_mixtures(framed(signed)[0], tolerance)
 
 
 def _discrete(mu: Discrete, nu: Discrete) -> float:

@@ -277,6 +277,23 @@ def test_classifier_takes_a_score_and_shapes_beyond_half_spaces():
     assert total_variation_lower(x, x, seed=0, score=lambda z: np.zeros(len(z))).lower == 0.0
 
 
+@pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e30, 1e150])
+def test_huge_and_tiny_scales(scale):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((200, 2)), rng.standard_normal((200, 2)) + [2.0, 0.0]
+    bounds = {
+        "sliced": lambda s: sliced_wasserstein(x * s, y * s, 2, seed=0).lower / s,
+        "max-sliced": lambda s: max_sliced_wasserstein(x * s, y * s, 2, seed=0).value.lower / s,
+        "population": lambda s: wasserstein_1_population(x * s, y * s, x_subgaussian=s, y_subgaussian=s, seed=0).upper / s,
+        "estimate": lambda s: wasserstein_1_population(x * s, y * s, seed=0).upper / s,
+        "lower": lambda s: wasserstein_1_lower(x * s, y * s, seed=0).lower / s,
+        "large": lambda s: wasserstein_large(x * s, y * s, 2, seed=0).upper / s,
+        "classifier": lambda s: total_variation_lower(x * s, y * s, seed=0).lower,
+    }
+    for bound in bounds.values():
+        assert bound(scale) == pytest.approx(bound(1.0), rel=1e-6)
+
+
 X = np.random.default_rng(0).standard_normal((30, 2))
 
 

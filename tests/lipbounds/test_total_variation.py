@@ -14,6 +14,7 @@ from lipbounds.distances import (
     gaussian_total_variation,
     total_variation,
     total_variation_from_kl,
+    wasserstein_line,
 )
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
@@ -181,6 +182,36 @@ def test_pinsker_is_sharp_and_bretagnolle_huber_takes_over():
     # two-point laws (1, 0) and (q, 1 - q): TV = 1 - q, KL = -ln q; the bound sqrt(1 - q) holds and 1 - q^2 would not be needed
     for q in (0.5, 1e-3, 1e-9):
         assert 1 - q <= total_variation_from_kl(-math.log(q)).upper
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-80, 1e80, 1e150])
+def test_huge_and_tiny_scales(scale):
+    for dim in (1, 2, 3):
+        mean = np.zeros(dim)
+        mean[0] = 2.0
+        laws = [(gaussian(mean * s, np.eye(dim) * s**2), gaussian(0 * mean, 2 * np.eye(dim) * s**2)) for s in (1.0, scale)]
+        unit, value = (total_variation(*pair, tolerance=0.02) for pair in laws)
+        assert value.lower == pytest.approx(unit.lower, abs=0.02 if dim > 1 else 1e-13)
+        assert value.upper == pytest.approx(unit.upper, abs=0.02 if dim > 1 else 1e-13)
+        assert gaussian_total_variation(*laws[1]).upper == pytest.approx(gaussian_total_variation(*laws[0]).upper, rel=1e-9)
+        assert gaussian_kl(*laws[1]).upper == pytest.approx(gaussian_kl(*laws[0]).upper, rel=1e-9)
+
+
+@pytest.mark.parametrize("width", [1e-6, 1e-70, 1e-150])
+def test_a_component_narrower_than_the_floats_resolve(width):
+    # in the limit half of the first law is a point mass at 0: TV = 1/2 + sup over sets of the rest
+    law = GaussianMixture([[0.0], [1.0]], [[[width**2]], [[1.0]]])
+    value = total_variation(law, standard_normal(1))
+    limit = 0.5
+    grid = np.linspace(-12, 12, 2_000_001)
+    density = lambda t: np.exp(-t * t / 2) / math.sqrt(2 * math.pi)
+    limit += np.trapezoid(np.maximum(0.5 * density(grid - 1) - density(grid), 0.0), grid)
+    assert value.upper - value.lower <= 1e-12
+    assert value.upper == pytest.approx(limit, abs=20 * width + 1e-9)
+    w1 = wasserstein_line(law, standard_normal(1))
+    limit = wasserstein_line(GaussianMixture([[0.0], [1.0]], [[[1e-24]], [[1.0]]]), standard_normal(1))
+    assert w1.upper - w1.lower <= 1e-12
+    assert w1.upper == pytest.approx(limit.upper, abs=width + 1e-11)
 
 
 @pytest.mark.parametrize(
