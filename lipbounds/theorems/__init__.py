@@ -8,8 +8,10 @@ from lipbounds.theorems.inequality_7 import Inequality7, TwoSets
 from lipbounds.theorems.proposition_1 import Proposition1, SeparatedSets
 from lipbounds.theorems.separation import Masses, separation, separation_cost
 from lipbounds.theorems.statement import Hypothesis, Outcome, Statement, Verdict
+from lipbounds.theorems.theorem_2 import AffinePosterior, Theorem2, Theorem2Printed
 
 __all__ = [
+    "AffinePosterior",
     "Corollary1",
     "Hypothesis",
     "Inequality7",
@@ -18,6 +20,8 @@ __all__ = [
     "Proposition1",
     "SeparatedSets",
     "Statement",
+    "Theorem2",
+    "Theorem2Printed",
     "TwoSets",
     "Verdict",
     "exact_lipschitz",
