@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from lipbounds.distances.confidence import clopper_pearson
 from lipbounds.distances.inputs import Points, as_discrete
+from lipbounds.distances.transport import extent
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 
@@ -25,6 +26,7 @@ FEWEST = 20
 RIDGES = 60
 RIDGE = 1e-4  # penalty of the coefficients, against a loss of about ln 2
 NEWTON_STEPS = 12
+SPLIT_STREAM = 20230109
 LARGEST_FIT = 20_000  # points of a sample that the fit uses
 
 
@@ -62,9 +64,11 @@ def total_variation_lower(x: Points, y: Points, *, alpha: float = 0.05, seed: in
     for name, points in (("x", mu.points), ("y", nu.points)):
         if len(points) < FEWEST:
             raise InvalidInput(name, f"{len(points)} points", f"at least {FEWEST}", "draw more points")
-    rng = np.random.default_rng(seed)
+    # a stream of its own: the caller may have drawn the data from default_rng(seed)
+    rng = np.random.default_rng([seed, SPLIT_STREAM])
+    scale = extent(mu.points, nu.points)
     (fit_x, held_x), (fit_y, held_y) = (_halves(rng.permutation(measure.points)) for measure in (mu, nu))
-    chosen = _fitted(fit_x, fit_y, seed) if score is None else score
+    chosen = _fitted(fit_x, fit_y, scale, rng) if score is None else score
     scores = [_values(chosen, points) for points in (fit_x, fit_y, held_x, held_y)]
     threshold = _threshold(scores[0], scores[1])
     inside = [int(np.count_nonzero(values > threshold)) for values in scores[2:]]
@@ -96,10 +100,9 @@ def _threshold(x: Array, y: Array) -> float:
     return float(values[order][np.argmin(np.where(last, left, np.inf))])
 
 
-def _fitted(x: Array, y: Array, seed: int) -> Score:
+def _fitted(x: Array, y: Array, unit: float, rng: np.random.Generator) -> Score:
     """Logistic regression on standardised coordinates, their squares and random ridge functions, by Newton's method."""
-    rng = np.random.default_rng(seed)
-    x, y = (rng.permutation(points)[:LARGEST_FIT] for points in (x, y))
+    x, y = (rng.permutation(points)[:LARGEST_FIT] / unit for points in (x, y))
     both = np.concatenate((x, y))
     centre, scale = both.mean(0), both.std(0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -107,10 +110,10 @@ def _fitted(x: Array, y: Array, seed: int) -> Score:
     directions, offsets = rng.standard_normal((d, RIDGES)) * 1.5 / d**0.5, rng.uniform(-2.0, 2.0, RIDGES)
 
     def features(points: Array) -> Array:
-        z = (points - centre) / scale
+        z = (points / unit - centre) / scale
         return np.concatenate((np.ones((len(z), 1)), z, z**2, np.tanh(z @ directions + offsets)), axis=1)
 
-    design = features(both)
+    design = features(both * unit)
     sign = np.repeat([1.0, -1.0], [len(x), len(y)])
     mass = np.repeat([0.5 / len(x), 0.5 / len(y)], [len(x), len(y)])
     coefficients = np.zeros(design.shape[1])

@@ -48,7 +48,8 @@ def total_variation_of_mixtures(signed: SignedMixture, tolerance: float) -> Encl
     """Enclose half the integral of |p - q| in 2 or 3 dimensions; CERTIFIED.
 
     Rounding: q(x) is computed with relative error at most 32 d^2 cond(S) eps, so each density with (1 + q) times that; since
-    the mean of q is d, all integrals together are off by at most 32 d^2 (d + 1) cond(S) eps times sum |c_k|, which is added.
+    the mean of q is d, all integrals together are off by at most 32 d^2 (d + 1) cond(S) eps times sum |c_k|, which is added,
+    as is what the rounding of coordinates can do to components that are narrow for their distance from 0.
     """
     d = signed.means.shape[1]
     if d > 3:
@@ -66,6 +67,10 @@ def total_variation_of_mixtures(signed: SignedMixture, tolerance: float) -> Encl
     low = (signed.means - REACH * deviations).min(0)
     high = (signed.means + REACH * deviations).max(0)
     slack = float(np.abs(signed.coefficients).sum() * (2 * d * ndtr(-REACH) + (d + 1) * rounding))
+    # coordinates of nodes and boxes are rounded: the mean of |grad phi| is at most sqrt(d) over the smallest deviation
+    moved = 4 * np.finfo(float).eps * max(float(np.abs(low).max()), float(np.abs(high).max()))
+    narrowest = np.sqrt(np.linalg.eigvalsh(signed.covariances)[:, 0])
+    slack += float(2 * d * moved * (np.abs(signed.coefficients) / narrowest).sum())
     centres, halves = ((low + high) / 2)[None], ((high - low) / 2)[None]
     below, above = boxes.enclose(centres, halves)
     seen = 1
@@ -106,7 +111,9 @@ class _Boxes:
 
     def enclose(self, centres: Array, halves: Array) -> tuple[Array, Array]:
         """Lower and upper bounds of the integral of |h|."""
-        parts = [self._enclose(centres[i : i + BATCH], halves[i : i + BATCH]) for i in range(0, len(centres), BATCH)]
+        # a component far narrower than a box has powers that overflow; such a bound is infinite and another one decides
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = [self._enclose(centres[i : i + BATCH], halves[i : i + BATCH]) for i in range(0, len(centres), BATCH)]
         return np.concatenate([below for below, _ in parts]), np.concatenate([above for _, above in parts])
 
     def _enclose(self, centres: Array, halves: Array) -> tuple[Array, Array]:
@@ -123,13 +130,12 @@ class _Boxes:
         bend = 0.5 * (greatest * reach**2 * np.maximum(1.0, farthest**2)).sum(1)
         slopes = halves * gradient
         one_sign, relative, leader = self._relative(white, halves)
-        with np.errstate(invalid="ignore"):  # infinity times 0, where the bound by the sum of all terms is 0 as well
-            relative = relative * greatest[np.arange(len(leader)), leader]
+        relative = relative * greatest[np.arange(len(leader)), leader]
         order = 2 * NODES
         high = CRAMER * math.sqrt(math.factorial(order)) * peak * np.exp(-(nearest**2) / 4)
         error = volume * self.constant * (high[:, :, None] * (self.steepness * 2 * halves[:, None, :]) ** order).sum((1, 2))
         affine = np.sqrt(value**2 + (slopes**2).sum(1) / 3)
-        ceiling = volume * np.fmin(relative, np.minimum(affine + bend, greatest.sum(1)))
+        ceiling = volume * np.fmin(np.fmin(relative, affine + bend), greatest.sum(1))
         # the rule is worth its evaluations where its error is small
         worth = error < ceiling
         integral = np.zeros(len(centres))
@@ -158,8 +164,7 @@ class _Boxes:
         change = np.abs(self.precision - self.precision[leader][:, None])  # of the second derivatives, shape (n, r, d, d)
         second = 0.5 * np.einsum("nkij,ni,nj->nk", change, halves, halves)
         delta = (np.abs(relative) * halves[:, None, :]).sum(2) + second
-        with np.errstate(over="ignore", invalid="ignore"):  # hopeless boxes
-            rest = (np.abs(sizes) * (0.5 * delta**2 * np.exp(delta) + second)).sum(1)
+        rest = (np.abs(sizes) * (0.5 * delta**2 * np.exp(delta) + second)).sum(1)
         slope = np.einsum("nk,nkj->nj", sizes, relative) * halves
         rounding = self.rounding * (np.abs(sizes) * (1 + q + q[rows, leader][:, None])).sum(1)
         value = np.abs(sizes.sum(1))

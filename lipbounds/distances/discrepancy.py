@@ -112,14 +112,16 @@ def discrepancy(
         raise InvalidInput("x, y", (n, m), f"at least {smallest} points each", "draw more points")
     if unbiased and not squared:
         raise InvalidInput("squared", squared, "True when unbiased", "the unbiased square can be negative")
+    if isinstance(kernel, Kernel) and not _representable(kernel, torch.float64):
+        raise InvalidInput("kernel", kernel, "scales whose powers are normal float64 numbers", "rescale points and kernel")
     if unbiased and (x_weights is not None or y_weights is not None):
         raise InvalidInput("unbiased", unbiased, "False with weights", "the unbiased form is for independent draws")
     a, b = as_weights("x_weights", x_weights, n), as_weights("y_weights", y_weights, m)
     square: Tensor = _Square.apply(left, right, a, b, kernel, unbiased)  # type: ignore[no-untyped-call]
     if not squared:
         eps = torch.finfo(left.dtype).eps
-        k_zero = _at_zero(kernel)
-        square = square.clamp_min(4 * (left.shape[1] + 20) * eps * max(k_zero, 0.0)).clamp_min(0.0).sqrt()
+        floor = max(4 * (left.shape[1] + 20) * eps * _at_zero(kernel), torch.finfo(left.dtype).tiny)
+        square = torch.where(square > floor, square, floor).sqrt()
     return square if isinstance(x, Tensor) else float(square)
 
 
@@ -158,7 +160,7 @@ def discrepancy_of_mixtures(mu: GaussianMixture, nu: GaussianMixture, kernel: Ke
         matrix = np.eye(mu.dim) + scaled
         solved = np.linalg.solve(matrix, difference[..., None])[..., 0]
         exponent = -(difference * solved).sum(-1) / term.offset
-        total += term.weight * float(signed @ (np.exp(exponent) / np.sqrt(np.linalg.det(matrix))) @ signed)
+        total += term.weight * float(signed @ np.exp(exponent - np.linalg.slogdet(matrix)[1] / 2) @ signed)
     return total if squared else math.sqrt(max(total, 0.0))
 
 
@@ -174,6 +176,22 @@ def _check_pair(x: Tensor, y: Tensor) -> None:
 
 def _at_zero(kernel: Kernel | RadialFunction) -> float:
     return kernel.at_zero if isinstance(kernel, Kernel) else float(kernel(torch.zeros(1, dtype=torch.float64)))
+
+
+def _representable(kernel: Kernel, dtype: torch.dtype) -> bool:
+    """Whether the numbers of a kernel, its values and its slopes near 0 are normal numbers of the type."""
+    limit = -0.9 * math.log(torch.finfo(dtype).tiny)
+    for term in kernel.terms:
+        if term.weight == 0.0 or (term.offset <= 0.0 and term.family is not Family.ROOT):
+            return False  # an underflow
+        weight = math.log(abs(term.weight))
+        logs = [weight]
+        if term.family is not Family.ROOT:
+            offset, steps = math.log(term.offset), term.exponent if term.family is Family.POWER else 0.0
+            logs += [offset, weight - steps * offset, weight - (steps + 1) * offset, 2 * offset if steps in (1.0, 2.0) else 0.0]
+        if max(map(abs, logs)) > limit:
+            return False
+    return True
 
 
 class _Sums(NamedTuple):
@@ -214,7 +232,8 @@ class _Square(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gradients = ctx.gradients
         if torch.is_grad_enabled():  # create_graph: the stored gradients are constants, second derivatives need the formula
-            points = ctx.saved_tensors
+            # on views: y may depend on x, and that path is autograd's to follow, not ours
+            points = [own.view_as(own) for own in ctx.saved_tensors]
             wanted = [own for own, stored in zip(points, gradients, strict=True) if stored is not None]
             fresh = iter(torch.autograd.grad(_dense(*points, *ctx.problem), wanted, create_graph=True))
             gradients = [None if stored is None else next(fresh) for stored in gradients]
@@ -244,7 +263,8 @@ def _compiled(
     """Sums by the compiled loop; float32 points whose squared distances overflow are handled in float64."""
     both = [x] if y is None else [x, y]
     largest = max(float(points.detach().abs().max()) for points in both)
-    dtype = x.dtype if largest < math.sqrt(torch.finfo(x.dtype).max / (8 * x.shape[1])) else torch.float64
+    fits = largest < math.sqrt(torch.finfo(x.dtype).max / (8 * x.shape[1])) and _representable(kernel, x.dtype)
+    dtype = x.dtype if fits else torch.float64
     transposed = [points.detach().to(dtype).T.contiguous().numpy() for points in both]
     weights = [w.astype(transposed[0].dtype) for w in (a, b)]
     value, gx, gy = pair_sums(

@@ -136,9 +136,10 @@ def _indefinite(kernel: Kernel | Callable[[Tensor], Tensor], dim: int, seed: int
     rng = np.random.default_rng(seed)
     for scale in SCALES:
         points = scale * rng.standard_normal((POINTS, dim))
-        gram = np.asarray(kernel(torch.from_numpy(cdist(points, points, "sqeuclidean"))))
+        entries = kernel(torch.from_numpy(cdist(points, points, "sqeuclidean")))
+        gram = entries.double().numpy()
         values, vectors = np.linalg.eigh(gram)
         # backward error of the eigenvalues and of the entries, both in the norm of the matrix
-        if values[0] < -4 * POINTS * np.finfo(float).eps * np.abs(gram).sum(1).max():
+        if values[0] < -4 * POINTS * torch.finfo(entries.dtype).eps * np.abs(gram).sum(1).max():
             return Indefinite(points, vectors[:, 0], float(values[0]))
     return None

@@ -6,6 +6,7 @@ facts about a kernel (`kernel_report`) follow from those of its terms.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 PAPER_SCALES = (0.05, 0.2, 0.9)
+LARGEST_LOG = 600.0
 KINEMATICS_BACKWARD = ((1.183, 0.2), (1.183, 1.0), (1.183, 2.0))
 KINEMATICS_LATENT = ((0.2, 2.0), (1.5, 2.0), (3.0, 2.0))
 
@@ -158,6 +160,8 @@ class RationalQuadratic(Kernel):
 
     def __post_init__(self) -> None:
         _positive("pairs", [number for pair in self.pairs for number in pair])
+        if max(a * max(math.log(a), math.log(c * a)) for c, a in self.pairs) > LARGEST_LOG:
+            raise InvalidInput("pairs", self.pairs, "(C a)^a and a^a below e^600", "use smaller exponents")
 
     @property
     def terms(self) -> tuple[Term, ...]:

@@ -25,7 +25,7 @@ from lipbounds.distances.line import wasserstein_line
 from lipbounds.distances.sliced import max_sliced_wasserstein
 from lipbounds.distances.transport import extent, plan_of
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.errors import InvalidInput
+from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete
 
 __all__ = ["wasserstein_large"]
@@ -34,7 +34,6 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 GROUP = 300  # points of either side that the simplex solves at once, in about 3 ms
-NEGLIGIBLE = 1e-13  # of the mass of a piece: what rounding leaves over when an atom is cut
 
 
 class _Plan(NamedTuple):
@@ -107,7 +106,10 @@ def wasserstein_large(
             callback(done, scale * value)
 
     upper = _upper(mu, nu, p, np.random.default_rng(seed), sweeps, report)
-    lower = min(upper, _lower(mu, nu, p, seed, anchors))
+    lower = _lower(mu, nu, p, seed, anchors)
+    if lower > upper * (1 + 1e-9):
+        raise NotConverged(f"wasserstein_large: the ends [{lower}, {upper}] cross; please report this problem")
+    lower = min(lower, upper)
     return Enclosure(scale * lower, scale * upper, Guarantee.EXACT, "plan by bisection and sweeps; 1-Lipschitz function")
 
 
@@ -116,20 +118,29 @@ def _upper(
 ) -> float:
     x, y = mu.points, nu.points
     plan = _joined(_bisect(x, y, mu.weights, nu.weights, p))
-    best = _cost(x, y, plan, p)
+    best = _cost(mu, nu, plan, p)
     report(0, best)
     for sweep in range(1, sweeps + 1):
         features = (x[plan.i], y[plan.j], (x[plan.i] + y[plan.j]) / 2)[sweep % 3]
         plan = _joined([_transported(x, y, plan, group, p) for group in _groups(features, rng)])
-        best = min(best, _cost(x, y, plan, p))
+        best = min(best, _cost(mu, nu, plan, p))
         report(sweep, best)
     return best
 
 
-def _cost(x: Array, y: Array, plan: _Plan, p: float) -> float:
-    gaps = np.sqrt(((x[plan.i] - y[plan.j]) ** 2).sum(1))
-    largest = float(gaps.max())
-    return largest * float((gaps / largest) ** p @ plan.mass) ** (1 / p) if largest > 0 else 0.0
+def _cost(mu: Discrete, nu: Discrete, plan: _Plan, p: float) -> float:
+    """An upper bound of W_p: the cost of the plan, and the diameter for the mass by which its marginals are off."""
+    gaps = np.sqrt(((mu.points[plan.i] - nu.points[plan.j]) ** 2).sum(1))
+    defect = 0.5 * float(
+        np.abs(np.bincount(plan.i, plan.mass, len(mu.weights)) - mu.weights).sum()
+        + np.abs(np.bincount(plan.j, plan.mass, len(nu.weights)) - nu.weights).sum()
+    )
+    both = np.concatenate((mu.points, nu.points))
+    diameter = float(np.linalg.norm(np.ptp(both, axis=0)))
+    if diameter == 0.0:
+        return 0.0
+    power = float((gaps / diameter) ** p @ plan.mass) + defect
+    return float(diameter * power ** (1 / p))
 
 
 def _joined(parts: list[_Plan]) -> _Plan:
@@ -181,7 +192,7 @@ def _halved(t: Array, index: Index, mass: Array) -> tuple[tuple[Index, Array], t
     left, right = mass[: cut + 1].copy(), mass[cut:].copy()
     left[-1] -= total[cut] - half
     right[0] -= left[-1]
-    first, last = slice(0, cut + (left[-1] > NEGLIGIBLE * half)), slice(cut + (right[0] <= NEGLIGIBLE * half), None)
+    first, last = slice(0, cut + (left[-1] > 0)), slice(cut + (right[0] <= 0), None)
     return (index[first], left[: len(index[first])]), (index[last], right[len(right) - len(index[last]) :])
 
 

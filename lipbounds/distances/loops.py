@@ -88,9 +88,10 @@ def _power_two(t, weight, offset, k, s):
 
 @_compiled
 def _power(t, weight, offset, exponent, k, s):
+    log_weight = np.log(weight)  # weight and power apart can leave the range of the numbers
     for j in range(t.shape[0]):
         base = t[j] + offset
-        v = weight * np.exp(-exponent * np.log(base))
+        v = np.exp(log_weight - exponent * np.log(base))
         k[j] += v
         s[j] += exponent * v / base
 

@@ -24,7 +24,7 @@ from lipbounds.distances.critics import Clipped, fit_critics, thinned
 from lipbounds.distances.gaussians import gaussian_wasserstein_2
 from lipbounds.distances.inputs import Points, as_discrete
 from lipbounds.distances.large import wasserstein_large
-from lipbounds.distances.transport import optimal_transport
+from lipbounds.distances.transport import extent, optimal_transport
 from lipbounds.distances.wasserstein import wasserstein
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
@@ -38,6 +38,7 @@ EXACT_ENTRIES = 10_000_000  # of the plug-in's cost matrix; beyond, its upper en
 FEWEST = 20  # points of a sample: a quarter of them fits the function, a quarter chooses it
 CUTS = (0.0, 0.002, 0.02)  # share of the values of a function that is cut off on each side
 ANCHORS = 1500
+SPLIT_STREAM = 20230109
 
 
 def subgaussian_constant(law: GaussianMixture) -> float:
@@ -103,23 +104,25 @@ def wasserstein_1_population(
         >>> bounds.lower < 1.0 < bounds.upper, bounds.guarantee.name
         (True, 'CONFIDENCE')
     """
-    mu, nu = _samples(x, y, alpha)
-    constants = (x_subgaussian, y_subgaussian)
-    for name, constant in zip(("x_subgaussian", "y_subgaussian"), constants, strict=True):
+    for name, constant in (("x_subgaussian", x_subgaussian), ("y_subgaussian", y_subgaussian)):
         if constant is not None and not 0.0 <= constant < math.inf:
             raise InvalidInput(name, constant, "a finite number >= 0", "use None if no constant is known")
+    mu, nu, scale = _samples(x, y, alpha)
+    sigma_x, sigma_y = (None if constant is None else constant / scale for constant in (x_subgaussian, y_subgaussian))
+    constants = sigma_x, sigma_y
     n, m = len(mu.points), len(nu.points)
     lower = _lower(mu, nu, alpha / 2, constants, seed)
     plug_in = _plug_in(mu, nu, seed)
-    if x_subgaussian is not None and y_subgaussian is not None:
-        margin = math.sqrt(2 * math.log(2 / alpha) * (x_subgaussian**2 / n + y_subgaussian**2 / m))
+    if sigma_x is not None and sigma_y is not None:
+        margin = math.sqrt(2 * math.log(2 / alpha) * (sigma_x**2 / n + sigma_y**2 / m))
         # the ends can cross only when one of them is wrong; the enclosure then still has to be one
-        return Enclosure(
-            min(lower, plug_in + margin), plug_in + margin, Guarantee.CONFIDENCE, "held-out function; concentration", alpha
-        )
+        upper = plug_in + margin
+        ends = scale * min(lower, upper), scale * upper
+        return Enclosure(*ends, Guarantee.CONFIDENCE, "held-out function; concentration", alpha)
     deviation = _asymptotic_deviation(mu, nu, seed)
     upper = plug_in - float(ndtri(alpha / 2)) * deviation
-    return Enclosure(min(lower, upper), upper, Guarantee.ESTIMATE, "held-out function; asymptotic normal quantile")
+    ends = scale * min(lower, upper), scale * upper
+    return Enclosure(*ends, Guarantee.ESTIMATE, "held-out function; asymptotic normal quantile")
 
 
 def wasserstein_1_lower(x: Points, y: Points, *, alpha: float = 0.05, seed: int) -> Enclosure:
@@ -150,12 +153,13 @@ def wasserstein_1_lower(x: Points, y: Points, *, alpha: float = 0.05, seed: int)
         >>> 0.8 < wasserstein_1_lower(x, y, seed=0).lower < 1.0
         True
     """
-    mu, nu = _samples(x, y, alpha)
-    lower = _lower(mu, nu, alpha, (None, None), seed)
+    mu, nu, scale = _samples(x, y, alpha)
+    lower = scale * _lower(mu, nu, alpha, (None, None), seed)
     return Enclosure(lower, math.inf, Guarantee.CONFIDENCE, "held-out function, empirical Bernstein", alpha)
 
 
-def _samples(x: Points, y: Points, alpha: float) -> tuple[Discrete, Discrete]:
+def _samples(x: Points, y: Points, alpha: float) -> tuple[Discrete, Discrete, float]:
+    """Both samples divided by a power of two near their extent, and that power."""
     mu, nu = as_discrete("x", x, None), as_discrete("y", y, None)
     if mu.dim != nu.dim:
         raise InvalidInput("x, y", (mu.dim, nu.dim), "one dimension", "compare samples of one space")
@@ -164,7 +168,8 @@ def _samples(x: Points, y: Points, alpha: float) -> tuple[Discrete, Discrete]:
     for name, measure in (("x", mu), ("y", nu)):
         if len(measure.points) < FEWEST:
             raise InvalidInput(name, f"{len(measure.points)} points", f"at least {FEWEST}", "draw more points")
-    return mu, nu
+    scale = extent(mu.points, nu.points)
+    return Discrete(mu.points / scale), Discrete(nu.points / scale), scale
 
 
 def _plug_in(mu: Discrete, nu: Discrete, seed: int) -> float:
@@ -182,7 +187,8 @@ def _asymptotic_deviation(mu: Discrete, nu: Discrete, seed: int) -> float:
 
 
 def _lower(mu: Discrete, nu: Discrete, alpha: float, constants: tuple[float | None, float | None], seed: int) -> float:
-    rng = np.random.default_rng(seed)
+    # a stream of its own: the caller may have drawn the data from default_rng(seed)
+    rng = np.random.default_rng([seed, SPLIT_STREAM])
     (fit_x, choose_x, held_x), (fit_y, choose_y, held_y) = (_split(measure.points, rng) for measure in (mu, nu))
     candidates: list[Clipped] = []
     for critic in fit_critics(Discrete(fit_x), Discrete(fit_y), anchors=ANCHORS, seed=seed):

@@ -51,13 +51,14 @@ class SignedMixture:
 
 def difference(mu: GaussianMixture, nu: GaussianMixture) -> SignedMixture:
     """Return mu - nu with equal components merged; r = 0 if the laws are the same."""
-    total: dict[bytes, float] = {}
+    parts: dict[bytes, list[float]] = {}
     where: dict[bytes, tuple[Array, Array]] = {}
     for measure, sign in ((mu, 1.0), (nu, -1.0)):
         for weight, mean, covariance in zip(measure.weights, measure.means + 0.0, measure.covariances + 0.0, strict=True):
             key = mean.tobytes() + covariance.tobytes()
-            total[key] = total.get(key, 0.0) + sign * float(weight)
+            parts.setdefault(key, []).append(sign * float(weight))
             where[key] = mean, covariance
+    total = {key: math.fsum(weights) for key, weights in parts.items()}  # rounded once
     keys = [key for key, coefficient in total.items() if coefficient != 0.0]
     d = mu.dim
     return SignedMixture(
@@ -68,15 +69,22 @@ def difference(mu: GaussianMixture, nu: GaussianMixture) -> SignedMixture:
 
 
 def framed(signed: SignedMixture) -> tuple[SignedMixture, Array, float]:
-    """Return the mixture centred and divided by a power of two near its size, so that powers of widths stay finite."""
+    """Return the mixture moved and divided by a power of two near its size, so that powers of widths stay finite.
+
+    Both steps are exact: it is moved by its first mean if no difference to that is rounded (as when all means are far from 0
+    and near each other), else not at all. A rounded mean could be many deviations of a narrow component off.
+    """
     if len(signed.coefficients) == 0:
         return signed, np.zeros(signed.means.shape[1]), 1.0
-    centre = signed.means.min(0) / 2 + signed.means.max(0) / 2
+    centre = signed.means[0]
+    means = signed.means - centre
+    back = means + centre
+    if ((signed.means - back) + (back - means - centre)).any():  # what the subtraction lost
+        centre, means = np.zeros_like(centre), signed.means
     deviations = np.sqrt(np.diagonal(signed.covariances, axis1=1, axis2=2))
-    size = max(float(np.abs(signed.means - centre).max()), float(deviations.max()))
+    size = max(float(np.abs(means).max()), float(deviations.max()))
     scale = float(np.ldexp(1.0, int(np.frexp(size)[1])))
-    means, covariances = (signed.means - centre) / scale, signed.covariances / scale / scale
-    return SignedMixture(signed.coefficients, means, covariances), centre, scale
+    return SignedMixture(signed.coefficients, means / scale, signed.covariances / scale / scale), centre, scale
 
 
 def absolute_integral(signed: SignedMixture, level: Level, low: float = -np.inf, high: float = np.inf) -> tuple[float, float]:
@@ -92,6 +100,8 @@ def absolute_integral(signed: SignedMixture, level: Level, low: float = -np.inf,
     h = _Line(signed, level)
     edges = np.unique(np.concatenate([h.means[:, None] + h.deviations[:, None] * sign * REACH for sign in (-1.0, 1.0)]))
     edges = np.unique(np.clip(np.concatenate((edges, [low, high])), max(low, edges[0]), min(high, edges[-1])))
+    if len(edges) < 2:  # all mass lies on one side of the interval
+        return 0.0, 0.0
     a, b = edges[:-1], edges[1:]
     floor = float(np.abs(h.c) @ (h.deviations + np.ptp(h.means) if level == "distribution" else np.ones(len(h.c))))
     unknown_lower = unknown_upper = 0.0

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.distances.inputs import Points, as_discrete
-from lipbounds.distances.line import monotone_plan
+from lipbounds.distances.line import monotone_cost, monotone_plan
+from lipbounds.distances.transport import extent
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete
@@ -75,14 +76,14 @@ def sliced_wasserstein(
         >>> round(sliced_wasserstein([[0.0, 0.0]], [[3.0, 4.0]], seed=0, directions=10000).lower / 5, 1)  # 2 / pi
         0.6
     """
-    mu, nu = _pair(x, y, x_weights, y_weights, p)
+    mu, nu, scale = _pair(x, y, x_weights, y_weights, p)
     if directions < 1:
         raise InvalidInput("directions", directions, "an integer >= 1", "100 or more are usual")
     unit = _sphere(np.random.default_rng(seed), directions, mu.dim)
     values = np.array([_along(mu, nu, theta, p) for theta in unit])
     largest = float(values.max())
     value = largest * float(np.mean((values / largest) ** p)) ** (1 / p) if largest > 0 else 0.0
-    return Enclosure(value, math.inf, Guarantee.EXACT, f"average over {directions} directions")
+    return Enclosure(scale * value, math.inf, Guarantee.EXACT, f"average over {directions} directions")
 
 
 def max_sliced_wasserstein(
@@ -122,7 +123,7 @@ def max_sliced_wasserstein(
         >>> round(max_sliced_wasserstein([[0.0, 0.0]], [[3.0, 4.0]], seed=0).value.lower, 12)
         5.0
     """
-    mu, nu = _pair(x, y, x_weights, y_weights, p)
+    mu, nu, scale = _pair(x, y, x_weights, y_weights, p)
     if starts < 0:
         raise InvalidInput("starts", starts, "an integer >= 0", "50 are usual")
     rng = np.random.default_rng(seed)
@@ -138,16 +139,20 @@ def max_sliced_wasserstein(
     theta = _climb(mu, nu, theta, p, LAST_STEPS)
     # the norm of theta is 1 up to rounding; dividing keeps the bound true
     value = float(_along(mu, nu, theta, p) / max(1.0, np.linalg.norm(theta) * (1 + mu.dim * np.finfo(float).eps)))
-    return MaxSliced(Enclosure(value, math.inf, Guarantee.EXACT, "best direction found"), theta)
+    return MaxSliced(Enclosure(scale * value, math.inf, Guarantee.EXACT, "best direction found"), theta)
 
 
-def _pair(x: Points | Discrete, y: Points | Discrete, a: Points | None, b: Points | None, p: float) -> tuple[Discrete, Discrete]:
+def _pair(
+    x: Points | Discrete, y: Points | Discrete, a: Points | None, b: Points | None, p: float
+) -> tuple[Discrete, Discrete, float]:
+    """Both measures divided by a power of two near their extent, and that power."""
     mu, nu = as_discrete("x", x, a), as_discrete("y", y, b)
     if mu.dim != nu.dim:
         raise InvalidInput("x, y", (mu.dim, nu.dim), "one dimension", "compare measures on one space")
     if not 1.0 <= p < math.inf:
         raise InvalidInput("p", p, "a number in [1, inf)", "W_1 is the usual choice")
-    return mu, nu
+    scale = extent(mu.points, nu.points)
+    return Discrete(mu.points / scale, mu.weights), Discrete(nu.points / scale, nu.weights), scale
 
 
 def _sphere(rng: np.random.Generator, n: int, d: int) -> Array:
@@ -169,9 +174,9 @@ def _gaps(mu: Discrete, nu: Discrete, theta: Array) -> tuple[Array, Array, NDArr
 
 
 def _along(mu: Discrete, nu: Discrete, theta: Array, p: float) -> float:
-    gaps, masses, _, _ = _gaps(mu, nu, theta)
-    largest = float(np.abs(gaps).max())
-    return largest * float((np.abs(gaps) / largest) ** p @ masses) ** (1 / p) if largest > 0 else 0.0
+    """W_p of the projections, from below."""
+    lower, _ = monotone_cost(mu.points @ theta, nu.points @ theta, mu.weights, nu.weights, p)
+    return lower
 
 
 def _climb(mu: Discrete, nu: Discrete, theta: Array, p: float, steps: int) -> Array:

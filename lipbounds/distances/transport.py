@@ -23,6 +23,7 @@ __all__ = ["Transport", "distances", "extent", "optimal_transport", "plan_of", "
 Array = NDArray[np.float64]
 Cost = Callable[[Array, Array], ArrayLike]
 
+LARGEST = 1e300
 MAX_ITERATIONS = 100_000_000  # of the network simplex; 5000 against 5000 points take about 1e6
 BLOCK_ENTRIES = 2**18  # of the cost matrix that a transform looks at in one step: they stay in the cache
 
@@ -91,8 +92,9 @@ def optimal_transport(
     if not np.isfinite(size):
         raise InvalidInput("cost", f"range {size}", "a finite range", "rescale the costs")
     if size == 0.0:
-        plan, f, g = coo_array(np.outer(mu.weights, nu.weights)), np.full(wanted[0], least), np.zeros(wanted[1])
-        return Transport(Enclosure(least, least, Guarantee.EXACT, "constant cost"), plan, (f, g))
+        *_, dense, _, _ = solve(np.zeros(wanted), mu.weights, nu.weights, plan=True)
+        value = Enclosure(least, least, Guarantee.EXACT, "constant cost")
+        return Transport(value, coo_array(dense), (np.full(wanted[0], least), np.zeros(wanted[1])))
     lower, upper, dense, f, g = solve((matrix - least) / size, mu.weights, nu.weights, plan=True)
     value = Enclosure(least + size * lower, least + size * upper, Guarantee.EXACT, "network simplex with dual")
     return Transport(value, coo_array(dense), (least + size * f, size * g))
@@ -117,9 +119,13 @@ def extent(x: Array, y: Array) -> float:
     low, high = np.minimum(x.min(0), y.min(0)), np.maximum(x.max(0), y.max(0))
     with np.errstate(over="ignore"):
         size = float((high - low).max())
-    if not np.isfinite(size):
-        raise InvalidInput("x, y", f"coordinates from {low.min()} to {high.max()}", "a finite range", "rescale the points")
-    return float(np.ldexp(1.0, min(int(np.frexp(size)[1]), 1023))) if size > 0 else 1.0
+    scale = float(np.ldexp(1.0, min(int(np.frexp(size)[1]), 1023))) if 0 < size < np.inf else 1.0
+    largest = max(float(np.abs(low).max()), float(np.abs(high).max()))
+    # the points themselves, not only their differences, are divided by the scale
+    if largest > LARGEST or largest / min(scale, 1.0) > LARGEST:
+        got = f"coordinates from {low.min()} to {high.max()}"
+        raise InvalidInput("x, y", got, "squared distances that do not overflow", "centre and rescale the points")
+    return scale
 
 
 def solve(cost: Array, a: Array, b: Array, *, plan: bool) -> tuple[float, float, Array | None, Array, Array]:

@@ -30,7 +30,7 @@ def wasserstein(
     | measures | method | width |
     |---|---|---|
     | on the line | distribution functions or quantiles (`wasserstein_line`) | rounding; see there |
-    | discrete | network simplex; the plan is the upper end, feasible potentials the lower | about 1e-12 relative |
+    | discrete | network simplex; the plan is the upper end, feasible potentials the lower | about 1e-12 of the largest W_p^p |
     | two Gaussians, p = 2 | closed form | rounding |
 
     Args:

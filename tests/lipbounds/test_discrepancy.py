@@ -150,6 +150,53 @@ def test_second_derivatives(unbiased):
     )
 
 
+def test_a_graph_in_which_one_sample_depends_on_the_other():
+    x, _ = samples(5)
+    x.requires_grad_()
+    for pair in (lambda a: (a, 2 * a + 1), lambda a: (a.sin(), a)):
+        values = [
+            torch.autograd.grad(discrepancy(*pair(x), Gaussian(), squared=True), x, create_graph=create)[0].detach()
+            for create in (False, True)
+        ]
+        torch.testing.assert_close(*values)
+    assert torch.autograd.gradgradcheck(lambda a: discrepancy(a, 2 * a + 1, Gaussian(), squared=True), (x,))
+    weights = np.arange(1.0, 8.0) / 28
+    same = [
+        torch.autograd.grad(discrepancy(x, x, Gaussian(), squared=True, x_weights=weights), x, create_graph=create)[0].detach()
+        for create in (False, True)
+    ]
+    torch.testing.assert_close(*same)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_the_root_has_gradient_zero_where_it_vanishes(kernel):
+    x, _ = samples(0, dtype=torch.float32)
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(discrepancy(x, x.detach().clone(), kernel, squared=False), x)
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        InverseMultiquadric((1e-19,)),
+        Gaussian((1e-20,)),
+        InverseQuadratic((1e20,)),
+        RationalQuadratic(((1e-4, 9.0),)),
+        RationalQuadratic(((1e-12, 4.0),)),
+    ],
+    ids=str,
+)
+def test_constants_beyond_float32_are_handled_in_float64(kernel):
+    x, y = samples(0, dtype=torch.float32)
+    x.requires_grad_()
+    value = discrepancy(x, y, kernel, squared=True)
+    value.backward()
+    assert torch.isfinite(x.grad).all()
+    exact = discrepancy(x.detach().double(), y.double(), kernel, squared=True).item()
+    assert value.item() == pytest.approx(exact, rel=1e-6)
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("threads", [1, 2])
@@ -274,6 +321,7 @@ def test_facts_about_the_kernels():
     assert box.positive_definite is False
     assert box.indefinite is not None
     assert kernel_report(lambda t: torch.exp(-t), 2).positive_definite is None
+    assert kernel_report(lambda t: torch.exp(-t.float()), 2).positive_definite is None
 
 
 @pytest.mark.parametrize(
@@ -326,6 +374,9 @@ def test_fourier_transforms_decay_as_reported(kernel, decay):
             GaussianMixture([[0.0]], [[[1.0]]]), GaussianMixture([[0.0]], [[[1.0]]]), Laplace(), squared=True
         ),
         lambda x, y: kernel_report(Gaussian(), 0),
+        lambda x, y: discrepancy(x, y, Gaussian((1e-170,)), squared=True),
+        lambda x, y: discrepancy(x, y, Laplace((1e-310,)), squared=True),
+        lambda x, y: RationalQuadratic(((1.0, 200.0),)),
         lambda x, y: InverseMultiquadric((0.0,)),
         lambda x, y: InverseQuadratic(()),
         lambda x, y: RationalQuadratic(((1.0, math.nan),)),

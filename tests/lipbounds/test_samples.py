@@ -146,6 +146,20 @@ def test_large_is_narrow_for_shifted_gaussians(d):
     assert bounds.lower == pytest.approx(2.0, abs=0.05)
 
 
+@pytest.mark.parametrize("p", [1.0, 2.0, 50.0])
+@pytest.mark.parametrize("mass", [1e-17, 1e-13, 1e-8])
+def test_large_counts_tiny_masses_far_away(mass, p):
+    rng = np.random.default_rng(3)
+    n = 700
+    x, y = rng.standard_normal((n, 2)) * 1e-9, rng.standard_normal((n, 2)) * 1e-9
+    weights = np.full(n, (1 - mass) / (n - 1))
+    weights[0], x[0] = mass, [1e6, 0.0]
+    least = 1e6 * mass ** (1 / p) * (1 - 1e-9)  # the far atom's mass travels 1e6, less a billionth
+    bounds = wasserstein_large(x, y, p, seed=0, x_weights=weights, sweeps=2)
+    assert bounds.upper >= least
+    assert bounds.lower <= 1e6 * (mass + 1e-9) ** (1 / p)
+
+
 def test_large_with_degenerate_points():
     assert wasserstein_large([[1.0, 2.0]] * 1000, [[1.0, 2.0]] * 900, seed=0).upper == 0.0
     far = wasserstein_large([[0.0, 0.0]] * 1000, [[3.0, 4.0]] * 900, seed=0)
@@ -277,7 +291,7 @@ def test_classifier_takes_a_score_and_shapes_beyond_half_spaces():
     assert total_variation_lower(x, x, seed=0, score=lambda z: np.zeros(len(z))).lower == 0.0
 
 
-@pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e30, 1e150])
+@pytest.mark.parametrize("scale", [1e-200, 1e-150, 1e-30, 1e30, 1e150, 1e200])
 def test_huge_and_tiny_scales(scale):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((200, 2)), rng.standard_normal((200, 2)) + [2.0, 0.0]
@@ -310,6 +324,8 @@ X = np.random.default_rng(0).standard_normal((30, 2))
         lambda: wasserstein_large(X, X, p=math.inf, seed=0),
         lambda: wasserstein_large(X, X, sweeps=-1, seed=0),
         lambda: wasserstein_large(np.full((9, 2), 1e308), np.full((9, 2), -1e308), seed=0),
+        lambda: sliced_wasserstein([[-1.5e308, 0.0]], [[1.5e308, 0.0]], seed=0),
+        lambda: max_sliced_wasserstein([[-1.5e308, 0.0]], [[1.5e308, 0.0]], seed=0),
         lambda: wasserstein_1_population(X[:5], X, seed=0),
         lambda: wasserstein_1_population(X, X, alpha=1.0, seed=0),
         lambda: wasserstein_1_population(X, X, x_subgaussian=-1.0, y_subgaussian=1.0, seed=0),

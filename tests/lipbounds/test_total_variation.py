@@ -197,6 +197,32 @@ def test_huge_and_tiny_scales(scale):
         assert gaussian_kl(*laws[1]).upper == pytest.approx(gaussian_kl(*laws[0]).upper, rel=1e-9)
 
 
+@pytest.mark.parametrize("far", [1.0, 1e3, 1e6, 1e9])
+@pytest.mark.parametrize("dim", [1, 2])
+def test_narrow_components_far_from_each_other(far, dim):
+    # half of each law in a narrow component near 0, the other halves far away and disjoint; means cannot be moved exactly
+    axis = np.eye(dim)[0]
+    covariances = np.array([1e-12 * np.eye(dim)] * 2)
+    mu = GaussianMixture([0 * axis, far * axis], covariances)
+    nu = GaussianMixture([1e-6 * axis, 1.5 * far * axis], covariances)
+    exact = 0.5 * math.erf(1 / (2 * math.sqrt(2))) + 0.5
+    value = total_variation(mu, nu)
+    assert value.lower <= exact <= value.upper
+    if dim == 1:
+        assert value.upper - value.lower <= 1e-13
+
+
+@pytest.mark.parametrize("shift", [1e-15, 1e-12, 1e-3])
+def test_near_equal_gaussians_keep_their_digits(shift):
+    exact = math.erf(shift / (2 * math.sqrt(2)))
+    assert gaussian_total_variation(gaussian([shift], [[1.0]]), standard_normal(1)).upper == pytest.approx(exact, rel=1e-14)
+    wider = gaussian_total_variation(gaussian([0.0], [[1.0 + shift]]), standard_normal(1))
+    # to first order the variance ratio 1 + d gives TV = d phi(1)
+    change = (1.0 + shift) - 1.0
+    assert wider.lower <= change * math.exp(-0.5) / math.sqrt(2 * math.pi) * (1 + shift) <= wider.upper * (1 + shift)
+    assert wider.upper > 0
+
+
 @pytest.mark.parametrize("width", [1e-6, 1e-70, 1e-150])
 def test_a_component_narrower_than_the_floats_resolve(width):
     # in the limit half of the first law is a point mass at 0: TV = 1/2 + sup over sets of the rest
@@ -208,6 +234,9 @@ def test_a_component_narrower_than_the_floats_resolve(width):
     limit += np.trapezoid(np.maximum(0.5 * density(grid - 1) - density(grid), 0.0), grid)
     assert value.upper - value.lower <= 1e-12
     assert value.upper == pytest.approx(limit, abs=20 * width + 1e-9)
+    plane = GaussianMixture([[0.0, 0.0], [1.0, 0.0]], [np.eye(2) * max(width, 1e-100) ** 2, np.eye(2)])
+    value = total_variation(plane, standard_normal(2))
+    assert value.lower <= 1.0
     w1 = wasserstein_line(law, standard_normal(1))
     limit = wasserstein_line(GaussianMixture([[0.0], [1.0]], [[[1e-24]], [[1.0]]]), standard_normal(1))
     assert w1.upper - w1.lower <= 1e-12
