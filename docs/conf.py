@@ -11,6 +11,7 @@ copyright = "2026, The lipbounds authors"
 version = release = installed("lipbounds")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
 exclude_patterns = ["_build", "results"]
 html_theme = "furo"
 html_math_renderer = "mathml"

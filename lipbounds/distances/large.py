@@ -72,7 +72,7 @@ def wasserstein_large(
         callback: Called with the number of each sweep done and the upper bound after it.
 
     Returns:
-        An EXACT enclosure: both ends are proved by a plan and a 1-Lipschitz function, up to rounding. They do not close: the
+        An EXACT enclosure. Both ends are proved by a plan and a 1-Lipschitz function, up to rounding. They do not close: the
         width is near 1% where a translation dominates, and large where only sampling noise separates the measures.
 
     Raises:

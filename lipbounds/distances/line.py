@@ -56,7 +56,7 @@ def wasserstein_line(
 
     Returns:
         An EXACT enclosure. For p = 1 rounding moves the ends by about n ulps of the largest distance for n atoms. For p > 1
-        the sums of masses are right to n ulps, which the ends include: $(n\\,\\mathrm{ulp})^{1/p}$ of the largest distance where
+        the sums of masses are right to n ulps, which the ends include: $(n\,\mathrm{ulp})^{1/p}$ of the largest distance where
         the laws agree, n ulps where they do not; nothing for equally many equal masses.
 
     Raises:

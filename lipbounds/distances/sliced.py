@@ -64,7 +64,7 @@ def sliced_wasserstein(
         y_weights: Masses of the points, shape (m,).
 
     Returns:
-        [value, infinity), EXACT as a lower bound of W_p for any directions: an average of numbers below W_p.
+        [value, infinity), EXACT as a lower bound of W_p for any directions, an average of numbers below W_p.
 
     Raises:
         InvalidInput: For bad points, weights, exponent or number.

@@ -50,7 +50,7 @@ def forced_by_frontier(law: GaussianMixture, epsilon: Enclosure, *, clip: float 
         cells: Number of cells; the bound grows with it towards L*.
 
     Returns:
-        [L, inf) with the guarantee of epsilon, EXACT at the best: the value of the linear program is confirmed by its dual
+        [L, inf) with the guarantee of epsilon, EXACT at the best. The value of the linear program is confirmed by its dual
         to 1e-6 relative, and the dual value is returned.
 
     Raises:
