@@ -117,7 +117,7 @@ def test_large_encloses_the_exact_distance(seed, p, d, weighted):
     assert bounds.guarantee is Guarantee.EXACT
     assert bounds.lower <= exact.upper * (1 + 1e-9)
     assert exact.lower <= bounds.upper * (1 + 1e-9)
-    assert bounds.upper <= 1.15 * exact.upper  # seen: below 1.06
+    assert bounds.upper <= 1.05 * exact.upper  # the largest of 180 such problems: 1.022
     assert len(reports) == 4
     assert all(after <= before * (1 + 1e-12) for before, after in itertools.pairwise(reports))
 
