@@ -36,6 +36,7 @@ from lipbounds.theorems import (
     forced_by_frontier,
     forced_by_two_sets,
     forced_in_latent_space,
+    restricted,
     two_modes,
     two_modes_in_plane,
 )
@@ -338,15 +339,15 @@ def _verdicts(
     nearest = float(cKDTree(left).query(right)[0].min()) if len(left) and len(right) else math.inf
     exact = Guarantee.EXACT
     delta = two_modes(sigma).slab_mass([1.0], -offset, offset)
-    cut = Enclosure(delta, delta + 2 * kappa.upper, kappa.guarantee, f"mixture masses, {kappa.method} for kappa", kappa.alpha)
-    instance = SeparatedSets(
+    whole = SeparatedSets(
         dim=2,
         epsilon=Enclosure(0.0, accuracy["latent_w1_to_normal"], Guarantee.ESTIMATE, "plug-in"),
-        delta=cut,
+        masses=Masses.equal(delta),
         image_distance=Enclosure(0.0, nearest, exact, "pair of points"),
         distance=2 * offset,
         lipschitz=Enclosure(search.best.value, math.inf, exact, "pair of points"),
     )
+    instance = restricted(whole, kappa)
     first, second = Proposition1().check(instance), Corollary1().check(instance)
     return {
         "image_distance_found": nearest,

@@ -265,7 +265,7 @@ class GaussianMixture:
                 break
             if iteration < NEWTON_STEPS:
                 log_mass = log_p.flat[index] + sign.flat[index] * gap
-                with np.errstate(over="ignore"):  # far from all mass a step is infinite, and bisection takes over
+                with np.errstate(over="ignore", invalid="ignore"):  # far from all mass a step is not finite: bisection takes over
                     step = middle - gap * np.exp(log_mass - self.log_pdf(middle))
             elif iteration < NEWTON_STEPS + 2:
                 step = middle + (4.0 if iteration == NEWTON_STEPS else -8.0) * np.spacing(np.abs(middle))

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "lipbounds.errors": 0,
     "lipbounds.enclosure": 1,
+    "lipbounds.balls": 2,
     "lipbounds.domains": 2,
     "lipbounds.measures": 2,
     "lipbounds.distances": 3,
@@ -21,7 +22,7 @@ INN_MAY_USE = {"lipbounds.errors", "lipbounds.domains", "lipbounds.measures", "l
 
 # What each package may import beside the standard library and the project.
 THIRD_PARTY = {
-    "lipbounds": {"numba", "numpy", "scipy", "ot", "torch"},
+    "lipbounds": {"flint", "numba", "numpy", "scipy", "ot", "torch"},
     "inn": {"numpy", "torch", "safetensors"},
     "experiments": {"geomloss", "numpy", "ot", "scipy", "torch", "joblib", "matplotlib", "pandas", "tqdm", "tyro"},
 }

@@ -1,36 +1,87 @@
 """The paper's statements, printed and sharp, as code that computes both sides."""
 
-from lipbounds.theorems.corollary_1 import Corollary1, forced_as_printed, forced_in_latent_space
-from lipbounds.theorems.data_space import forced_by_two_sets
-from lipbounds.theorems.example_1 import exact_lipschitz, two_modes, two_modes_in_plane
-from lipbounds.theorems.frontier import forced_by_frontier
+from lipbounds.theorems.black_box import BlackBoxBound, TwoThresholds
+from lipbounds.theorems.corollary_1 import Corollary1, SharpCorollary1, forced_as_printed, forced_in_latent_space, restricted
+from lipbounds.theorems.corollary_2 import ConditionalSets, Corollary2, SharpCorollary2, forced_for_condition
+from lipbounds.theorems.data_space import DataSets, TwoSetBound, forced_by_two_sets
+from lipbounds.theorems.example_1 import (
+    Example1First,
+    Example1Second,
+    exact_lipschitz,
+    exact_lipschitz_from,
+    forced_by_two_points,
+    latent_of_example_1,
+    two_modes,
+    two_modes_in_plane,
+)
+from lipbounds.theorems.frontier import FrontierBound, StatisticLaw, forced_by_frontier
 from lipbounds.theorems.inequality_7 import Inequality7, TwoSets
-from lipbounds.theorems.proposition_1 import Proposition1, SeparatedSets
-from lipbounds.theorems.separation import Masses, separation, separation_cost
-from lipbounds.theorems.statement import Hypothesis, Outcome, Statement, Verdict
+from lipbounds.theorems.proposition_1 import (
+    Proposition1,
+    SeparatedSets,
+    SharpProposition1,
+    printed_constant,
+    printed_distance,
+)
+from lipbounds.theorems.separation import Masses, least_stretch, separation, separation_cost
+from lipbounds.theorems.statement import Hypothesis, Outcome, Statement, Verdict, Version
 from lipbounds.theorems.theorem_2 import AffinePosterior, Theorem2, Theorem2Printed
+from lipbounds.theorems.total_variation_bound import (
+    DistantSets,
+    TotalVariationBound,
+    forced_by_kl,
+    forced_by_total_variation,
+    separation_in_total_variation,
+)
 
 __all__ = [
     "AffinePosterior",
+    "BlackBoxBound",
+    "ConditionalSets",
     "Corollary1",
+    "Corollary2",
+    "DataSets",
+    "DistantSets",
+    "Example1First",
+    "Example1Second",
+    "FrontierBound",
     "Hypothesis",
     "Inequality7",
     "Masses",
     "Outcome",
     "Proposition1",
     "SeparatedSets",
+    "SharpCorollary1",
+    "SharpCorollary2",
+    "SharpProposition1",
     "Statement",
+    "StatisticLaw",
     "Theorem2",
     "Theorem2Printed",
+    "TotalVariationBound",
+    "TwoSetBound",
     "TwoSets",
+    "TwoThresholds",
     "Verdict",
+    "Version",
     "exact_lipschitz",
+    "exact_lipschitz_from",
     "forced_as_printed",
     "forced_by_frontier",
+    "forced_by_kl",
+    "forced_by_total_variation",
+    "forced_by_two_points",
     "forced_by_two_sets",
+    "forced_for_condition",
     "forced_in_latent_space",
+    "latent_of_example_1",
+    "least_stretch",
+    "printed_constant",
+    "printed_distance",
+    "restricted",
     "separation",
     "separation_cost",
+    "separation_in_total_variation",
     "two_modes",
     "two_modes_in_plane",
 ]

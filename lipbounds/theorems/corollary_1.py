@@ -1,29 +1,34 @@
-r"""Corollary 1: the inverse must be steep. As printed, and in its sharp form S2.
+r"""Corollary 1: the inverse must be steep.
 
-Printed: $\mathrm{Lip}(T^{-1})\ge\frac{\mathrm{dist}(Q,R)}{C}(\delta+\epsilon^{n/(n+1)})^{-1/n}$ with the C of Proposition 1 (the
-printed 2C is not needed). Sharp, for every n and all masses:
-$\mathrm{Lip}(T^{-1};T(Q\cup R))\ge\mathrm{dist}(Q,R)/\rho^*(\epsilon)$.
+*Printed.* $\mathrm{Lip}(T^{-1})\ge\frac{\mathrm{dist}(Q,R)}{C}(\delta+\epsilon^{n/(n+1)})^{-1/n}$ with the C of Proposition 1
+(the printed 2C is not needed).
 
-On a latent domain K (S7): with $\kappa=(T_\#\mu)(K^c)$, both hold for T(Q) and T(R) cut by K, with masses smaller by kappa.
+*Sharp (S2).* $\mathrm{Lip}(T^{-1};T(Q\cup R))\ge\mathrm{dist}(Q,R)/\rho^*(\epsilon)$ for every n and all masses: by S1 points of
+T(Q) and T(R) come as near as $\rho^*$, and their preimages are at least dist(Q, R) apart.
 
-Proof of the sharp form. Let A = T(Q), B = T(R), rho = dist(A, B) > 0 and s = min(dist(., A), rho), which is 1-Lipschitz, 0 on
-A and rho on B. Pushing forward by s contracts W_1, so epsilon is at least the integral over [0, rho] of |G - H|, where H, the
-distribution function of s under T#mu, lies in [a, 1 - b], and G that under the normal law. The isoperimetric inequality
-gives $m=\Phi^{-1}\circ G$, m(t') - m(t) >= t' - t, and |G - H| >= h(m), so epsilon >= E(rho), that is rho <= rho*(epsilon); the
-points of A and B that are rho apart have preimages at least dist(Q, R) apart.
+*On a latent domain K (S7).* With $\kappa=(T_\#\mu)(K^c)$ both hold for T(Q) and T(R) cut by K, with masses smaller by kappa
+(`Masses.shrunk`), or with the measured masses of $Q\cap T^{-1}K$ and $R\cap T^{-1}K$.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from lipbounds.enclosure import Enclosure, Guarantee
+from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
-from lipbounds.theorems.proposition_1 import SeparatedSets, in_terms_of, log_distance_bound, small_enough
-from lipbounds.theorems.separation import Masses, separation
+from lipbounds.theorems.proposition_1 import (
+    LARGEST,
+    SeparatedSets,
+    extremal_sets,
+    printed_distance,
+    small_enough,
+    standard_latent,
+)
+from lipbounds.theorems.separation import Masses, over, separation
 from lipbounds.theorems.statement import Hypothesis, Statement
 
-__all__ = ["Corollary1", "forced_as_printed", "forced_in_latent_space"]
+__all__ = ["Corollary1", "SharpCorollary1", "forced_as_printed", "forced_in_latent_space", "restricted"]
 
 
 def _positive(distance: float) -> None:
@@ -51,9 +56,9 @@ def forced_as_printed(dim: int, distance: float, delta: float, epsilon: Enclosur
         True
     """
     _positive(distance)
-    if not (0.0 <= delta < 0.25 and epsilon.upper < 0.25):
+    if not (0.0 <= delta < LARGEST and epsilon.upper < LARGEST):
         raise InvalidInput("delta, epsilon", (delta, epsilon.upper), "both below 1/4", "use separation, which has no limit")
-    value = math.exp(math.log(distance) - log_distance_bound(dim, delta, epsilon.upper))
+    value = math.exp(math.log(distance) - printed_distance(dim, delta, epsilon.upper).upper) * (1 - 1e-14)
     return Enclosure(value, math.inf, min(epsilon.guarantee, Guarantee.EXACT), "Corollary 1, explicit C", epsilon.alpha)
 
 
@@ -66,7 +71,7 @@ def forced_in_latent_space(distance: float, masses: Masses, epsilon: Enclosure) 
         epsilon: Enclosure of W_1(T#mu, N(0, I)); only its upper end is used.
 
     Returns:
-        [bound, inf) with the guarantee of epsilon; infinite if epsilon and the gap are 0.
+        [bound, inf) with the weaker guarantee of epsilon and the masses; infinite if epsilon and the gap are 0.
 
     Example:
         In one dimension at epsilon = 0 half-lines that almost touch give the constant of the monotone map:
@@ -78,15 +83,30 @@ def forced_in_latent_space(distance: float, masses: Masses, epsilon: Enclosure) 
         3.6945
     """
     _positive(distance)
-    width = separation(epsilon.upper, masses) if epsilon.upper < math.inf else math.inf
-    value = distance / width if width > 0 else math.inf
-    return Enclosure(value, math.inf, min(epsilon.guarantee, Guarantee.EXACT), "S2, half-spaces", epsilon.alpha)
+    width = separation(epsilon.upper, masses)
+    guarantee, alpha = combined(width, epsilon)
+    return Enclosure(over(distance, width)[0], math.inf, guarantee, "S2, half-spaces", alpha)
+
+
+def restricted(instance: SeparatedSets, kappa: Enclosure) -> SeparatedSets:
+    """Return the instance cut to a latent domain that T#mu leaves with probability kappa (S7).
+
+    The image distance and the constant of the instance must be those of the parts inside.
+
+    Args:
+        instance: With the masses of the whole sets.
+        kappa: Enclosure of (T#mu)(K^c).
+    """
+    if instance.masses is None or kappa.upper >= min(instance.masses.a, instance.masses.b):
+        return replace(instance, masses=None)
+    return replace(instance, masses=instance.masses.shrunk(kappa))
 
 
 class Corollary1(Statement[SeparatedSets]):
     """A map to the standard normal law has a steep inverse if the data have two modes."""
 
     number = "Corollary 1"
+    version = "printed"
     text = "dist(Q, R) / C (delta + epsilon^(n/(n+1)))^(-1/n) <= Lip(T^{-1})"
 
     def hypotheses(self, instance: SeparatedSets) -> list[Hypothesis]:
@@ -94,10 +114,43 @@ class Corollary1(Statement[SeparatedSets]):
         return small_enough(instance)
 
     def left(self, instance: SeparatedSets) -> Enclosure:
-        """Return the bound, with the upper ends of epsilon and delta."""
-        bound = forced_as_printed(instance.dim, instance.distance, instance.delta.upper, instance.epsilon)
-        return in_terms_of(instance, bound.lower, bound.method)
+        """Return the bound, from the upper ends of epsilon and delta."""
+        bound = instance.log_printed
+        guarantee, alpha = instance.known
+        low, high = (instance.distance * math.exp(-end) for end in (bound.upper, bound.lower))
+        return Enclosure(low * (1 - 1e-14), high * (1 + 1e-14), min(guarantee, Guarantee.EXACT), "constant of the proof", alpha)
 
     def right(self, instance: SeparatedSets) -> Enclosure:
         """Return what is known of Lip(T^{-1})."""
         return instance.lipschitz
+
+    def extremal(self) -> SeparatedSets:
+        """Return the extremal instance of the sharp version: the printed bound is 1e-9 of the constant."""
+        return extremal_sets()
+
+
+class SharpCorollary1(Statement[SeparatedSets]):
+    """S2, in every dimension and for all masses."""
+
+    number = "S2"
+    version = "sharp"
+    text = "dist(Q, R) / rho*(epsilon) <= Lip(T^{-1})"
+
+    def hypotheses(self, instance: SeparatedSets) -> list[Hypothesis]:
+        """Return that the reference law is N(0, I) and both sets have mass."""
+        return standard_latent(instance)
+
+    def left(self, instance: SeparatedSets) -> Enclosure:
+        """Return the bound; known exactly from the upper end of epsilon."""
+        assert instance.masses is not None
+        width = separation(instance.epsilon.upper, instance.masses)
+        guarantee, alpha = combined(width, instance.epsilon)
+        return Enclosure(*over(instance.distance, width), guarantee, width.method, alpha)
+
+    def right(self, instance: SeparatedSets) -> Enclosure:
+        """Return what is known of Lip(T^{-1})."""
+        return instance.lipschitz
+
+    def extremal(self) -> SeparatedSets:
+        """Return an instance with both sides equal to a percent, the error of 20,000 atoms."""
+        return extremal_sets()

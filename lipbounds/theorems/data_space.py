@@ -14,14 +14,14 @@ On a closed convex latent domain K replace f by f o proj_K, which is Lip(f; K)-L
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from scipy.optimize import brentq
+from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.theorems.example_1 import ramp_error
+from lipbounds.theorems.separation import Masses, least_stretch
+from lipbounds.theorems.statement import Hypothesis, Statement
 
-from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.errors import InvalidInput
-from lipbounds.theorems.separation import Masses, separation, separation_cost
-
-__all__ = ["forced_by_two_sets"]
+__all__ = ["DataSets", "TwoSetBound", "forced_by_two_sets"]
 
 
 def forced_by_two_sets(distance: float, masses: Masses, epsilon: Enclosure) -> Enclosure:
@@ -33,7 +33,7 @@ def forced_by_two_sets(distance: float, masses: Masses, epsilon: Enclosure) -> E
         epsilon: Enclosure of $W_1(s_\#f_\#\gamma,s_\#\mu)$; only its upper end is used.
 
     Returns:
-        [L, inf) with the guarantee of epsilon, EXACT at the best. At epsilon = 0 it is D / rho*(0), infinite without gap.
+        [L, inf) with the weaker guarantee of epsilon and the masses. At epsilon = 0 it is D / rho*(0), infinite without gap.
 
     Example:
         Two atoms at -1 and 1 in the limit of sharp modes, at accuracy 0.02 (the paper's Example 1 at fixed accuracy):
@@ -42,27 +42,56 @@ def forced_by_two_sets(distance: float, masses: Masses, epsilon: Enclosure) -> E
         >>> round(forced_by_two_sets(2.0, Masses.equal(gap=0.0), epsilon).lower, 2)
         19.94
     """
-    if not 0.0 < distance < math.inf:
-        raise InvalidInput("distance", distance, "a finite number > 0", "choose sets that do not touch")
-    value = _least(distance, masses, epsilon.upper)
-    return Enclosure(value, math.inf, min(epsilon.guarantee, Guarantee.EXACT), "S4, two sets", epsilon.alpha)
+    least = least_stretch(distance, masses, epsilon.upper)
+    guarantee, alpha = combined(least, epsilon)
+    return Enclosure(least.lower, math.inf, guarantee, "S4, two sets", alpha)
 
 
-def _least(distance: float, masses: Masses, epsilon: float) -> float:
-    if epsilon >= distance * min(masses.a, masses.b):
-        return 0.0
-    if epsilon < 1e-250 * distance:
-        width = separation(0.0, masses)
-        return distance / width if width > 0 else math.inf
+@dataclass(frozen=True)
+class DataSets:
+    """An instance of S4: two sets of the data and a generator f.
 
-    def excess(log_l: float) -> float:
-        constant = math.exp(log_l)
-        return constant * separation_cost(distance / constant, masses) - epsilon
+    Attributes:
+        epsilon: Enclosure of W_1(s#f#gamma, s#mu), s = min(dist(., Q), D), or of W_1(f#gamma, mu).
+        masses: Masses of Q and R under mu.
+        distance: D = dist(Q, R).
+        lipschitz: Enclosure of Lip(f).
+    """
 
-    low, high = math.log(distance), math.log(distance)
-    while excess(low) < 0:
-        low -= 2.0
-    while excess(high) > 0:
-        high += 2.0
-    # E(rho) is 0 up to rho*(0), so a flat zero never has excess > 0 and the bracket is sound
-    return math.exp(brentq(excess, low, high, xtol=1e-13)) if high > low else math.exp(low)
+    epsilon: Enclosure
+    masses: Masses
+    distance: float
+    lipschitz: Enclosure
+
+
+class TwoSetBound(Statement[DataSets]):
+    """S4: the least L with L E(D / L) <= epsilon bounds the constant of every generator with a standard normal latent."""
+
+    number = "S4"
+    version = "sharp"
+    text = "min{L : L E(D / L) <= epsilon} <= Lip(f)"
+
+    def hypotheses(self, instance: DataSets) -> list[Hypothesis]:
+        """Return that the accuracy is finite."""
+        return [Hypothesis(f"W_1 <= epsilon = {instance.epsilon.upper:.4g} finite", instance.epsilon.upper < math.inf)]
+
+    def left(self, instance: DataSets) -> Enclosure:
+        """Return the bound, from the upper end of epsilon."""
+        least = least_stretch(instance.distance, instance.masses, instance.epsilon.upper)
+        guarantee, alpha = combined(least, instance.epsilon)
+        return Enclosure(least.lower, least.upper, guarantee, least.method, alpha)
+
+    def right(self, instance: DataSets) -> Enclosure:
+        """Return what is known of Lip(f)."""
+        return instance.lipschitz
+
+    def extremal(self) -> DataSets:
+        """Return the case of equality: the ramp clip(10 z, -1, 1) against two atoms at -1 and 1."""
+        slope, error = 10.0, ramp_error(10.0)
+        return DataSets(
+            # a rounding larger, so that both sides are not equal but ordered
+            epsilon=Enclosure(error.lower, error.upper * (1 + 1e-12), error.guarantee, error.method),
+            masses=Masses.equal(0.0),
+            distance=2.0,
+            lipschitz=Enclosure(slope, slope, Guarantee.EXACT, "slope of the ramp"),
+        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lipbounds.distances.two_sets import wasserstein_lower_from_sets
-from lipbounds.enclosure import Enclosure, combined
+from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.theorems.statement import Hypothesis, Statement
 
 __all__ = ["Inequality7", "TwoSets", "entries"]
@@ -44,6 +44,7 @@ class Inequality7(Statement[TwoSets]):
     """Two sets bound the Wasserstein distance from below."""
 
     number = "(7)"
+    version = "printed"
     text = "dist(A, B) max{mu(A) - nu(B^c), nu(B) - mu(A^c)}^(1/p) <= W_p(mu, nu)"
 
     def hypotheses(self, instance: TwoSets) -> list[Hypothesis]:
@@ -62,3 +63,8 @@ class Inequality7(Statement[TwoSets]):
     def right(self, instance: TwoSets) -> Enclosure:
         """Return what is known of W_p."""
         return instance.wasserstein
+
+    def extremal(self) -> TwoSets:
+        """Return the case of equality: a point mass at 0 and one at 3."""
+        one, three = (Enclosure(value, value, Guarantee.EXACT, "point masses") for value in (1.0, 3.0))
+        return TwoSets(1.0, one, one, three, three)

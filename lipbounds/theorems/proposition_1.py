@@ -1,51 +1,170 @@
-r"""Proposition 1 as printed, with its constant made explicit.
+r"""Proposition 1: sets that carry almost all mass are mapped close together by a map to the normal law.
 
-If $W_1(T_\#\mu,N(0,I_n))\le\epsilon$ and $\mu(Q),\mu(R)\ge(1-\delta)/2$, then
-$$\mathrm{dist}(T(Q),T(R))\le C\,(\delta+\epsilon^{n/(n+1)})^{1/n},\qquad C=4\Big(\frac{e^{2s^2}}{C_\nu V_1}\Big)^{1/n},$$
-with $C_\nu=(2\pi)^{-n/2}$, $V_1$ the volume of the unit ball and, made explicit, $s=\chi_n^{-1}(3/4)+2$, for all
-$\delta,\epsilon<1/4$. The constant is what the proof gives; it is huge (10^9 in one dimension), and
-`separation` is the sharp bound.
+*Printed.* If $W_1(T_\#\mu,\nu)\le\epsilon$ and $\mu(Q),\mu(R)\ge(1-\delta)/2$, then
+$$\mathrm{dist}(T(Q),T(R))\le C\,(\delta+\epsilon^{n/(n+1)})^{1/n},\qquad C=4\Big(\frac1{m\,V_1}\Big)^{1/n},$$
+with $V_1$ the volume of the unit ball and m the infimum of the density of $\nu$ on $B_{2s}$, $s=r+2$, $\nu(B_r)\ge3/4$, for
+all $\delta,\epsilon<1/4$. For $\nu=N(0,I_n)$ this is the paper's $C=4(e^{2s^2}/(C_\nu V_1))^{1/n}$ with
+$s=\chi_n^{-1}(3/4)+2$ made explicit. The paper's further demands on s never bind: $mV_1<1$ because $m V_1(2s)^n\le1$ and
+$s\ge2$, and where the bound exceeds 2s it is trivial, since both image sets meet $B_s$. The constant is huge ($10^9$ in one
+dimension).
+
+*Sharp (S1).* For N(0, I_n), every n and all masses, $\mathrm{dist}(T(Q),T(R))\le\rho^*(\epsilon)$, `separation`. T need not be
+injective, Q and R need not be disjoint. Proof in docs/theory.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from scipy.special import gammaln
+import numpy as np
+from flint import arb
+from scipy.special import ndtri
 from scipy.stats import chi
 
+from lipbounds.balls import ends, working_precision
+from lipbounds.distances.line import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
+from lipbounds.measures import Discrete, GaussianMixture, standard_normal
+from lipbounds.theorems.separation import Masses, separation
 from lipbounds.theorems.statement import Hypothesis, Statement
 
-__all__ = ["Proposition1", "SeparatedSets", "log_constant", "log_distance_bound"]
+__all__ = ["PrintedConstant", "Proposition1", "SeparatedSets", "SharpProposition1", "printed_constant", "printed_distance"]
 
 LARGEST = 0.25  # "delta, epsilon small enough"
+BITS = 160
+LARGEST_DIM = 100_000
 
 
-def log_constant(n: int) -> float:
-    r"""Return $\ln C$ for latent dimension n, in logarithms because $e^{2s^2}$ overflows.
+@dataclass(frozen=True)
+class PrintedConstant:
+    r"""The constants of Proposition 1's proof.
+
+    Attributes:
+        s: Radius of the ball that both image sets meet.
+        log_c: $\ln C$; C itself overflows for mixtures with distant means.
+        threshold: delta and epsilon must be below it.
+    """
+
+    s: Enclosure
+    log_c: Enclosure
+    threshold: float = LARGEST
+
+
+def printed_constant(reference: int | GaussianMixture) -> PrintedConstant:
+    r"""Enclose the constants of Proposition 1 in ball arithmetic.
+
+    Args:
+        reference: The dimension n of $\nu=N(0,I_n)$, or $\nu$ itself. For a mixture the mass of a ball and the infimum of the
+            density are bounded component by component, by its distance from 0 and its extreme deviations.
+
+    Returns:
+        CERTIFIED enclosures; EXACT for covariances that are not diagonal, whose eigenvalues are floats. The upper ends
+        are valid constants; for a mixture the lower ends are only those of this construction.
+
+    Raises:
+        InvalidInput: For n < 1.
 
     Source:
-        Hagemann and Neumayer (2022), proof of Proposition 1, with s explicit.
+        Hagemann and Neumayer (2022), proof of Proposition 1, with s explicit, and the remark behind it on general nu.
 
     Example:
-        >>> [round(log_constant(n) / math.log(10), 2) for n in (1, 2, 4)]
+        >>> [round(printed_constant(n).log_c.upper / math.log(10), 2) for n in (1, 2, 4)]
         [9.32, 6.59, 4.88]
     """
-    if n < 1:
-        raise InvalidInput("n", n, "an integer >= 1", "give the latent dimension")
-    s = float(chi.ppf(0.75, n)) + 2.0
-    log_density = -0.5 * n * math.log(2 * math.pi)
-    log_volume = 0.5 * n * math.log(math.pi) - float(gammaln(0.5 * n + 1))
-    return math.log(4.0) + (2 * s * s - log_density - log_volume) / n
+    if isinstance(reference, GaussianMixture):
+        return _constant_of(reference)
+    if not 1 <= reference <= LARGEST_DIM:
+        raise InvalidInput("reference", reference, f"an integer in [1, {LARGEST_DIM}]", "give the latent dimension")
+    return _normal_constant(int(reference))
 
 
-def log_distance_bound(n: int, delta: float, epsilon: float) -> float:
-    """Return the logarithm of the right-hand side; -inf for delta = epsilon = 0."""
-    inner = delta + epsilon ** (n / (n + 1))
-    return log_constant(n) + math.log(inner) / n if inner > 0 else -math.inf
+@lru_cache(maxsize=256)
+def _normal_constant(n: int) -> PrintedConstant:
+    with working_precision(BITS + n):
+        radius = _radius(n, float(chi.ppf(0.75, n)), lambda r: _chi_cdf(n, r))
+        s = radius + 2
+        log_density = -arb(n) * (2 * arb.pi()).log() / 2 - 2 * s * s
+        return _finish(n, s, log_density, Guarantee.CERTIFIED, "chi quantile and volume")
+
+
+def _constant_of(nu: GaussianMixture) -> PrintedConstant:
+    n, present = nu.dim, nu.weights > 0
+    diagonal = all(np.array_equal(matrix, np.diag(np.diag(matrix))) for matrix in nu.covariances[present])
+    eigenvalues = np.linalg.eigvalsh(nu.covariances[present])
+    if diagonal:
+        eigenvalues = np.sort(np.diagonal(nu.covariances[present], axis1=1, axis2=2), axis=1)
+    margin = 0.0 if diagonal else 1e-12
+    largest = np.sqrt(eigenvalues[:, -1]) * (1 + margin)
+    with working_precision(BITS + n):
+        weights = [arb(float(w)) for w in nu.weights[present]]
+        means = [sum((arb(float(x)) ** 2 for x in mean), arb(0)).sqrt() for mean in nu.means[present]]
+        total = sum(weights, arb(0))  # renormalised in floats: the sum is 1 up to rounding
+
+        def mass(radius: arb) -> arb:
+            parts = (
+                w * _chi_cdf(n, (radius - m) / arb(float(d)))
+                for w, m, d in zip(weights, means, largest, strict=True)
+                if radius > m
+            )
+            return sum(parts, arb(0)) / total
+
+        guess = max(float(m.upper()) for m in means) + float(largest.max()) * float(chi.ppf(0.75, n))
+        low, high = 0.0, guess
+        for _ in range(60):  # the smallest radius of this bound; its error only loses sharpness
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if mass(arb(middle)) > 0.75 else (middle, high)
+        s = _radius(n, high, mass) + 2
+        terms = []
+        for w, m, values in zip(weights, means, eigenvalues, strict=True):
+            log_det = sum((arb(float(v)).log() for v in values), arb(0)) + margin * n
+            smallest = arb(float(values[0])) * (1 - margin)
+            terms.append((w / total).log() - (m + 2 * s) ** 2 / (2 * smallest) - log_det / 2 - arb(n) * (2 * arb.pi()).log() / 2)
+        peak = max(terms, key=lambda term: float(term.mid()))
+        log_density = peak + sum(((term - peak).exp() for term in terms), arb(0)).log()
+        guarantee = Guarantee.CERTIFIED if diagonal else Guarantee.EXACT
+        return _finish(n, s, log_density, guarantee, "mass and infimum by components")
+
+
+def _chi_cdf(n: int, radius: arb) -> arb:
+    return (radius * radius / 2).gamma_lower(arb(n) / 2, 1)
+
+
+def _radius(n: int, guess: float, mass: Callable[[arb], arb]) -> arb:
+    """A ball around a radius r with mass(r) = 3/4, whose upper end is proven to hold 3/4."""
+    step = 4.0 * np.spacing(guess)
+    high, low = guess + step, guess - step
+    while not mass(arb(high)) >= 0.75:
+        high, step = high + step, 2 * step
+    while not mass(arb(low)) <= 0.75:
+        low, step = low - step, 2 * step
+    return arb(low).union(arb(high))
+
+
+def _finish(n: int, s: arb, log_density: arb, guarantee: Guarantee, method: str) -> PrintedConstant:
+    log_volume = arb(n) * arb.pi().log() / 2 - (arb(n) / 2 + 1).lgamma()
+    log_c = arb(4).log() - (log_density + log_volume) / n
+    return PrintedConstant(Enclosure(*ends(s), guarantee, method), Enclosure(*ends(log_c), guarantee, method))
+
+
+def printed_distance(reference: int | GaussianMixture, delta: float, epsilon: float) -> Enclosure:
+    """Enclose the logarithm of the right-hand side; -inf for delta = epsilon = 0.
+
+    Example:
+        >>> 8.0 < printed_distance(1, 0.0, 0.01).upper / math.log(10) < 9.0
+        True
+    """
+    n = reference.dim if isinstance(reference, GaussianMixture) else reference
+    constant = printed_constant(reference).log_c
+    if delta == epsilon == 0.0:
+        return Enclosure(-math.inf, -math.inf, constant.guarantee, constant.method)
+    with working_precision(BITS):
+        inner = arb(delta) + (arb(epsilon) ** (arb(n) / (n + 1)) if epsilon > 0 else 0)
+        low, high = ends(arb(constant.lower).union(arb(constant.upper)) + inner.log() / n)
+    return Enclosure(low, high, constant.guarantee, constant.method)
 
 
 @dataclass(frozen=True)
@@ -54,40 +173,76 @@ class SeparatedSets:
 
     Attributes:
         dim: Latent dimension n.
-        epsilon: Enclosure of W_1(T#mu, N(0, I_n)).
-        delta: Enclosure of 1 - 2 min(mu(Q), mu(R)).
+        epsilon: Enclosure of W_1(T#mu, nu); the upper end is used.
+        masses: What is known of mu(Q) and mu(R), or of their parts that T maps into a domain (S7); None if nothing is left.
         image_distance: Enclosure of dist(T(Q), T(R)); one pair of points gives the upper end.
         distance: dist(Q, R).
         lipschitz: Enclosure of Lip(T^{-1}) on a domain that contains T(Q) and T(R), or their parts that are used.
+        reference: nu, if it is not N(0, I_n).
     """
 
     dim: int
     epsilon: Enclosure
-    delta: Enclosure
+    masses: Masses | None
     image_distance: Enclosure
     distance: float
     lipschitz: Enclosure
+    reference: GaussianMixture | None = None
+
+    @property
+    def known(self) -> tuple[Guarantee, float | None]:
+        """What stands behind bounds from epsilon and the masses."""
+        assert self.masses is not None
+        return combined(self.masses.known, self.epsilon)
+
+    @property
+    def log_printed(self) -> Enclosure:
+        """Logarithm of the printed bound of the distance, from the upper ends of epsilon and delta."""
+        assert self.masses is not None
+        return printed_distance(self.dim if self.reference is None else self.reference, self.masses.delta, self.epsilon.upper)
 
 
 def small_enough(instance: SeparatedSets) -> list[Hypothesis]:
-    """The hypotheses of Proposition 1 and Corollary 1."""
+    """The hypotheses of the printed Proposition 1 and Corollary 1."""
+    delta = math.nan if instance.masses is None else instance.masses.delta
     return [
-        Hypothesis(f"W_1(T#mu, N(0, I)) <= epsilon = {instance.epsilon.upper:.4g} < 1/4", instance.epsilon.upper < LARGEST),
-        Hypothesis(f"delta = {instance.delta.upper:.4g} < 1/4", instance.delta.upper < LARGEST),
+        Hypothesis(f"W_1(T#mu, nu) <= epsilon = {instance.epsilon.upper:.4g} < 1/4", instance.epsilon.upper < LARGEST),
+        Hypothesis(f"delta = {delta:.4g} < 1/4", delta < LARGEST),
     ]
 
 
-def in_terms_of(instance: SeparatedSets, value: float, method: str) -> Enclosure:
-    """A number computed from the upper ends of epsilon and delta, with what stands behind them."""
-    exact = Enclosure(value, value, Guarantee.EXACT, method)
-    guarantee, alpha = combined(exact, instance.epsilon, instance.delta)
-    return Enclosure(value, value, guarantee, method, alpha)
+def standard_latent(instance: SeparatedSets) -> list[Hypothesis]:
+    """The hypotheses of the sharp versions."""
+    return [
+        Hypothesis("nu = N(0, I)", instance.reference is None),
+        Hypothesis("mu(Q), mu(R) > 0", instance.masses is not None),
+        Hypothesis(f"epsilon = {instance.epsilon.upper:.4g} finite", instance.epsilon.upper < math.inf),
+    ]
+
+
+def extremal_sets(rho: float = 0.8, *, atoms: int = 20_000) -> SeparatedSets:
+    """Nearly the case of equality of S1 and S2: the mass of N(0, 1) between -rho/2 and rho/2 moved to these points, T = id.
+
+    On the line with finitely many atoms, W_1 integrated exactly: image distance and rho* agree to a percent.
+    """
+    z = ndtri((np.arange(atoms) + 0.5) / atoms)
+    z = np.where(z < 0, np.minimum(z, -rho / 2), np.maximum(z, rho / 2))
+    exact = Guarantee.EXACT
+    return SeparatedSets(
+        dim=1,
+        epsilon=wasserstein_1_line(Discrete(z[:, None]), standard_normal(1)),
+        masses=Masses.equal(0.0),
+        image_distance=Enclosure(rho, rho, exact, "by construction"),
+        distance=rho,
+        lipschitz=Enclosure(1.0, 1.0, exact, "identity"),
+    )
 
 
 class Proposition1(Statement[SeparatedSets]):
-    """Sets that carry almost all mass are mapped close together by a map to the standard normal law."""
+    """Sets that carry almost all mass are mapped close together by a map to the reference law."""
 
     number = "Proposition 1"
+    version = "printed"
     text = "dist(T(Q), T(R)) <= C (delta + epsilon^(n/(n+1)))^(1/n)"
 
     def hypotheses(self, instance: SeparatedSets) -> list[Hypothesis]:
@@ -99,6 +254,39 @@ class Proposition1(Statement[SeparatedSets]):
         return instance.image_distance
 
     def right(self, instance: SeparatedSets) -> Enclosure:
-        """Return the bound, with the upper ends of epsilon and delta."""
-        value = math.exp(log_distance_bound(instance.dim, instance.delta.upper, instance.epsilon.upper))
-        return in_terms_of(instance, value, "explicit constant of the proof")
+        """Return the bound, from the upper ends of epsilon and delta."""
+        value = instance.log_printed
+        guarantee, alpha = instance.known
+        low, high = (math.exp(min(end, 709.0)) for end in (value.lower, value.upper))
+        return Enclosure(low * (1 - 1e-15), high * (1 + 1e-15), min(guarantee, Guarantee.EXACT), "constant of the proof", alpha)
+
+    def extremal(self) -> SeparatedSets:
+        """Return the extremal instance of the sharp version: the printed bound is 1e9 times as large."""
+        return extremal_sets()
+
+
+class SharpProposition1(Statement[SeparatedSets]):
+    """S1, in every dimension and for all masses."""
+
+    number = "S1"
+    version = "sharp"
+    text = "dist(T(Q), T(R)) <= rho*(epsilon)"
+
+    def hypotheses(self, instance: SeparatedSets) -> list[Hypothesis]:
+        """Return that the reference law is N(0, I) and both sets have mass."""
+        return standard_latent(instance)
+
+    def left(self, instance: SeparatedSets) -> Enclosure:
+        """Return what is known of dist(T(Q), T(R))."""
+        return instance.image_distance
+
+    def right(self, instance: SeparatedSets) -> Enclosure:
+        """Return rho* at the upper end of epsilon."""
+        assert instance.masses is not None
+        width = separation(instance.epsilon.upper, instance.masses)
+        guarantee, alpha = combined(width, instance.epsilon)
+        return Enclosure(width.lower, width.upper, guarantee, width.method, alpha)
+
+    def extremal(self) -> SeparatedSets:
+        """Return an instance with both sides equal to a percent, the error of 20,000 atoms."""
+        return extremal_sets()

@@ -3,12 +3,13 @@ r"""How far apart two sets of given mass can lie when a law is W_1-close to a Ga
 With masses $a,b>0$, $\delta=1-a-b\ge0$ (the gap mass) and
 $$h(u)=(a-\Phi(u))_++(\Phi(u)-(a+\delta))_+,\qquad E(\rho)=\min_c\int_c^{c+\rho}h,\qquad \rho^*(e)=\max\{\rho:E(\rho)\le e\},$$
 E is the least price in $W_1$ of keeping two sets of masses a and b at distance rho under the standard normal law, in every
-dimension; it is convex and increasing with E(0) = 0. The minimising interval is a level set of h: it ends at
-$q_a-w$ and $q_b+v$ with $q_a=\Phi^{-1}(a)$, $q_b=\Phi^{-1}(a+\delta)$ and $h(q_a-w)=h(q_b+v)=l$, where l = E'(rho).
+dimension (proofs: docs/theory). It is a convex conjugate: with the isoperimetric profile $I=\varphi\circ\Phi^{-1}$,
+$$E(\rho)=\max_{0\le l\le\min(a,b)}\big(l\rho-\Psi(l)\big),\qquad \Psi(l)=\int(l-h)_+=I(a)+I(b)-I(a-l)-I(b-l),$$
+and the maximiser has $\rho=\Psi'(l)=-\Phi^{-1}(a-l)-\Phi^{-1}(b-l)$. Hence
+$$\rho^*(e)=\min_l\frac{e+\Psi(l)}l,\qquad L\,E(D/L)\le e\iff L\ge\max_l\frac{lD-e}{\Psi(l)}.$$
 
-Numerics. Everything is an integral of positive terms, so nothing cancels:
-$$\int_{q_a-w}^{q_a}(a-\Phi)=\int_0^w(w-t)\,\varphi(q_a-t)\,dt,\qquad a-\Phi(q_a-w)=\int_0^w\varphi(q_a-t)\,dt,$$
-by Gauss-Legendre panels. The gap mass is an argument of its own: 1 - a - b would lose all digits of a small one.
+Guarantee. Every l gives a true bound on one side, and a point of the curve $(\rho,E)$ one on the other, so a float search for
+l needs no proof: the bounds are then evaluated once, in ball arithmetic with as many bits as they cancel.
 """
 
 from __future__ import annotations
@@ -18,37 +19,46 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from flint import arb
 from scipy.optimize import brentq
-from scipy.special import ndtri
 
+from lipbounds.balls import ends, normal_quantile, profile, working_precision
+from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
 
-__all__ = ["Masses", "separation", "separation_cost"]
+__all__ = ["Masses", "least_stretch", "over", "separation", "separation_cost"]
 
 SMALLEST_MASS = 1e-12  # below, rounding of the sum to 1 is no longer small against the mass
-DIRECT_GAP = 0.1  # from here on the difference of the two quantiles keeps its digits
-HIGHEST_LOGIT = 600.0  # there the level is min(a, b) up to 1e-260: beyond, E is linear with this slope
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
-RELATIVE_TOLERANCE = 4 * np.finfo(float).eps  # the smallest that brentq accepts
+LOWEST_LOGIT, HIGHEST_LOGIT = -740.0, 400.0  # of l / min(a, b): E / rho, of order l, then spans the doubles
+SPARE_BITS = 96
+LOGIT_TOLERANCE = 1e-13
+METHOD = "convex conjugate, ball arithmetic"
 
 
 @dataclass(frozen=True)
 class Masses:
-    """The masses of two disjoint sets and of what lies between them.
+    """What is known of two disjoint sets: their masses are at least a and b, and at most `gap` lies outside both.
+
+    Bounds take the least favourable masses that this allows: the smaller of a and b, and what remains for the other set.
 
     Args:
         a: Mass of the first set, in [1e-12, 1).
         b: Mass of the second, in [1e-12, 1).
         gap: The mass outside both, at least 0; a + b + gap = 1 up to rounding. Pass it from a computation of its own.
+        guarantee: What stands behind the numbers as bounds: sets with at least these masses.
+        alpha: Error probability, for CONFIDENCE.
 
     Example:
-        >>> Masses.equal(gap=0.2)
-        Masses(a=0.4, b=0.4, gap=0.2)
+        >>> masses = Masses.equal(gap=0.2)
+        >>> masses.a, masses.b, masses.gap
+        (0.4, 0.4, 0.2)
     """
 
     a: float
     b: float
     gap: float
+    guarantee: Guarantee = Guarantee.CERTIFIED
+    alpha: float | None = None
 
     def __post_init__(self) -> None:
         smaller = min(self.a, self.b)
@@ -63,128 +73,217 @@ class Masses:
         """Masses (1 - gap) / 2 each: the paper's case with delta = gap."""
         return cls((1.0 - gap) / 2, (1.0 - gap) / 2, gap)
 
-    def shrunk(self, loss: float) -> Masses:
-        """Both sets made smaller by the mass `loss`, which joins the gap twice."""
-        return Masses(self.a - loss, self.b - loss, self.gap + 2 * loss)
+    def shrunk(self, loss: float | Enclosure) -> Masses:
+        """Both sets made smaller by the mass `loss` (its upper end), which joins the gap twice."""
+        if not isinstance(loss, Enclosure):
+            loss = Enclosure(loss, loss, Guarantee.CERTIFIED, "given")
+        guarantee, alpha = combined(self.known, loss)
+        return Masses(self.a - loss.upper, self.b - loss.upper, self.gap + 2 * loss.upper, guarantee, alpha)
+
+    def balls(self) -> tuple[arb, arb]:
+        """The least favourable masses at the working precision, the smaller first."""
+        small = arb(min(self.a, self.b))
+        large = 1 - small - arb(self.gap)
+        if large >= small:
+            return small, large
+        half = (1 - arb(self.gap)) / 2  # both masses are larger than this, by a rounding of equal ones as a rule
+        return half, half
+
+    @property
+    def known(self) -> Enclosure:
+        """The gap with what stands behind the masses, to be combined with other enclosures."""
+        return Enclosure(self.gap, self.gap, self.guarantee, "masses", self.alpha)
+
+    @property
+    def delta(self) -> float:
+        """The paper's 1 - 2 min(a, b), without cancellation."""
+        return self.gap + abs(self.a - self.b)
 
 
-def _integrals(end: float, width: float) -> tuple[float, float]:
-    """Return the integrals over t in [0, width] of (width - t) phi(end - t) and of phi(end - t)."""
-    panels = max(1, math.ceil(width))
-    edges = np.linspace(0.0, width, panels + 1)
-    half = 0.5 * np.diff(edges)
-    t = (edges[:-1] + half)[:, None] + half[:, None] * _NODES
-    density = np.exp(-0.5 * (end - t) ** 2) / math.sqrt(2 * math.pi)
-    level = float(((density @ _WEIGHTS) * half).sum())
-    return float(((((width - t) * density) @ _WEIGHTS) * half).sum()), level
+@dataclass(frozen=True)
+class _Level:
+    """One level l of h, its conjugate and the point (rho, E) of the curve that it belongs to, as balls."""
+
+    level: arb
+    conjugate: arb
+    rho: arb
+    cost: arb
 
 
-def _edges(masses: Masses) -> tuple[float, float]:
-    """Return the normal quantiles of both masses, the smaller first; that of a large one from what is outside it."""
-    small, large = sorted((masses.a, masses.b))
-    outside = small + masses.gap
-    return float(ndtri(small)), float(ndtri(large)) if large <= 0.5 else -float(ndtri(outside))
+def _level(masses: Masses, logit: float) -> _Level:
+    """Evaluate l = min(a, b) / (1 + exp(-logit)). The logit resolves both ends: near 0 the level, else what remains."""
+    # Psi is of order l, and l rho - Psi of order l^2: as many bits are lost
+    with working_precision(SPARE_BITS + int(6 * max(0.0, -logit)) + int(3 * max(0.0, logit)) + 80):
+        a, b = masses.balls()
+        share = (-arb(logit)).exp()
+        level, left = a / (1 + share), a * share / (1 + share)
+        conjugate = profile(a) + profile(b) - profile(left) - profile(b - level)
+        rho = -normal_quantile(left) - normal_quantile(b - level)
+        return _Level(level, conjugate, rho, level * rho - conjugate)
 
 
-def _gap_width(masses: Masses) -> float:
-    """Return rho*(0), the width of the interval between the two edges, without cancellation."""
-    start, other = _edges(masses)
+def _search(masses: Masses, value: Callable[[_Level], float], target: float) -> tuple[_Level, _Level]:
+    """Return levels just below and just above the one where an increasing value passes the target; the end beyond all."""
+
+    def at(logit: float) -> float:
+        return value(_level(masses, logit))
+
+    low, high = LOWEST_LOGIT, HIGHEST_LOGIT
+    if at(low) >= target:
+        return _level(masses, low), _level(masses, low)
+    if at(high) <= target:
+        return _level(masses, high), _level(masses, high)
+
+    def excess(logit: float) -> float:
+        return math.log(max(at(logit), 1e-320)) - math.log(target)
+
+    root = float(brentq(excess, low, high, xtol=LOGIT_TOLERANCE, rtol=4 * np.finfo(float).eps, maxiter=500))
+    step = LOGIT_TOLERANCE * max(1.0, abs(root))
+    below, above = root, root
+    while at(below) > target:
+        below, step = below - step, 2 * step
+    while at(above) < target:
+        above, step = above + step, 2 * step
+    return _level(masses, below), _level(masses, above)
+
+
+def _widest_at_zero(masses: Masses) -> Enclosure:
+    """rho*(0), the width between the quantiles of both masses."""
     if masses.gap == 0.0:
-        return 0.0
-    if masses.gap > DIRECT_GAP:
-        return -start - other
-    # the mass of [start, start + u] is that of phi(start + t), t in [0, u]: _integrals seen from -start
-    high = 1e-300
-    while _integrals(-start, high)[1] < masses.gap:
-        high *= 2.0 if high > 1e-8 else 1e8
-    return _root(lambda u: _integrals(-start, u)[1] - masses.gap, 0.0, high)
+        return _enclosure(masses, 0.0, 0.0, "no gap")
+    # the width is gap / phi or more, so relative accuracy costs the bits of the gap
+    low, high = ends(_widest(masses))
+    return _enclosure(masses, low, high, "normal quantiles, ball arithmetic")
 
 
-def _root(function: Callable[[float], float], low: float, high: float, xtol: float = 1e-300) -> float:
-    return float(brentq(function, low, high, xtol=xtol, rtol=RELATIVE_TOLERANCE, maxiter=2000))
+def _widest(masses: Masses) -> arb:
+    # the width is gap / phi or more, so relative accuracy costs the bits of the gap
+    with working_precision(SPARE_BITS + int(-3 * math.log(masses.gap or 1.0))):
+        a, b = masses.balls()
+        return -normal_quantile(a) - normal_quantile(b)
 
 
-def _sigmoid(s: float) -> float:
-    return 1.0 / (1.0 + math.exp(-s)) if s > -700.0 else 0.0
+def _enclosure(masses: Masses, low: float, high: float, method: str) -> Enclosure:
+    return Enclosure(low, high, masses.guarantee, method, masses.alpha)
 
 
-def _interval(masses: Masses, s: float) -> tuple[float, float]:
-    """Return E and rho of the level set {h <= l} at l = min(a, b) sigmoid(s).
-
-    The logit s resolves both ends of the range of l: near 0 the level, near min(a, b) what remains, which is handled as such.
-    """
-    small, large = sorted((masses.a, masses.b))
-    level, left = small * _sigmoid(s), small * _sigmoid(-s)
-    cost, width = 0.0, _gap_width(masses)
-    for mass, end in zip((small, large), _edges(masses), strict=True):
-        # the set of mass Phi(end) loses `level` when its edge retreats by the overhang
-        remaining = (mass - small) + left
-        if remaining < 0.5 * mass:
-            overhang = end - float(ndtri(remaining))
-        else:
-            half = end - float(ndtri(0.5 * mass))
-
-            def excess(w: float, end: float = end) -> float:
-                return _integrals(end, w)[1] - level
-
-            overhang = _root(excess, 0.0, 1.01 * half)
-        cost += _integrals(end, overhang)[0]
-        width += overhang
-    return cost, width
+def over(distance: float, width: Enclosure) -> tuple[float, float]:
+    """Return distance / width from below and above; infinite where the width is 0."""
+    low = math.nextafter(distance / width.upper, 0.0) if width.upper > 0 else math.inf
+    high = math.nextafter(distance / width.lower, math.inf) if width.lower > 0 else math.inf
+    return low, high
 
 
-def _level_where(masses: Masses, index: int, value: float) -> float | None:
-    """Return s where E (index 0) or rho (index 1) of the level set has this value; None if it lies beyond all level sets."""
-    low, high = -80.0, HIGHEST_LOGIT
-    if _interval(masses, high)[index] <= value:
-        return None
-    while _interval(masses, low)[index] > value and low > -650.0:
-        low -= 80.0
-    if _interval(masses, low)[index] > value:
-        return low  # an epsilon below 1e-280
-    return _root(lambda s: _interval(masses, s)[index] - value, low, high, xtol=1e-13)
+def separation(epsilon: float, masses: Masses) -> Enclosure:
+    r"""Enclose $\rho^*(\epsilon)$: T moves mu to within W_1 <= epsilon of N(0, I), so dist(T(Q), T(R)) <= rho*.
 
-
-def separation(epsilon: float, masses: Masses) -> float:
-    r"""Return $\rho^*(\epsilon)$: T moves mu to within W_1 <= epsilon of N(0, I), so dist(T(Q), T(R)) <= rho*.
-
-    Relative error about 1e-11 for masses above 1e-6, by quadrature and root finding; at epsilon = 0 it is
-    $\Phi^{-1}(a+\delta)-\Phi^{-1}(a)$. In the symmetric case without gap, $\rho^*\sim2(2\pi)^{1/4}\sqrt\epsilon$.
+    At epsilon = 0 it is $\Phi^{-1}(a+\delta)-\Phi^{-1}(a)$. In the symmetric case without gap,
+    $\rho^*\sim2(2\pi)^{1/4}\sqrt\epsilon$, in every dimension.
 
     Args:
-        epsilon: Upper bound of the W_1 distance, at least 0.
+        epsilon: Upper bound of the W_1 distance, at least 0; infinity is allowed and bounds nothing.
         masses: Masses of the two sets and of the gap.
 
+    Returns:
+        An enclosure with the guarantee of the masses, CERTIFIED for masses that are given; about 1e-12 wide (relative).
+
+    Raises:
+        InvalidInput: For a negative epsilon.
+
+    Source:
+        S1, the sharp Proposition 1 (docs/theory).
+
     Example:
-        >>> round(separation(0.0, Masses.equal(gap=0.5)), 6)  # 2 Phi^{-1}(3/4)
+        >>> round(separation(0.0, Masses.equal(gap=0.5)).upper, 6)  # 2 Phi^{-1}(3/4)
         1.34898
     """
-    if not 0.0 <= epsilon < math.inf:
-        raise InvalidInput("epsilon", epsilon, "a finite number >= 0", "pass an upper bound of the W_1 distance")
+    if not epsilon >= 0.0:
+        raise InvalidInput("epsilon", epsilon, "a number >= 0", "pass an upper bound of the W_1 distance")
     if epsilon == 0.0:
-        return _gap_width(masses)
-    s = _level_where(masses, 0, epsilon)
-    if s is None:
-        cost, width = _interval(masses, HIGHEST_LOGIT)
-        return width + (epsilon - cost) / min(masses.a, masses.b)
-    return _interval(masses, s)[1]
+        return _widest_at_zero(masses)
+    if epsilon == math.inf:
+        return _enclosure(masses, 0.0, math.inf, "no accuracy known")
+    below, above = _search(masses, lambda level: ends(level.cost)[1], epsilon)
+    with working_precision(SPARE_BITS):
+        # E is convex: beyond the point (rho, E) of the curve its slope lies between l and the next level, or min(a, b)
+        missing = epsilon - below.cost
+        steepest = above.level if above.cost > epsilon else masses.balls()[0]
+        upper = ends(below.rho + missing / below.level)[1]
+        lower = ends(below.rho + missing / steepest if missing > 0 else _widest(masses))[0]
+    return _enclosure(masses, max(0.0, min(lower, upper)), upper, METHOD)
 
 
-def separation_cost(rho: float, masses: Masses) -> float:
-    r"""Return $E(\rho)$: the least W_1 distance to N(0, I) at which sets of these masses can be rho apart.
+def separation_cost(rho: float, masses: Masses) -> Enclosure:
+    r"""Enclose $E(\rho)$: the least W_1 distance to N(0, I) at which sets of these masses can be rho apart.
 
-    Relative error about 1e-11 for masses above 1e-6 where rho exceeds rho*(0) by a percent; 0 for rho <= rho*(0).
+    Args:
+        rho: A distance >= 0.
+        masses: Masses of the two sets and of the gap.
+
+    Returns:
+        An enclosure with the guarantee of the masses; 0 for rho up to rho*(0).
+
+    Raises:
+        InvalidInput: For a negative or infinite rho.
+
+    Source:
+        S1 (docs/theory).
 
     Example:
-        >>> round(separation_cost(2.0, Masses.equal(gap=0.0)), 6)
+        >>> round(separation_cost(2.0, Masses.equal(gap=0.0)).lower, 6)
         0.368746
     """
     if not 0.0 <= rho < math.inf:
         raise InvalidInput("rho", rho, "a finite number >= 0", "pass a distance")
-    if rho <= _gap_width(masses):
-        return 0.0
-    s = _level_where(masses, 1, rho)
-    if s is None:
-        cost, width = _interval(masses, HIGHEST_LOGIT)
-        return cost + min(masses.a, masses.b) * (rho - width)
-    return _interval(masses, s)[0]
+    if rho <= _widest_at_zero(masses).lower:
+        return _enclosure(masses, 0.0, 0.0, "within the gap")
+    below, above = _search(masses, lambda level: ends(level.rho)[0], rho)
+    with working_precision(SPARE_BITS):
+        lower = ends(below.cost + below.level * (rho - below.rho))[0]
+        # from the next point of the curve back, or from the last one on with the largest slope there is
+        back = above.rho >= rho
+        upper = ends(above.cost + (below.level if back else masses.balls()[0]) * (rho - above.rho))[1]
+        if back and not below.rho <= rho:  # so close to rho*(0) that no level lies below
+            upper = ends(above.cost)[1]
+    return _enclosure(masses, max(0.0, min(lower, upper)), max(0.0, upper), METHOD)
+
+
+def least_stretch(distance: float, masses: Masses, epsilon: float) -> Enclosure:
+    r"""Enclose the smallest L with $L\,E(D/L)\le\epsilon$, the constant that S4 forces.
+
+    Args:
+        distance: D > 0.
+        masses: Masses of the two sets and of the gap.
+        epsilon: Upper bound of the W_1 error, at least 0; infinity forces nothing.
+
+    Returns:
+        An enclosure with the guarantee of the masses: [0, 0] if epsilon >= D min(a, b), D / rho*(0) at epsilon = 0, which is
+        infinite without gap.
+
+    Raises:
+        InvalidInput: For a distance that is not positive and finite, or a negative epsilon.
+
+    Example:
+        >>> round(least_stretch(2.0, Masses.equal(gap=0.0), 0.02).lower, 2)
+        19.94
+    """
+    if not 0.0 < distance < math.inf:
+        raise InvalidInput("distance", distance, "a finite number > 0", "choose sets that do not touch")
+    if not epsilon >= 0.0:
+        raise InvalidInput("epsilon", epsilon, "a number >= 0", "pass an upper bound of the W_1 error")
+    if epsilon >= distance * min(masses.a, masses.b):
+        return _enclosure(masses, 0.0, 0.0, "nothing is forced at this accuracy")
+    if epsilon == 0.0:
+        width = _widest_at_zero(masses)
+        if width.upper == 0.0:
+            return _enclosure(masses, math.inf, math.inf, "mass on both sides of no gap")
+        with working_precision(SPARE_BITS):
+            low, high = ends(arb(distance) / arb(width.upper))[0], ends(arb(distance) / arb(width.lower))[1]
+        return _enclosure(masses, low, high, width.method)
+    below, _ = _search(masses, lambda level: ends(level.cost / level.rho)[1], epsilon / distance)
+    with working_precision(SPARE_BITS):
+        lower = ends((below.level * distance - epsilon) / below.conjugate)[0]
+        # L = D / rho meets the condition where E / rho <= epsilon / D; without such a level rho*(0) does
+        met = below.cost / below.rho <= arb(epsilon) / distance
+        upper = ends(arb(distance) / (below.rho if met else _widest(masses)))[1]
+    return _enclosure(masses, max(0.0, min(lower, upper)), upper, METHOD)

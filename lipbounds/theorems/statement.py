@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 
-__all__ = ["Hypothesis", "Outcome", "Statement", "Verdict"]
+__all__ = ["Hypothesis", "Outcome", "Statement", "Verdict", "Version"]
+
+Version = Literal["printed", "sharp", "repaired"]
 
 Instance = TypeVar("Instance")
 
@@ -57,12 +60,37 @@ class Verdict:
     alpha: float | None
     reason: str
 
+    @property
+    def slack(self) -> float:
+        """How far the sides are apart: right.lower / left.upper, at least 1 if confirmed and 1 where both are equal.
+
+        NaN if the statement is not applicable. Infinite if the left side is at most 0 and the right one above it.
+        """
+        if self.left is None or self.right is None:
+            return math.nan
+        small, large = self.left.upper, self.right.lower
+        if small == large:
+            return 1.0
+        if small <= 0.0:
+            return math.inf if large >= small else 0.0
+        return large / small if math.isfinite(small) else 0.0
+
+    @property
+    def refutable(self) -> bool:
+        """Whether these sides could have refuted it: a lower bound of the left one and an upper bound of the right one."""
+        if self.left is None or self.right is None:
+            return False
+        known = self.left.lower > 0.0 or self.left.lower == self.left.upper
+        return known and self.right.upper < math.inf
+
 
 class Statement(ABC, Generic[Instance]):
     """A theorem of the form "if the hypotheses hold, then left <= right"."""
 
     number: ClassVar[str]
-    """As the source numbers it."""
+    """As the paper numbers it; S1 to S7 are the sharp versions of docs/theory."""
+    version: ClassVar[Version]
+    """Whether it is the paper's text, a sharp version, or a repair of a text that fails."""
     text: ClassVar[str]
     """The statement in words and symbols."""
 
@@ -77,6 +105,10 @@ class Statement(ABC, Generic[Instance]):
     @abstractmethod
     def right(self, instance: Instance) -> Enclosure:
         """Return the side that the statement says is larger."""
+
+    @abstractmethod
+    def extremal(self) -> Instance:
+        """Return an instance where both sides are as near to each other as is known; its docstring says how near."""
 
     def check(self, instance: Instance) -> Verdict:
         """Return the verdict on one instance; a side that is known from one end only can confirm but not refute."""

@@ -133,6 +133,7 @@ class Theorem2Printed(Statement[AffinePosterior]):
     """Theorem 2 as printed; `translation` and `contraction` refute it."""
 
     number = "Theorem 2"
+    version = "printed"
     text = "W_1(P_(X|Y in A), T^-1 # P_(Y,Z|Y in A)) <= Lip(T^-1) (sqrt(eps / P(A)) + 2 r Lip(T) delta / P(A))"
 
     def hypotheses(self, instance: AffinePosterior) -> list[Hypothesis]:
@@ -147,11 +148,16 @@ class Theorem2Printed(Statement[AffinePosterior]):
         """Return the printed bound."""
         return _bound(instance, 2 * instance.radius * instance.lipschitz[0])
 
+    def extremal(self) -> AffinePosterior:
+        """Return a counterexample, the translation: left side 10, right side below 2."""
+        return translation()
+
 
 class Theorem2(Statement[AffinePosterior]):
     """Theorem 2 with the diameter that its proof needs."""
 
-    number = "Theorem 2, repaired"
+    number = "Theorem 2"
+    version = "repaired"
     text = "... <= Lip(T^-1) (sqrt(eps / P(A)) + diam(supp Z u supp T_z(X)) delta / P(A))"
 
     def hypotheses(self, instance: AffinePosterior) -> list[Hypothesis]:
@@ -165,6 +171,10 @@ class Theorem2(Statement[AffinePosterior]):
     def right(self, instance: AffinePosterior) -> Enclosure:
         """Return the repaired bound."""
         return _bound(instance, instance.latent_diameter)
+
+    def extremal(self) -> AffinePosterior:
+        """Return the contraction, a case of equality up to rounding."""
+        return contraction()
 
 
 def translation(shift: float = 10.0) -> AffinePosterior:

@@ -9,27 +9,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import gammaln
+from scipy.stats import chi
 
 from lipbounds.distances import wasserstein, wasserstein_1_line
 from lipbounds.domains import latent_ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import find_lipschitz
-from lipbounds.measures import Discrete, standard_normal
+from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.theorems import (
     Corollary1,
     Masses,
     Outcome,
     Proposition1,
     SeparatedSets,
+    SharpProposition1,
     forced_as_printed,
     forced_by_frontier,
     forced_in_latent_space,
+    printed_constant,
+    printed_distance,
     separation,
     two_modes,
     two_modes_in_plane,
 )
-from lipbounds.theorems.proposition_1 import log_constant, log_distance_bound
 from tests.strategies.lines import monotone_maps
 
 SIGMA = 0.25  # of the trained network
@@ -41,11 +45,62 @@ def exactly(value):
 
 @pytest.mark.parametrize(("n", "expected"), [(1, 9.32), (2, 6.59), (4, 4.88), (8, 3.86), (16, 3.26)])
 def test_the_explicit_constant(n, expected):
-    assert log_constant(n) / math.log(10) == pytest.approx(expected, abs=0.006)
+    assert printed_constant(n).log_c.upper / math.log(10) == pytest.approx(expected, abs=0.006)
 
 
-def test_the_constant_of_a_large_dimension_does_not_overflow():
-    assert math.isfinite(log_constant(1024))
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 256, 1024])
+def test_the_constant_in_floats_lies_in_its_balls(n):
+    constant = printed_constant(n)
+    s = float(chi.ppf(0.75, n)) + 2.0
+    log_volume = 0.5 * n * math.log(math.pi) - float(gammaln(0.5 * n + 1))
+    log_c = math.log(4.0) + (2 * s * s + 0.5 * n * math.log(2 * math.pi) - log_volume) / n
+    assert constant.s.guarantee is constant.log_c.guarantee is Guarantee.CERTIFIED
+    assert constant.s.upper - constant.s.lower < 1e-13
+    assert constant.s.lower <= s * (1 + 1e-14)
+    assert constant.s.upper >= s * (1 - 1e-14)
+    assert constant.log_c.upper == pytest.approx(log_c, rel=1e-12)
+    assert constant.log_c.upper - constant.log_c.lower < 1e-12
+    assert constant.threshold == 0.25
+
+
+def test_the_constant_of_a_general_law():
+    # nu = N(0, I) by the general construction gives the same; a wider or shifted law a larger one, and mass 3/4 in B_(s-2)
+    same = printed_constant(standard_normal(3))
+    assert same.log_c.upper == pytest.approx(printed_constant(3).log_c.upper, rel=1e-12)
+    nu = GaussianMixture([[-2.0, 0.0], [2.0, 0.0]], [np.eye(2), 0.25 * np.eye(2)], [0.3, 0.7])
+    constant = printed_constant(nu)
+    assert constant.s.guarantee is Guarantee.CERTIFIED
+    x = nu.sample(20_000, np.random.default_rng(0))
+    assert (np.linalg.norm(x, axis=1) <= constant.s.lower - 2).mean() > 0.75
+    # m bounds the density on B_2s from below: C^-n 4^n = m V_1
+    ball = np.random.default_rng(1).standard_normal((5000, 2))
+    ball *= 2 * constant.s.lower / np.linalg.norm(ball, axis=1, keepdims=True)
+    log_m = 2 * (math.log(4.0) - constant.log_c.upper) - math.log(math.pi)
+    assert nu.log_density(ball).min() >= log_m
+    oblique = GaussianMixture([[0.0, 0.0]], [[[1.0, 0.5], [0.5, 1.0]]])
+    assert printed_constant(oblique).s.guarantee is Guarantee.EXACT
+    # negative control: half the radius does not hold the mass
+    assert (np.linalg.norm(x, axis=1) <= (constant.s.lower - 2) / 2).mean() < 0.75
+
+
+def test_a_mixture_latent_is_covered_by_the_general_form():
+    latent = GaussianMixture([[-5.0], [5.0]], [[[1.0]], [[1.0]]])
+    exact = Guarantee.EXACT
+    instance = SeparatedSets(
+        dim=1,
+        epsilon=Enclosure(0.0, 0.0, exact, "T = id, mu = nu"),
+        masses=Masses.equal(latent.slab_mass([1.0], -2.0, 2.0)),
+        image_distance=Enclosure(4.0, 4.0, exact, "half-lines"),
+        distance=4.0,
+        lipschitz=Enclosure(1.0, 1.0, exact, "identity"),
+        reference=latent,
+    )
+    assert Proposition1().check(instance).outcome is Outcome.CONFIRMED
+    assert Corollary1().check(instance).outcome is Outcome.CONFIRMED
+    # the sharp versions say nothing about it, and the printed constant of N(0, 1) would be wrong for it
+    assert SharpProposition1().check(instance).outcome is Outcome.NOT_APPLICABLE
+    farther = replace(instance, reference=None, masses=Masses.equal(1e-12), epsilon=instance.epsilon)
+    assert Proposition1().check(farther).outcome is Outcome.REFUTED
 
 
 def test_printed_is_weaker_than_sharp():
@@ -56,11 +111,13 @@ def test_printed_is_weaker_than_sharp():
                 assert printed < forced_in_latent_space(1.0, Masses.equal(delta), exactly(epsilon)).lower / 235
 
 
-def instance_of(problem, gap):
+def instance_of(problem):
+    first, last = problem.weights[: problem.left].sum(), problem.weights[len(problem.weights) - problem.right :].sum()
+    between = problem.weights[problem.left : len(problem.weights) - problem.right].sum()
     return SeparatedSets(
         dim=1,
         epsilon=wasserstein_1_line(problem.image_law, standard_normal(1)),
-        delta=exactly(gap),
+        masses=Masses(float(first), float(last), float(between)),
         image_distance=exactly(problem.image_distance),
         distance=problem.distance,
         lipschitz=exactly(problem.lipschitz_of_inverse),
@@ -69,15 +126,14 @@ def instance_of(problem, gap):
 
 @given(monotone_maps())
 def test_no_drawn_map_refutes_them(problem):
-    lighter = min(problem.weights[: problem.left].sum(), problem.weights[len(problem.weights) - problem.right :].sum())
-    instance = instance_of(problem, max(0.0, 1.0 - 2.0 * float(lighter)))
-    small = instance.epsilon.upper < 0.25 and instance.delta.upper < 0.25
+    instance = instance_of(problem)
+    small = instance.epsilon.upper < 0.25 and instance.masses.delta < 0.25
     for statement in (Proposition1(), Corollary1()):
         assert statement.check(instance).outcome is (Outcome.CONFIRMED if small else Outcome.NOT_APPLICABLE)
 
 
 def test_every_outcome_is_reachable():
-    base = SeparatedSets(2, exactly(0.1), exactly(0.1), exactly(0.5), 1.0, exactly(3.0))
+    base = SeparatedSets(2, exactly(0.1), Masses.equal(0.1), exactly(0.5), 1.0, exactly(3.0))
     assert Proposition1().check(base).outcome is Outcome.CONFIRMED
     # an instance that no map has: images farther apart than C allows
     impossible = replace(base, image_distance=exactly(1e9))
@@ -98,8 +154,9 @@ def test_every_outcome_is_reachable():
 
 def test_the_logarithm_is_the_formula():
     n, delta, epsilon = 3, 0.1, 0.05
-    expected = math.exp(log_constant(n)) * (delta + epsilon ** (n / (n + 1))) ** (1 / n)
-    assert math.exp(log_distance_bound(n, delta, epsilon)) == pytest.approx(expected, rel=1e-12)
+    expected = math.exp(printed_constant(n).log_c.upper) * (delta + epsilon ** (n / (n + 1))) ** (1 / n)
+    assert math.exp(printed_distance(n, delta, epsilon).upper) == pytest.approx(expected, rel=1e-11)
+    assert printed_distance(n, 0.0, 0.0).upper == -math.inf
 
 
 @pytest.fixture(scope="module")
@@ -131,17 +188,17 @@ def test_a_trained_network_confirms_them_for_drawn_half_spaces(measured, t, angl
     instance = SeparatedSets(
         dim=2,
         epsilon=epsilon,
-        delta=exactly(gap + 2 * kappa),
+        masses=Masses.equal(gap).shrunk(kappa),
         image_distance=Enclosure(0.0, nearest, Guarantee.EXACT, "pair"),
         distance=2 * t,
         lipschitz=Enclosure(found.value, math.inf, Guarantee.EXACT, "pair"),
     )
-    expected = Outcome.CONFIRMED if instance.delta.upper < 0.25 else Outcome.NOT_APPLICABLE
+    expected = Outcome.CONFIRMED if instance.masses.delta < 0.25 else Outcome.NOT_APPLICABLE
     assert Proposition1().check(instance).outcome is expected
     assert Corollary1().check(instance).outcome is expected
     masses = Masses.equal(gap).shrunk(kappa)
     # the sharp versions, which are within reach of refutation
-    assert nearest <= separation(epsilon.upper, masses)
+    assert nearest <= separation(epsilon.upper, masses).upper
     assert forced_in_latent_space(2 * t, masses, epsilon).lower <= found.value
 
 
@@ -159,7 +216,7 @@ def test_the_default_search_is_above_every_bound_on_a_trained_network(measured):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: log_constant(0),
+        lambda: printed_constant(0),
         lambda: forced_as_printed(1, 0.0, 0.1, exactly(0.1)),
         lambda: forced_as_printed(1, 1.0, 0.3, exactly(0.1)),
         lambda: forced_as_printed(1, 1.0, 0.1, exactly(0.3)),

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 
+from lipbounds.balls import working_precision
 from lipbounds.distances import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.errors import InvalidInput
+from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.theorems import (
     Masses,
@@ -21,11 +23,13 @@ from lipbounds.theorems import (
     forced_in_latent_space,
     separation,
     two_modes,
+    two_modes_in_plane,
 )
-from lipbounds.theorems.frontier import _cells
+from lipbounds.theorems.example_1 import ramp_error
+from lipbounds.theorems.frontier import _mixture_cells
 from tests.strategies.lines import MonotoneMap, monotone_maps
 
-ROUNDING = 1e-9  # separation is good to 1e-13 relative, W_1 of ten atoms to 1e-14; at small epsilon sqrt magnifies
+ROUNDING = 1e-9  # separation is certified, W_1 of ten atoms good to 1e-14; at small epsilon its root magnifies that
 
 
 def extremal_map(rho=0.8, a=0.5, n=4000):
@@ -51,7 +55,7 @@ def accuracy_of(problem):
 
 
 def check_s1(problem, factor=1.0, epsilon_factor=1.0):
-    bound = factor * separation(epsilon_factor * accuracy_of(problem).upper, masses_of(problem))
+    bound = factor * separation(epsilon_factor * accuracy_of(problem).upper, masses_of(problem)).upper
     assert problem.image_distance <= bound * (1 + ROUNDING)
 
 
@@ -65,7 +69,7 @@ def test_s1_separated_images_cost_accuracy(problem):
 def test_s1_is_attained():
     # the discrete normal law is about 1e-3 from the continuous one, which loosens the bound by less than one percent
     problem = extremal_map(n=20000)
-    assert separation(accuracy_of(problem).upper, masses_of(problem)) < 1.01 * problem.image_distance
+    assert separation(accuracy_of(problem).upper, masses_of(problem)).upper < 1.01 * problem.image_distance
 
 
 @pytest.mark.parametrize("weakened", [{"factor": 0.9}, {"epsilon_factor": 0.25}])
@@ -173,13 +177,18 @@ def test_frontier_values(sigma, at_002, at_0005):
         assert sets <= value * 1.01
 
 
+frontier_module = sys.modules["lipbounds.theorems.frontier"]
 LOPSIDED = GaussianMixture([[-1.0], [1.0]], [[[0.01]], [[0.01]]], [0.1, 0.9])
 UNEQUAL = GaussianMixture([[-1.0], [1.5]], [[[0.04]], [[0.09]]], [0.2, 0.8])
 
 
-@pytest.mark.parametrize(("low", "high"), [(-math.inf, math.inf), (-0.9, 1.2), (-math.inf, 0.0)])
+@pytest.mark.parametrize(("low", "high"), [(-math.inf, math.inf), (-0.9, 0.9)])
 def test_cell_means_by_quadrature(low, high):
-    weights, z_mean, g_mean = _cells(UNEQUAL, low, high, 90)
+    with working_precision(192):
+        grid = _mixture_cells(UNEQUAL, low, high, 90)
+        weights = np.array([float(w) for w in grid.masses])
+        z_mean = np.array([float(z) for z in grid.latent_means])
+        g_mean = np.array([float(g) for g in grid.integrals]) / weights
     assert weights.sum() == pytest.approx(1.0, abs=1e-14)
     assert (np.diff(z_mean) > 0).all()
     edges = ndtri(np.clip(np.concatenate(([0.0], np.cumsum(weights))), 0, 1))
@@ -193,6 +202,47 @@ def test_cell_means_by_quadrature(low, high):
         assert z_mean[i] == pytest.approx(float(density @ z), abs=2e-4)
         expected = float(density @ np.clip(UNEQUAL.quantile(ndtr(z)), low, high))
         assert g_mean[i] == pytest.approx(expected, abs=3e-3)  # the quantile function is steep in the torn cell
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_frontier_of_data_is_that_of_their_law(seed):
+    # many atoms at the quantiles of a mixture lie within a known W_1 of it: the frontiers of both sandwich each other
+    law, n = two_modes(0.3), 4000
+    shift = np.random.default_rng(seed).random()
+    atoms = Discrete(law.quantile((np.arange(n) + shift) / n + (shift == 0) / n)[:, None])
+    apart = wasserstein_1_line(atoms, law).upper
+
+    def frontier(measure, accuracy):
+        return forced_by_frontier(measure, Enclosure(0.0, accuracy, Guarantee.EXACT, "given")).lower
+
+    epsilon = 0.02
+    assert frontier(atoms, epsilon) >= frontier(law, epsilon + apart) * (1 - 0.01)
+    assert frontier(atoms, epsilon + apart) <= frontier(law, epsilon) * (1 + 0.01)
+
+
+@pytest.mark.parametrize("slope", [2.0, 20.0, 400.0, 1e4])
+def test_frontier_of_two_atoms_is_the_ramp(slope):
+    value = forced_by_frontier(Discrete([[-1.0], [1.0]]), ramp_error(slope)).lower
+    assert value <= slope
+    assert value == pytest.approx(slope, rel=0.01)
+
+
+def test_frontier_is_right_whatever_the_solver_says(monkeypatch):
+    law, accuracy = two_modes(0.3), Enclosure(0.0, 0.02, Guarantee.EXACT, "given")
+    truth = forced_by_frontier(law, accuracy, cells=300).lower
+    solve = frontier_module._solve
+
+    def noisy(weights, steps, target, epsilon):
+        psi = solve(weights, steps, target, epsilon)[1]
+        return 0.0, psi + 0.2 * np.random.default_rng(0).standard_normal(len(psi))
+
+    monkeypatch.setattr(frontier_module, "_solve", noisy)
+    worse = forced_by_frontier(law, accuracy, cells=300).lower
+    assert 0 < worse < truth
+
+    monkeypatch.setattr(frontier_module, "_solve", lambda *given: (2 * solve(*given)[0], solve(*given)[1]))
+    with pytest.raises(NotConverged):
+        forced_by_frontier(law, accuracy, cells=300)
 
 
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(200)
@@ -284,6 +334,7 @@ def test_guarantees_travel_with_epsilon():
         lambda e: exact_lipschitz(-1.0),
         lambda e: forced_by_frontier(two_modes(0.3), e, cells=1),
         lambda e: forced_by_frontier(two_modes(0.3), e, clip=-1.0),
+        lambda e: forced_by_frontier(two_modes_in_plane(0.3), e),
     ],
 )
 def test_bad_input(call):
