@@ -1,6 +1,8 @@
 """Hypothesis profiles, and the trained networks that tests share."""
 
+import json
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -30,3 +32,25 @@ def trained_normal():
     ensemble = Ensemble([coupling_flow(CouplingFlow(blocks=4, hidden=24), seed=5)])
     train(ensemble, two_mode_batches([0.25]), Latent.normal(2), Training(steps=500, batch=192), seed=1)
     return ensemble.networks()[0]
+
+
+class ClosestCalls:
+    """The smallest slack of every statement over a session; the hunt profile writes it to a file."""
+
+    def __init__(self):
+        self.found = {}
+
+    def add(self, name, verdict):
+        if verdict.slack < self.found.get(name, (float("inf"), ""))[0]:
+            self.found[name] = (verdict.slack, verdict.reason)
+
+
+@pytest.fixture(scope="session")
+def closest_calls():
+    calls = ClosestCalls()
+    yield calls
+    if os.environ.get("LIPBOUNDS_PROFILE") == "hunt" and calls.found:
+        path = Path("results/hunt/closest-calls.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {name: {"slack": slack, "sides": reason} for name, (slack, reason) in sorted(calls.found.items())}
+        path.write_text(json.dumps(content, indent=2) + "\n")

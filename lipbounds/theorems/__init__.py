@@ -1,9 +1,11 @@
 """The paper's statements, printed and sharp, as code that computes both sides."""
 
 from lipbounds.theorems.black_box import BlackBoxBound, TwoThresholds
-from lipbounds.theorems.corollary_1 import Corollary1, SharpCorollary1, forced_as_printed, forced_in_latent_space, restricted
+from lipbounds.theorems.catalogue import FAILING, STATEMENTS
+from lipbounds.theorems.corollary_1 import Corollary1, SharpCorollary1, forced_as_printed, forced_in_latent_space
 from lipbounds.theorems.corollary_2 import ConditionalSets, Corollary2, SharpCorollary2, forced_for_condition
 from lipbounds.theorems.data_space import DataSets, TwoSetBound, forced_by_two_sets
+from lipbounds.theorems.domain_restriction import RestrictedProposition1, RestrictedSets, restricted
 from lipbounds.theorems.example_1 import (
     Example1First,
     Example1Second,
@@ -35,6 +37,8 @@ from lipbounds.theorems.total_variation_bound import (
 )
 
 __all__ = [
+    "FAILING",
+    "STATEMENTS",
     "AffinePosterior",
     "BlackBoxBound",
     "ConditionalSets",
@@ -50,6 +54,8 @@ __all__ = [
     "Masses",
     "Outcome",
     "Proposition1",
+    "RestrictedProposition1",
+    "RestrictedSets",
     "SeparatedSets",
     "SharpCorollary1",
     "SharpCorollary2",

@@ -5,15 +5,11 @@ r"""Corollary 1: the inverse must be steep.
 
 *Sharp (S2).* $\mathrm{Lip}(T^{-1};T(Q\cup R))\ge\mathrm{dist}(Q,R)/\rho^*(\epsilon)$ for every n and all masses: by S1 points of
 T(Q) and T(R) come as near as $\rho^*$, and their preimages are at least dist(Q, R) apart.
-
-*On a latent domain K (S7).* With $\kappa=(T_\#\mu)(K^c)$ both hold for T(Q) and T(R) cut by K, with masses smaller by kappa
-(`Masses.shrunk`), or with the measured masses of $Q\cap T^{-1}K$ and $R\cap T^{-1}K$.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
@@ -28,7 +24,7 @@ from lipbounds.theorems.proposition_1 import (
 from lipbounds.theorems.separation import Masses, over, separation
 from lipbounds.theorems.statement import Hypothesis, Statement
 
-__all__ = ["Corollary1", "SharpCorollary1", "forced_as_printed", "forced_in_latent_space", "restricted"]
+__all__ = ["Corollary1", "SharpCorollary1", "forced_as_printed", "forced_in_latent_space"]
 
 
 def _positive(distance: float) -> None:
@@ -86,20 +82,6 @@ def forced_in_latent_space(distance: float, masses: Masses, epsilon: Enclosure) 
     width = separation(epsilon.upper, masses)
     guarantee, alpha = combined(width, epsilon)
     return Enclosure(over(distance, width)[0], math.inf, guarantee, "S2, half-spaces", alpha)
-
-
-def restricted(instance: SeparatedSets, kappa: Enclosure) -> SeparatedSets:
-    """Return the instance cut to a latent domain that T#mu leaves with probability kappa (S7).
-
-    The image distance and the constant of the instance must be those of the parts inside.
-
-    Args:
-        instance: With the masses of the whole sets.
-        kappa: Enclosure of (T#mu)(K^c).
-    """
-    if instance.masses is None or kappa.upper >= min(instance.masses.a, instance.masses.b):
-        return replace(instance, masses=None)
-    return replace(instance, masses=instance.masses.shrunk(kappa))
 
 
 class Corollary1(Statement[SeparatedSets]):

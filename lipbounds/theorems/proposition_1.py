@@ -29,7 +29,7 @@ from lipbounds.distances.line import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
-from lipbounds.theorems.separation import Masses, separation
+from lipbounds.theorems.separation import Masses, separation, separation_cost
 from lipbounds.theorems.statement import Hypothesis, Statement
 
 __all__ = ["PrintedConstant", "Proposition1", "SeparatedSets", "SharpProposition1", "printed_constant", "printed_distance"]
@@ -232,6 +232,29 @@ def extremal_sets(rho: float = 0.8, *, atoms: int = 20_000) -> SeparatedSets:
         dim=1,
         epsilon=wasserstein_1_line(Discrete(z[:, None]), standard_normal(1)),
         masses=Masses.equal(0.0),
+        image_distance=Enclosure(rho, rho, exact, "by construction"),
+        distance=rho,
+        lipschitz=Enclosure(1.0, 1.0, exact, "identity"),
+    )
+
+
+def moved_slab(rho: float, *, dim: int = 1, masses: Masses | None = None) -> SeparatedSets:
+    """The case of equality of S1 in n dimensions: the mass of the slab of width rho that E picks moved to its sides, T = id.
+
+    epsilon is the cost E(rho) of this explicit transport, certified; Q and R are the half-spaces that remain.
+
+    Args:
+        rho: Width of the slab, > rho*(0).
+        dim: Dimension n.
+        masses: Of the two sets; half each without gap by default.
+    """
+    chosen = Masses.equal(0.0) if masses is None else masses
+    cost = separation_cost(rho, chosen)
+    exact = Guarantee.EXACT
+    return SeparatedSets(
+        dim=dim,
+        epsilon=Enclosure(0.0, cost.upper, cost.guarantee, "cost of moving the slab"),
+        masses=chosen,
         image_distance=Enclosure(rho, rho, exact, "by construction"),
         distance=rho,
         lipschitz=Enclosure(1.0, 1.0, exact, "identity"),

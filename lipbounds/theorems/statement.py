@@ -16,6 +16,8 @@ Version = Literal["printed", "sharp", "repaired"]
 
 Instance = TypeVar("Instance")
 
+NEGLIGIBLE = 1e-3  # width of an enclosure around 0, relative to what it is compared with
+
 
 class Outcome(StrEnum):
     """What checking a statement on one instance showed."""
@@ -77,10 +79,10 @@ class Verdict:
 
     @property
     def refutable(self) -> bool:
-        """Whether these sides could have refuted it: a lower bound of the left one and an upper bound of the right one."""
+        """Whether these sides could have refuted it: the left one known from below too, the right one from above."""
         if self.left is None or self.right is None:
             return False
-        known = self.left.lower > 0.0 or self.left.lower == self.left.upper
+        known = self.left.lower > 0.0 or self.left.upper - self.left.lower <= NEGLIGIBLE * self.right.upper
         return known and self.right.upper < math.inf
 
 

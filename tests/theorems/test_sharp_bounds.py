@@ -27,6 +27,7 @@ from lipbounds.theorems import (
 )
 from lipbounds.theorems.example_1 import ramp_error
 from lipbounds.theorems.frontier import _mixture_cells
+from tests.strategies.instances import generated_accuracy, generators
 from tests.strategies.lines import MonotoneMap, monotone_maps
 
 ROUNDING = 1e-9  # separation is certified, W_1 of ten atoms good to 1e-14; at small epsilon its root magnifies that
@@ -113,27 +114,6 @@ def _around(law, middle, t):
     gap = law.slab_mass([1.0], middle - t, middle + t)
     a = law.half_space_mass([1.0], middle - t)
     return Masses(a, 1.0 - a - gap, gap)
-
-
-@st.composite
-def generators(draw):
-    """A nondecreasing piecewise linear map of a standard normal variable, known by its constant."""
-    knots = np.linspace(-3, 3, 7)
-    slopes = np.array(draw(st.lists(st.integers(0, 12), min_size=6, max_size=6)), float)
-    values = np.concatenate(([0.0], np.cumsum(slopes * np.diff(knots))))
-    return knots, values - values[3] + draw(st.integers(-1, 1)), max(1.0, float(slopes.max()))
-
-
-def generated_accuracy(knots, values, law, clip=None, n=4000):
-    """W_1 of the generated law to `law` from n equal cells, plus the cells' width: an upper bound."""
-    z = ndtri((np.arange(n) + 0.5) / n)
-    x = np.interp(z, knots, values)
-    # moving each cell of mass 1/n to the image of its midpoint costs at most its image's width over n
-    edges = np.interp(ndtri(np.arange(1, n) / n), knots, values)
-    cells = np.diff(np.concatenate(([values[0]], edges, [values[-1]])))
-    return Enclosure(
-        0.0, wasserstein_1_line(Discrete(x[:, None]), law, clip=clip).upper + float(cells.sum()) / n, Guarantee.EXACT, "cells"
-    )
 
 
 @settings(max_examples=settings().max_examples // 4)
