@@ -18,11 +18,16 @@ import tyro
 
 from experiments.bench import distances
 from experiments.bench.plots import bench_distances_figure
-from experiments.plots import remark_2_figure, sigma_sweep_figure
-from experiments.remark_2 import KERNELS, Remark2, feature_lipschitz
+from experiments.plots import remark_2_figure, sigma_sweep_figure, theorems_figure, tightness_figure
+from experiments.remark_2 import KERNELS, Remark2
 from experiments.remark_2 import run as run_remark_2
 from experiments.sigma_sweep import RECOMPUTE_TOLERANCE, Recompute, SigmaSweep, recompute, run
+from experiments.theorems import Theorems, summary
+from experiments.theorems import run as run_theorems
+from experiments.tightness import Tightness
+from experiments.tightness import run as run_tightness
 from lipbounds.errors import InvalidInput, LipboundsError
+from lipbounds.theorems.remark_2 import feature_lipschitz
 
 app = tyro.extras.SubcommandApp()
 
@@ -101,6 +106,26 @@ def remark_2(config: tyro.conf.OmitArgPrefixes[Remark2]) -> None:
     paths = remark_2_figure(config.out, {name: feature_lipschitz(kernel) for name, kernel in KERNELS.items()})
     with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
         print(results.drop(columns="key").to_string(float_format=lambda value: f"{value:.3g}"))
+    print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
+
+
+@app.command(name="theorems")
+def theorems(config: tyro.conf.OmitArgPrefixes[Theorems]) -> None:
+    """Every statement on trained networks and on exact instances: verdicts and slack."""
+    results = run_theorems(config)
+    paths = theorems_figure(config.out)
+    with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
+        print(summary(results).to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="-"))
+    print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
+
+
+@app.command(name="tightness")
+def tightness(config: tyro.conf.OmitArgPrefixes[Tightness]) -> None:
+    """How far the printed bounds are from the sharp ones and from exact values."""
+    results = run_tightness(config)
+    paths = tightness_figure(config.out, config.sigma)
+    with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
+        print(results.drop(columns="key").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
 
 

@@ -17,12 +17,13 @@ from matplotlib.collections import PathCollection, QuadMesh
 
 from lipbounds.theorems import exact_lipschitz
 
-__all__ = ["remark_2_figure", "sigma_sweep_figure"]
+__all__ = ["remark_2_figure", "sigma_sweep_figure", "theorems_figure", "tightness_figure"]
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 COLOURS = {"normal": "#c0392b", "mixture": "#1f6fb2", "example1": "#5b8c2a"}
 NAMES = {"normal": "normal latent", "mixture": "mixture latent", "example1": "Example 1's mixture"}
 LOWEST, HIGHEST = 0.3, 1e4
+SLACKS = 1e-2, 1e13
 
 
 def sigma_sweep_figure(folder: Path) -> list[Path]:
@@ -80,6 +81,77 @@ def remark_2_figure(folder: Path, constants: Mapping[str, float]) -> list[Path]:
         axes[0].set_ylim(1e-5, 1e4)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
         paths = [folder / f"remark-2.{suffix}" for suffix in ("png", "pdf")]
+        for path in paths:
+            figure.savefig(path)
+        plt.close(figure)
+    return paths
+
+
+def theorems_figure(folder: Path) -> list[Path]:
+    """Draw theorems.png and .pdf in a results folder: the slack of every check, by statement. Returns the paths."""
+    results = pd.read_parquet(folder / "results.parquet")
+    results = results[np.isfinite(results["slack"]) & (results["verdict"] != "NOT_APPLICABLE")]
+    labels = [f"{row.statement}, {row.version}" for row in results[["statement", "version"]].drop_duplicates().itertuples()]
+    kinds = {
+        "trained networks": ("#1f6fb2", "o"),
+        "exact": ("#5b8c2a", "s"),
+        "extremal": ("black", "|"),
+    }
+    own = (
+        results["origin"].str.split(",").str[0].where(results["origin"].str.startswith(("exact", "extremal")), "trained networks")
+    )
+    rng = np.random.default_rng(0)
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.0, 0.24 * len(labels) + 1.4))
+        for kind, (colour, marker) in kinds.items():
+            rows = results[own == kind]
+            height = np.array([labels.index(f"{row.statement}, {row.version}") for row in rows.itertuples()], dtype=float)
+            if kind != "extremal":
+                height += rng.uniform(-0.28, 0.28, len(rows))
+            refuted = (rows["verdict"] == "REFUTED").to_numpy()
+            slack = rows["slack"].clip(SLACKS[0], SLACKS[1]).to_numpy()
+            size, width = (120.0, 1.4) if kind == "extremal" else (7.0, 0.0)
+            if len(rows):
+                axes.scatter(slack[~refuted], height[~refuted], s=size, marker=marker, color=colour, linewidths=width, label=kind)
+            if refuted.any():
+                label = f"{kind}: refuted"
+                edge = "#c0392b" if kind == "extremal" else "#e08214"
+                axes.scatter(slack[refuted], height[refuted], s=16, marker="x", color=edge, linewidths=1.0, label=label)
+        axes.axvline(1.0, color="black", linewidth=0.8, linestyle=":", zorder=0)
+        axes.set(xscale="log", xlim=(SLACKS[0] / 2, SLACKS[1] * 2))
+        axes.set_xlabel("slack: larger side / smaller side (1: attained; left of it: refuted; at the edges: beyond)")
+        axes.set_yticks(range(len(labels)), labels, fontsize=7)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7)
+        paths = [folder / f"theorems.{suffix}" for suffix in ("png", "pdf")]
+        for path in paths:
+            figure.savefig(path)
+        plt.close(figure)
+    return paths
+
+
+def tightness_figure(folder: Path, sigma: float) -> list[Path]:
+    """Draw tightness.png and .pdf: printed bounds by dimension, sharp and exact ones, against epsilon. Returns the paths."""
+    results = pd.read_parquet(folder / "results.parquet")
+    dimensions = sorted(set(results["n"]))
+    colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.9, len(dimensions)))
+    one = results[results["n"] == dimensions[0]].sort_values("epsilon")
+    with plt.style.context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.4))
+        for axes, quantity in ((left, "distance"), (right, "constant")):
+            for n, colour in zip(dimensions, colours, strict=True):
+                rows = results[results["n"] == n].sort_values("epsilon")
+                axes.plot(rows["epsilon"], rows[f"{quantity} printed"], color=colour, label=f"printed, n = {n}")
+            axes.plot(one["epsilon"], one[f"{quantity} sharp"], color="#c0392b", linewidth=2.0, label="sharp (S1, S2), every n")
+            axes.set(xscale="log", yscale="log", xlabel=r"accuracy $\epsilon$ ($W_1$ in latent space)")
+        left.plot(one["epsilon attained"], one["distance sharp"], "ko", markersize=4, label="exact: attained, or least")
+        right.plot(one["epsilon"], one["constant exact"], "ko", markersize=4)
+        left.set_ylabel(r"bound of dist$(T(Q),T(R))$")
+        right.set_ylabel(r"bound of Lip$(T^{-1})$")
+        left.set_title("(a) upper bound, no gap", loc="left")
+        right.set_title(rf"(b) lower bound, $X_\sigma$, $\sigma={sigma:g}$", loc="left")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
+        paths = [folder / f"tightness.{suffix}" for suffix in ("png", "pdf")]
         for path in paths:
             figure.savefig(path)
         plt.close(figure)

@@ -24,7 +24,7 @@ from inn import Composition, Latent
 from lipbounds.distances import clopper_pearson, wasserstein, wasserstein_1_line, wasserstein_1_upper
 from lipbounds.domains import Ball
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.lipschitz import Found, find_inversion_error, find_lipschitz, lipschitz_from_samples
+from lipbounds.lipschitz import Found, find_inversion_error, find_lipschitz, lipschitz_from_components
 from lipbounds.measures import Discrete, standard_normal
 from lipbounds.theorems import (
     Corollary1,
@@ -212,13 +212,9 @@ def _bounds(
     effort: Effort,
 ) -> dict[str, Any]:
     """All lower bounds of Lip(T^{-1}; D), and what they say together with the constant found."""
-    r = len(samples)
     # black-box bound and kappa; a Gaussian row has a third confidence bound, of epsilon
     share = ALPHA / (3 if latent.is_standard_normal else 2)
-    blackbox = max(
-        lipschitz_from_samples(selection, evaluation, alpha=share / r, scale=latent.scale).lower
-        for selection, evaluation in samples
-    )
+    blackbox = lipschitz_from_components(samples, alpha=share, scales=latent.scale).lower
     image = _batched(flow.forward, two_modes_in_plane(sigma).sample(effort.accuracy, np.random.default_rng(seed)))
     depths = torch.stack([ball.depth(torch.as_tensor(image)) for ball in balls]).amax(0)
     outside = int((depths < 0).sum())

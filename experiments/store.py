@@ -1,7 +1,7 @@
 """Results on disk: a folder per run, whose rows are written whole or not at all.
 
 config.json       configuration, versions, machine, git revision, wall time
-rows/KEY.parquet  one row each, KEY the hash of the row's configuration
+rows/KEY.parquet  the rows of one unit, KEY the hash of its configuration; mostly one row
 results.parquet   the rows merged
 checkpoints/      the trained networks that rows name
 """
@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -125,7 +125,11 @@ class Store:
 
     def put(self, key: str, row: Mapping[str, Any]) -> None:
         """Write one row."""
-        frame = pd.DataFrame([{"key": key, **row}])
+        self.put_rows(key, [row])
+
+    def put_rows(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the rows of one unit, in one step."""
+        frame = pd.DataFrame([{"key": key, **row} for row in rows])
         _write(self.rows / f"{key}.parquet", lambda temporary: frame.to_parquet(temporary, index=False))
 
     def put_table(self, name: str, frame: pd.DataFrame) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,13 @@ from inn.invertible import Invertible
 from inn.latents import Latent
 from lipbounds.distances import InverseMultiquadric, Kernel, discrepancy
 
-__all__ = ["data_discrepancy", "latent_discrepancy", "negative_log_likelihood", "stretch_penalty"]
+__all__ = [
+    "conditional_negative_log_likelihood",
+    "data_discrepancy",
+    "latent_discrepancy",
+    "negative_log_likelihood",
+    "stretch_penalty",
+]
 
 PAIR_DISTANCE = 0.02  # of the latent standard deviation: short against the modes, long against float32 rounding
 
@@ -19,6 +27,26 @@ def negative_log_likelihood(ensemble: Ensemble[Invertible], x: Tensor, latent: L
     r"""Return $-\frac1n\sum\log p(x_j)$, $\log p(x)=\log p_Z(T(x))+\log|\det DT(x)|$, for data of shape (E, n, d)."""
     z, log_det = ensemble.forward_and_log_det(x)
     return -(latent.log_density(z) + log_det).mean(-1)
+
+
+def conditional_negative_log_likelihood(
+    ensemble: Ensemble[Invertible], x: Tensor, y: Tensor, latent: Latent, *, label_scale: float
+) -> Tensor:
+    r"""Return the mean of $-\log p(x|y)$ for $T=(T_y,T_z)$ with $T_y(x)\sim N(y,\tau^2I)$ and $T_z(x)$ of the latent law.
+
+    The Gaussian term is $L_y$ over $2\tau^2$; the first coordinates of T(x) are $T_y(x)$.
+
+    Args:
+        ensemble: The networks, of dimension n + k.
+        x: Data, shape (E, N, n + k).
+        y: Labels, shape (E, N, n).
+        latent: Law of z, on R^k.
+        label_scale: The deviation $\tau>0$.
+    """
+    image, log_det = ensemble.forward_and_log_det(x)
+    n = y.shape[-1]
+    misfit = (image[..., :n] - y).square().sum(-1) / (2 * label_scale**2) + n * math.log(label_scale * math.sqrt(2 * math.pi))
+    return (misfit - latent.log_density(image[..., n:]) - log_det).mean(-1)
 
 
 def latent_discrepancy(ensemble: Ensemble[Invertible], x: Tensor, z: Tensor, kernel: Kernel | None = None) -> Tensor:

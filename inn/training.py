@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,12 +13,18 @@ from torch import Tensor
 from inn.ensemble import Ensemble
 from inn.invertible import Invertible
 from inn.latents import Latent
-from inn.losses import data_discrepancy, latent_discrepancy, negative_log_likelihood, stretch_penalty
+from inn.losses import (
+    conditional_negative_log_likelihood,
+    data_discrepancy,
+    latent_discrepancy,
+    negative_log_likelihood,
+    stretch_penalty,
+)
 from lipbounds.errors import InvalidInput, NotConverged
 
 __all__ = ["Objective", "Training", "train"]
 
-Objective = Literal["likelihood", "discrepancy"]
+Objective = Literal["likelihood", "discrepancy", "conditional"]
 CHECK_EVERY = 50  # steps between looks at the loss, which cost a synchronisation
 
 
@@ -27,7 +33,8 @@ class Training:
     """How to train; everything that the result depends on but the network, the data and the seed.
 
     Attributes:
-        objective: `likelihood`, or `discrepancy`, the paper's L_x + L_z with its kernel.
+        objective: `likelihood`, or `discrepancy`, the paper's L_x + L_z with its kernel; or `conditional`, the likelihood of x
+            given y, for data (x, y) in rows.
         steps: Number of Adam steps.
         batch: Points a network and step.
         learning_rate: Peak of a cosine schedule with a short linear start.
@@ -37,6 +44,7 @@ class Training:
         penalty_mass: The mass of the balls on which it acts.
         first_spread: The latent means start at this share of their distance and reach it linearly; 1 leaves them alone.
         spread_share: Share of the steps in which they do.
+        label_scale: For `conditional`, the deviation that T_y(x) may have from y.
     """
 
     objective: Objective = "likelihood"
@@ -49,11 +57,12 @@ class Training:
     penalty_mass: float = 0.9999
     first_spread: float = 1.0
     spread_share: float = 0.95
+    label_scale: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.objective not in ("likelihood", "discrepancy"):
-            raise InvalidInput("objective", repr(self.objective), "'likelihood' or 'discrepancy'", "choose one of these")
-        for name in ("steps", "batch", "learning_rate", "penalty_pairs", "spread_share"):
+        if self.objective not in get_args(Objective):
+            raise InvalidInput("objective", repr(self.objective), f"one of {get_args(Objective)}", "choose one of these")
+        for name in ("steps", "batch", "learning_rate", "penalty_pairs", "spread_share", "label_scale"):
             if not getattr(self, name) > 0:
                 raise InvalidInput(name, getattr(self, name), "a number > 0", "see the attributes of Training")
 
@@ -83,7 +92,7 @@ def train(
 
     Args:
         ensemble: The networks.
-        draw: Gives fresh data of shape (E, n, d), float32, for n and a generator.
+        draw: Gives fresh data of shape (E, n, d), float32, for n and a generator; for `conditional` rows (x, y).
         latent: The latent law.
         training: All settings.
         seed: Seeds data, latent samples and pairs.
@@ -114,6 +123,12 @@ def train(
 def _losses(ensemble: Ensemble[Invertible], x: Tensor, latent: Latent, training: Training, generator: torch.Generator) -> Tensor:
     if training.objective == "likelihood":
         losses = negative_log_likelihood(ensemble, x, latent)
+    elif training.objective == "conditional":
+        n = (x.shape[-1] - latent.dim) // 2  # x has n + k coordinates, y has n
+        labels = x[..., x.shape[-1] - n :]
+        losses = conditional_negative_log_likelihood(
+            ensemble, x[..., : x.shape[-1] - n], labels, latent, label_scale=training.label_scale
+        )
     else:
         z = torch.stack([latent.sample(training.batch, generator) for _ in range(len(ensemble))])
         losses = data_discrepancy(ensemble, x, z) + latent_discrepancy(ensemble, x, z)

@@ -13,6 +13,7 @@ from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, LipboundsError, NotConverged, NotInvertible
 from lipbounds.lipschitz import Found, find_inversion_error, find_lipschitz, lipschitz_from_samples
 from lipbounds.measures import Discrete, GaussianMixture, gaussian, standard_normal
+from lipbounds.theorems.from_data import Forced, forced_lipschitz
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,7 @@ __all__ = [
     "Capsule",
     "Discrete",
     "Enclosure",
+    "Forced",
     "Found",
     "GaussianMixture",
     "Guarantee",
@@ -33,6 +35,7 @@ __all__ = [
     "discrepancy",
     "find_inversion_error",
     "find_lipschitz",
+    "forced_lipschitz",
     "gaussian",
     "latent_ball",
     "lipschitz_from_samples",

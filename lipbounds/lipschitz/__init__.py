@@ -1,6 +1,6 @@
 """Lipschitz constants of maps on named domains: found with a witness, or bounded from samples."""
 
-from lipbounds.lipschitz.blackbox import lipschitz_from_samples
+from lipbounds.lipschitz.blackbox import lipschitz_from_components, lipschitz_from_samples
 from lipbounds.lipschitz.inversion import InversionError, find_inversion_error
 from lipbounds.lipschitz.search import Found, Map, find_lipschitz, jacobian_norms, quotient
 
@@ -11,6 +11,7 @@ __all__ = [
     "find_inversion_error",
     "find_lipschitz",
     "jacobian_norms",
+    "lipschitz_from_components",
     "lipschitz_from_samples",
     "quotient",
 ]

@@ -16,6 +16,7 @@ from lipbounds.theorems.example_1 import (
     two_modes,
     two_modes_in_plane,
 )
+from lipbounds.theorems.from_data import Forced, forced_lipschitz
 from lipbounds.theorems.frontier import FrontierBound, StatisticLaw, forced_by_frontier
 from lipbounds.theorems.inequality_7 import Inequality7, TwoSets
 from lipbounds.theorems.proposition_1 import (
@@ -48,6 +49,7 @@ __all__ = [
     "DistantSets",
     "Example1First",
     "Example1Second",
+    "Forced",
     "FrontierBound",
     "Hypothesis",
     "Inequality7",
@@ -80,6 +82,7 @@ __all__ = [
     "forced_by_two_sets",
     "forced_for_condition",
     "forced_in_latent_space",
+    "forced_lipschitz",
     "latent_of_example_1",
     "least_stretch",
     "printed_constant",

@@ -128,11 +128,15 @@ def _search(masses: Masses, value: Callable[[_Level], float], target: float) -> 
     def at(logit: float) -> float:
         return value(_level(masses, logit))
 
-    low, high = LOWEST_LOGIT, HIGHEST_LOGIT
-    if at(low) >= target:
-        return _level(masses, low), _level(masses, low)
-    if at(high) <= target:
-        return _level(masses, high), _level(masses, high)
+    low, high = -8.0, 8.0  # far ends need thousands of bits: they are visited only if the target lies there
+    while at(low) >= target:
+        if low <= LOWEST_LOGIT:
+            return _level(masses, low), _level(masses, low)
+        low = max(4 * low, LOWEST_LOGIT)
+    while at(high) <= target:
+        if high >= HIGHEST_LOGIT:
+            return _level(masses, high), _level(masses, high)
+        high = min(4 * high, HIGHEST_LOGIT)
 
     def excess(logit: float) -> float:
         return math.log(max(at(logit), 1e-320)) - math.log(target)

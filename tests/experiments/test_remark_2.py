@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.plots import remark_2_figure
-from experiments.remark_2 import KERNELS, SEQUENCES, Remark2, feature_lipschitz, run
+from experiments.remark_2 import KERNELS, SEQUENCES, Remark2, flat_distance, run
 from lipbounds.distances import Gaussian, InverseMultiquadric, InverseQuadratic, discrepancy, wasserstein_line
 from lipbounds.errors import InvalidInput
+from lipbounds.measures import Discrete
+from lipbounds.theorems.remark_2 import feature_lipschitz
 from tests.strategies.lines import discrete_lines
 
 
@@ -91,3 +93,27 @@ def test_command_line(tmp_path):
     assert answer.returncode == 2
     assert answer.stderr.startswith("error: --largest")
     assert answer.stderr.count("\n") == 1
+
+
+def test_wasserstein_convergence_is_weak_convergence_and_moments(results):
+    _, rows = results
+    last = rows[rows["n"] == rows["n"].max()].set_index("sequence")
+    first = rows[rows["n"] == rows["n"].min()].set_index("sequence")
+    for p, distance, moment in ((1, "w1", "first moment"), (2, "w2", "second moment")):
+        for sequence in SEQUENCES:
+            # along every sequence a quantity either falls by a factor of 4 or more from n = 2 to 64, or does not fall by half
+            falls = {
+                name: last.loc[sequence, name] <= 0.25 * first.loc[sequence, name] + 1e-12 for name in (distance, "flat", moment)
+            }
+            for name in (distance, "flat", moment):
+                if not falls[name]:
+                    assert last.loc[sequence, name] >= 0.17 * first.loc[sequence, name]
+            assert falls[distance] == (falls["flat"] and falls[moment]), (p, sequence)
+    assert last.loc["escaping", "flat"] == pytest.approx(1 / 64)
+    assert last.loc["escaping", "first moment"] == pytest.approx(1.0)
+
+
+def test_the_flat_metric_cuts_distances():
+    mu, nu = Discrete([[0.0], [5.0]]), Discrete([[0.25], [9.0]])
+    assert flat_distance(mu, nu) == pytest.approx(0.5 * 0.25 + 0.5 * 1.0)
+    assert flat_distance(mu, Discrete([[0.0]])) == pytest.approx(0.5)

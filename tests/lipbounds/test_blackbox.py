@@ -4,7 +4,7 @@ from scipy.special import ndtri
 from scipy.stats import beta
 
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import lipschitz_from_samples
+from lipbounds.lipschitz import lipschitz_from_components, lipschitz_from_samples
 
 
 def bounds(f, repetitions, alpha, n=2000, scale=1.0, seed=0):
@@ -38,7 +38,15 @@ def test_pooling_a_mixture_is_the_mistake_it_is_said_to_be():
     pooled = lipschitz_from_samples(z[:20000], z[20000:], alpha=0.05).lower
     assert pooled > 100  # "Lip(identity) >= 100": the pooled law is not Gaussian
     parts = [z[z > 0], z[z < 0]]
-    assert all(lipschitz_from_samples(p[::2], p[1::2], alpha=0.025).lower <= 1.0 for p in parts)
+    right = lipschitz_from_components([(p[::2], p[1::2]) for p in parts], alpha=0.05)
+    assert 0.8 < right.lower <= 1.0
+    assert right.alpha == 0.05
+    # each component gets its share of alpha and its own scale
+    singles = [
+        lipschitz_from_samples(p[::2], p[1::2], alpha=0.025, scale=s).lower for p, s in zip(parts, (1.0, 2.0), strict=True)
+    ]
+    values = [(p[::2], p[1::2]) for p in parts]
+    assert lipschitz_from_components(values, alpha=0.05, scales=[1.0, 2.0]).lower == max(singles)
 
 
 def test_the_limits_are_those_of_half_the_error_probability_each():
@@ -61,6 +69,8 @@ def test_a_constant_sample_gives_no_bound():
         lambda: lipschitz_from_samples([1.0, np.nan], [1.0, 2.0], alpha=0.05),
         lambda: lipschitz_from_samples([1.0, 2.0], [1.0, 2.0], alpha=1.0),
         lambda: lipschitz_from_samples([1.0, 2.0], [1.0, 2.0], alpha=0.1, scale=0.0),
+        lambda: lipschitz_from_components([], alpha=0.1),
+        lambda: lipschitz_from_components([([1.0, 2.0], [1.0, 2.0])], alpha=0.1, scales=[1.0, 2.0]),
     ],
 )
 def test_bad_input(call):

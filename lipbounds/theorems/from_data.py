@@ -1,0 +1,317 @@
+r"""What any generator with a standard normal latent must pay, from samples of the data alone.
+
+For a 1-Lipschitz statistic s and thresholds $t_1<t_2$ the sets $Q=\{s\le t_1\}$ and $R=\{s\ge t_2\}$ are at least
+$t_2-t_1$ apart, so S4 applies to their masses: half-spaces are projections, a cluster against the others is the distance to its
+centre, a pair of clusters half the difference of the distances to both. The frontier of S4 uses the whole law of s.
+
+*With confidence.* Statistic and thresholds are chosen on one half of the samples. On the other half three Clopper-Pearson limits
+hold together: of the gap's mass from above, of both sets' from below. Among the masses they allow the bound is least at one of
+two ends, because for a given gap the cost E grows with the smaller mass a up to (1 - gap) / 2: dE/da is the overhang of the best
+interval beyond the smaller set minus that beyond the larger, and both reach the same level of h, the former where the normal
+density is lower. For the frontier a Dvoretzky-Kiefer-Wolfowitz band adds to epsilon.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
+from scipy.special import ndtri
+
+from lipbounds.distances import clopper_pearson
+from lipbounds.distances.inputs import Points, as_discrete
+from lipbounds.enclosure import Enclosure, Guarantee
+from lipbounds.errors import InvalidInput, NotConverged
+from lipbounds.measures import Discrete
+from lipbounds.theorems.frontier import forced_by_frontier
+from lipbounds.theorems.separation import SMALLEST_MASS, Masses, least_stretch
+
+__all__ = ["DistanceDifference", "Forced", "Projection", "forced_lipschitz"]
+
+Array = NDArray[np.float64]
+
+FEWEST = 20
+SPLIT_STREAM = 20240117
+MIDDLES, WIDTHS, LEVELS = 60, 25, 24
+CLIMB_STEPS = 80
+JUMPS = 4  # of the values of a statistic whose middles are tried
+FINALISTS = 4  # statistics that are evaluated in full
+FRONTIERS = 2  # statistics for which the linear program is solved, too
+FRONTIER_POINTS = 20_000
+TAIL = 0.002  # cut off on both sides where the frontier needs a bounded statistic
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """The 1-Lipschitz statistic x -> u . x for a unit vector u."""
+
+    direction: Array
+
+    def __call__(self, x: Array) -> Array:
+        """Evaluate at rows."""
+        # a few ulps shorter than a unit vector: rounding must not make it steeper than 1
+        return np.asarray(x @ (self.direction / (np.linalg.norm(self.direction) * (1 + 1e-14))))
+
+    def __str__(self) -> str:
+        shown = [f"{v:.3g}" for v in self.direction[:6] / np.linalg.norm(self.direction)]
+        return f"projection on ({', '.join(shown)}{', ...' if len(self.direction) > 6 else ''})"
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceDifference:
+    """The 1-Lipschitz statistic x -> (dist(x, A) - dist(x, B)) / 2 for finite sets A and B, or dist(x, A) if B is empty."""
+
+    near: Array
+    far: Array
+
+    def __call__(self, x: Array) -> Array:
+        """Evaluate at rows."""
+        first = np.min([np.linalg.norm(x - centre, axis=1) for centre in self.near], axis=0)
+        if not len(self.far):
+            return np.asarray(first)
+        return np.asarray(0.5 * (first - np.min([np.linalg.norm(x - centre, axis=1) for centre in self.far], axis=0)))
+
+    def __str__(self) -> str:
+        return f"distance to {len(self.near)} centres" + (f" against {len(self.far)}" if len(self.far) else "")
+
+
+Statistic = Projection | DistanceDifference
+
+
+@dataclass(frozen=True, eq=False)
+class Forced:
+    """A lower bound of the Lipschitz constant, and what forces it.
+
+    Attributes:
+        bound: [L, inf).
+        statistic: The 1-Lipschitz statistic of the data.
+        thresholds: The ends of the gap, for a bound by two sets.
+        masses: What is known of the masses of both sets, least favourable.
+    """
+
+    bound: Enclosure
+    statistic: Statistic
+    thresholds: tuple[float, float] | None
+    masses: Masses | None
+
+
+def forced_lipschitz(samples: Points, epsilon: float, *, alpha: float | None = 0.05, seed: int, clusters: int = 6) -> Forced:
+    r"""Bound from below the constant of every generator with standard normal latent and $W_1(f_\#\gamma,\mu)\le\epsilon$.
+
+    Args:
+        samples: Independent draws of mu, shape (N, d), N >= 20, array or tensor.
+        epsilon: The accuracy asked for, >= 0.
+        alpha: Error probability; mu is the law behind the samples. None: mu is the law of the samples themselves, uniform on
+            them, and nothing is random.
+        seed: Seed of the split, the clustering and the search.
+        clusters: Largest number of clusters tried, at least 2.
+
+    Returns:
+        The best bound found with its witness: CONFIDENCE, or CERTIFIED for alpha = None. The search makes it small or
+        large, never wrong. A bound of 0 means that nothing was found.
+
+    Raises:
+        InvalidInput: For bad samples, fewer than 20 points, a negative epsilon, or a bad alpha.
+
+    Source:
+        S4 (docs/theory); Clopper and Pearson (1934); Massart (1990).
+
+    Example:
+        >>> from lipbounds.theorems.example_1 import two_modes
+        >>> x = two_modes(0.1).sample(4000, np.random.default_rng(0))
+        >>> forced = forced_lipschitz(x, 0.02, seed=0)
+        >>> 5.0 < forced.bound.lower < 12.5, forced.bound.guarantee.name  # 12.5 is the exact value
+        (True, 'CONFIDENCE')
+    """
+    points = as_discrete("samples", samples, None).points
+    if len(points) < FEWEST:
+        raise InvalidInput("samples", f"{len(points)} points", f"at least {FEWEST}", "draw more points")
+    if not 0.0 <= epsilon < math.inf:
+        raise InvalidInput("epsilon", epsilon, "a finite number >= 0", "pass the accuracy asked for")
+    if alpha is not None and not 0.0 < alpha < 1.0:
+        raise InvalidInput("alpha", alpha, "a number in (0, 1), or None", "0.05 is usual")
+    if clusters < 2:
+        raise InvalidInput("clusters", clusters, "an integer >= 2", "6 is the default")
+    rng = np.random.default_rng([seed, SPLIT_STREAM])
+    if alpha is None:
+        chosen_on = tested_on = points
+    else:
+        order = rng.permutation(len(points))
+        chosen_on, tested_on = points[order[: len(order) // 2]], points[order[len(order) // 2 :]]
+    tried = [_choose(statistic, statistic(chosen_on), epsilon, alpha) for statistic in _candidates(chosen_on, clusters, rng)]
+    tried.append(_climb(max(tried, key=_promise), chosen_on, epsilon, alpha, rng))
+    tried.sort(key=_promise, reverse=True)
+    trials = [
+        _at_thresholds(one.statistic, one.statistic(chosen_on), one.thresholds, epsilon, alpha) for one in tried[:FINALISTS]
+    ]
+    if epsilon > 0.0:
+        trials += [_frontier(one.statistic, one.statistic(chosen_on), chosen_on, epsilon, alpha) for one in tried[:FRONTIERS]]
+    best = max(trials, key=lambda trial: trial.bound.lower)
+    if alpha is None:
+        return best
+    values = best.statistic(tested_on)
+    if best.thresholds is None:
+        return _frontier(best.statistic, values, chosen_on, epsilon, alpha)
+    return _at_thresholds(best.statistic, values, best.thresholds, epsilon, alpha)
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """A statistic with its best thresholds on the selection sample, and about what they promise."""
+
+    statistic: Statistic
+    thresholds: tuple[float, float]
+    promise: float
+
+
+def _promise(choice: _Choice) -> float:
+    return choice.promise
+
+
+def _candidates(x: Array, clusters: int, rng: np.random.Generator) -> list[Statistic]:
+    """Projections on principal axes and between clusters, distances to clusters and between them."""
+    centred = x - x.mean(0)
+    _, _, axes = np.linalg.svd(centred if len(x) <= 5000 else centred[:5000], full_matrices=False)
+    found: list[Statistic] = [Projection(axis) for axis in axes[:6]]
+    for k in range(2, min(clusters, len(x) // 4, len(np.unique(x, axis=0))) + 1):
+        try:
+            centres, labels = kmeans2(x, k, minit="++", seed=rng, missing="raise")
+        except Exception as error:  # an empty cluster: k is too large for these data
+            if type(error).__name__ != "ClusterError":
+                raise
+            continue
+        within = sum(
+            ((x[labels == j] - centres[j]).T @ (x[labels == j] - centres[j]) for j in range(k)), np.zeros((x.shape[1],) * 2)
+        )
+        within += 1e-6 * (float(np.trace(within)) or 1.0) * np.eye(x.shape[1])  # clusters may be flat, or points
+        nowhere = np.empty((0, x.shape[1]))
+        for i, j in itertools.combinations(range(k), 2):
+            step = centres[i] - centres[j]
+            found += [Projection(step), Projection(np.linalg.solve(within, step)), DistanceDifference(centres[[i]], centres[[j]])]
+        for size in range(1, k // 2 + 1):
+            for group in itertools.combinations(range(k), size):
+                rest = [j for j in range(k) if j not in group]
+                found.append(DistanceDifference(centres[list(group)], centres[rest]))
+                found.append(DistanceDifference(centres[list(group)], nowhere))
+    return [one for one in found if not isinstance(one, Projection) or np.linalg.norm(one.direction) > 0]
+
+
+def _climb(start: _Choice, x: Array, epsilon: float, alpha: float | None, rng: np.random.Generator) -> _Choice:
+    """Turn the direction of a projection at random while that helps."""
+    best, size = start, 0.3
+    if not isinstance(start.statistic, Projection) or x.shape[1] == 1:
+        return best
+    for _ in range(CLIMB_STEPS):
+        assert isinstance(best.statistic, Projection)
+        unit = best.statistic.direction / np.linalg.norm(best.statistic.direction)
+        turned = Projection(unit + size * rng.standard_normal(len(unit)) / math.sqrt(len(unit)))
+        trial = _choose(turned, turned(x), epsilon, alpha)
+        best, size = (trial, size) if trial.promise > best.promise else (best, 0.95 * size)
+    return best
+
+
+def _limits(below: int, between: int, n: int, alpha: float | None) -> tuple[float, float, float]:
+    """Bounds of the masses of Q and R from below and of the gap from above."""
+    above = n - below - between
+    if alpha is None:
+        return below / n, above / n, between / n
+    (a, b), _ = clopper_pearson([below, above], n, alpha=alpha / 3)
+    _, gap = clopper_pearson(between, n, alpha=alpha / 3)
+    return float(a), float(b), float(gap)
+
+
+def _choose(statistic: Statistic, values: Array, epsilon: float, alpha: float | None) -> _Choice:
+    """Choose the thresholds that force most, in floats and with quick confidence limits: only the choice depends on them."""
+    ordered = np.sort(values)
+    n = len(ordered)
+    low, high = ordered[int(0.01 * n)], ordered[int(0.99 * n)]
+    jumps = np.argsort(np.diff(ordered), kind="stable")[-JUMPS:]
+    inside = 0.5 * (ordered[jumps] + ordered[jumps + 1])
+    middles = np.concatenate(
+        (np.quantile(ordered, np.linspace(0.03, 0.97, MIDDLES // 2)), np.linspace(low, high, MIDDLES // 2), inside)
+    )
+    half = 0.5 * float(high - low) * np.geomspace(1e-3, 1.0, WIDTHS)
+    widest = 0.5 * (ordered[jumps + 1] - ordered[jumps]) * (1 - 1e-9)
+    t_1 = np.concatenate(((middles[:, None] - half).ravel(), inside - widest))
+    t_2 = np.concatenate(((middles[:, None] + half).ravel(), inside + widest))
+    below = np.searchsorted(ordered, t_1, side="right")
+    between = np.maximum(np.searchsorted(ordered, t_2, side="left") - below, 0)
+    counts = np.stack((below, n - below - between, between)).astype(float)
+    spread = 0.0 if alpha is None else -float(ndtri(alpha / 3))
+    margin = spread * np.sqrt(counts * (1 - counts / n) + spread**2 / 4)
+    a, b, gap = (counts + 0.5 * spread**2 + np.array([[-1.0], [-1.0], [1.0]]) * margin) / n
+    worst = np.minimum(
+        _dual(t_2 - t_1, a, 1 - gap - a, epsilon, gap),
+        _dual(t_2 - t_1, 1 - gap - b, b, epsilon, gap),
+    )
+    index = int(np.argmax(worst))
+    return _Choice(statistic, (float(t_1[index]), float(t_2[index])), float(worst[index]))
+
+
+def _dual(distance: Array, a: Array, b: Array, epsilon: float, gap: Array) -> Array:
+    """max over a few l of (l D - epsilon) / Psi(l), in floats: good enough to choose by."""
+    small = np.maximum(np.minimum(a, b), 0.0)
+    large = np.maximum(np.maximum(a, b), 0.0)
+    level = small[:, None] * np.geomspace(1e-3, 1.0, LEVELS)
+
+    def surface(mass: Array) -> Array:
+        inside = np.clip(mass, 1e-300, 1 - 1e-16)
+        return np.asarray(np.exp(-0.5 * ndtri(inside) ** 2) / math.sqrt(2 * math.pi))
+
+    price = surface(small)[:, None] + surface(large)[:, None] - surface(small[:, None] - level) - surface(large[:, None] - level)
+    # where the price drowns in rounding its first order is the gap's width, at least the gap over the density's maximum
+    price = np.maximum(price, level * np.maximum(gap, 1e-15)[:, None] * math.sqrt(2 * math.pi))
+    value = (level * distance[:, None] - epsilon) / np.maximum(price, 1e-300)
+    return np.where(small > SMALLEST_MASS, value.max(1), 0.0)
+
+
+def _at_thresholds(
+    statistic: Statistic, values: Array, thresholds: tuple[float, float], epsilon: float, alpha: float | None
+) -> Forced:
+    """The bound of S4 for two thresholds, from the values of the statistic at n independent points or at all points."""
+    n = len(values)
+    if not thresholds[0] < thresholds[1]:
+        return Forced(_enclosure(0.0, alpha, "constant statistic"), statistic, thresholds, None)
+    below, between = int((values <= thresholds[0]).sum()), int(((values > thresholds[0]) & (values < thresholds[1])).sum())
+    a, b, gap = _limits(below, between, n, alpha)
+    guarantee = Guarantee.CERTIFIED if alpha is None else Guarantee.CONFIDENCE
+    best: Forced | None = None
+    for first, second in ((a, 1 - gap - a), (1 - gap - b, b)):
+        if min(first, second) < SMALLEST_MASS:
+            return Forced(_enclosure(0.0, alpha, "a set without mass"), statistic, thresholds, None)
+        # counts and limits are rounded: each mass loses an ulp
+        masses = Masses(first * (1 - 1e-15), second * (1 - 1e-15), gap * (1 + 1e-15), guarantee, alpha)
+        forced = least_stretch((thresholds[1] - thresholds[0]) * (1 - 1e-14), masses, epsilon).lower
+        if best is None or forced < best.bound.lower:
+            best = Forced(_enclosure(forced, alpha, f"S4, two sets, {statistic}"), statistic, thresholds, masses)
+    assert best is not None
+    return best
+
+
+def _frontier(statistic: Statistic, values: Array, chosen_on: Array, epsilon: float, alpha: float | None) -> Forced:
+    """The bound of the frontier, for the statistic clipped to a range that was chosen beforehand."""
+    reference = statistic(chosen_on)
+    low, high = np.quantile(reference, [TAIL, 1 - TAIL]) if alpha is not None else (reference.min(), reference.max())
+    middle, radius = float(0.5 * (low + high)), float(0.5 * (high - low))
+    none = Forced(_enclosure(0.0, alpha, "constant statistic"), statistic, None, None)
+    if radius <= 0.0:
+        return none
+    clipped = np.clip(values - middle, -radius, radius)
+    if alpha is None and len(clipped) > FRONTIER_POINTS:
+        return none  # the grid of the program is no finer; two sets have been tried on all points
+    band = 0.0 if alpha is None else 2 * radius * math.sqrt(math.log(2 / alpha) / (2 * len(clipped)))
+    accuracy = Enclosure(0.0, (epsilon + band) * (1 + 1e-14), Guarantee.CERTIFIED, "accuracy and band")
+    try:
+        value = forced_by_frontier(Discrete(clipped[:, None]), accuracy, clip=radius).lower
+    except NotConverged:
+        return none
+    return Forced(_enclosure(value * (1 - 1e-13), alpha, f"S4, frontier, {statistic}"), statistic, None, None)
+
+
+def _enclosure(value: float, alpha: float | None, method: str) -> Enclosure:
+    guarantee = Guarantee.CERTIFIED if alpha is None else Guarantee.CONFIDENCE
+    return Enclosure(max(0.0, value), math.inf, guarantee, method, alpha)

@@ -1,0 +1,125 @@
+"""`forced_lipschitz` against exact values, its confidence by simulation, and geometry that a projection does not see."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lipbounds import forced_lipschitz
+from lipbounds.enclosure import Enclosure, Guarantee
+from lipbounds.errors import InvalidInput
+from lipbounds.measures import Discrete
+from lipbounds.theorems import exact_lipschitz, forced_by_frontier, two_modes, two_modes_in_plane
+from lipbounds.theorems.from_data import DistanceDifference, Projection
+
+
+def exact(law, epsilon):
+    return forced_by_frontier(law, Enclosure(0.0, epsilon, Guarantee.EXACT, "given")).lower
+
+
+@pytest.mark.parametrize(("sigma", "epsilon", "share"), [(0.3, 0.02, 0.45), (0.2, 0.005, 0.4), (0.1, 0.02, 0.6)])
+def test_below_the_exact_value_and_near_it(sigma, epsilon, share):
+    # the least constant in the plane is that on the line: the second coordinate of the generator is the identity
+    x = two_modes_in_plane(sigma).sample(10_000, np.random.default_rng(0))
+    truth = exact(two_modes(sigma), epsilon)
+    forced = forced_lipschitz(x, epsilon, seed=0)
+    assert share * truth < forced.bound.lower < truth
+    assert (forced.bound.guarantee, forced.bound.alpha) == (Guarantee.CONFIDENCE, 0.05)
+    direction = forced.statistic.direction / np.linalg.norm(forced.statistic.direction)
+    assert abs(direction[0]) > 0.99
+
+
+def test_at_accuracy_zero():
+    x = two_modes(0.5).sample(20_000, np.random.default_rng(0))
+    assert 1.5 < forced_lipschitz(x, 0.0, seed=0).bound.lower < exact_lipschitz(0.5)
+
+
+def test_of_the_sample_itself_it_is_its_frontier():
+    x = two_modes(0.2).sample(3000, np.random.default_rng(0))
+    forced = forced_lipschitz(x, 0.02, alpha=None, seed=0)
+    assert forced.bound.guarantee is Guarantee.CERTIFIED
+    assert forced.bound.lower == pytest.approx(exact(Discrete(x), 0.02), rel=0.02)
+    # two atoms: the limit 0.3989 / epsilon, and infinity where they are to be met exactly
+    atoms = np.repeat([[-1.0, 0.0], [1.0, 0.0]], 50, axis=0)
+    assert forced_lipschitz(atoms, 0.01, alpha=None, seed=0).bound.lower == pytest.approx(0.39894 / 0.01, rel=0.01)
+    assert forced_lipschitz(atoms, 0.0, alpha=None, seed=0).bound.lower == math.inf
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.02])
+def test_coverage(epsilon):
+    # a law without tear, where the exact value is small: choosing thresholds on the sample that tests them would overshoot
+    law, runs = two_modes(0.6), 30
+    truth = exact(law, epsilon) if epsilon else exact_lipschitz(0.6)
+    bounds, careless = [], []
+    for seed in range(runs):
+        x = law.sample(300, np.random.default_rng(seed))
+        bounds.append(forced_lipschitz(x, epsilon, alpha=0.2, seed=seed, clusters=2).bound.lower)
+        careless.append(forced_lipschitz(x, epsilon, alpha=None, seed=seed, clusters=2).bound.lower)
+    # 30 runs at 20 percent: more than 12 misses have probability below 1 percent
+    assert sum(bound > truth for bound in bounds) <= 12
+    assert 0 < np.median(bounds) < truth
+    # negative control: the sample's own law is another law, and its bound is above the truth as a rule
+    assert sum(bound > truth for bound in careless) > runs / 2
+
+
+def test_a_blob_in_a_shell_needs_a_distance():
+    rng = np.random.default_rng(0)
+    shell = rng.standard_normal((4000, 2))
+    shell *= (3.0 + 0.05 * rng.standard_normal((4000, 1))) / np.linalg.norm(shell, axis=1, keepdims=True)
+    x = np.concatenate((shell, 0.1 * rng.standard_normal((4000, 2))))
+    forced = forced_lipschitz(x, 0.02, seed=0)
+    assert isinstance(forced.statistic, DistanceDifference)
+    assert forced.bound.lower > 20.0
+    assert forced.thresholds[0] < forced.thresholds[1]
+    assert forced.masses.gap < 0.01
+
+
+def test_eight_modes_on_a_circle():
+    rng = np.random.default_rng(0)
+    angles = 2 * np.pi * rng.integers(0, 8, 8000) / 8
+    x = 2 * np.stack((np.cos(angles), np.sin(angles)), 1) + 0.05 * rng.standard_normal((8000, 2))
+    forced = forced_lipschitz(x, 0.02, seed=0, clusters=8)
+    assert forced.bound.lower > 4.0
+    assert str(forced.statistic) in forced.bound.method
+
+
+def test_statistics_are_1_lipschitz():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 5000, 3))
+    for statistic in (
+        Projection(np.array([1.0, 2.0, -5.0])),
+        DistanceDifference(rng.standard_normal((2, 3)), rng.standard_normal((3, 3))),
+        DistanceDifference(rng.standard_normal((2, 3)), np.empty((0, 3))),
+    ):
+        assert (np.abs(statistic(a) - statistic(b)) <= np.linalg.norm(a - b, axis=1) * (1 + 1e-12)).all()
+
+
+def test_tensors_seeds_and_scales():
+    x = two_modes_in_plane(0.2).sample(2000, np.random.default_rng(0))
+    forced = forced_lipschitz(torch.as_tensor(x), 0.02, seed=3)
+    assert forced_lipschitz(x, 0.02, seed=3).bound == forced.bound
+    assert forced_lipschitz(1e6 * x, 2e4, seed=3).bound.lower == pytest.approx(1e6 * forced.bound.lower, rel=1e-6)
+
+
+def test_constant_data_force_nothing():
+    assert forced_lipschitz(np.ones((50, 2)), 0.1, seed=0).bound.lower == 0.0
+    assert forced_lipschitz(np.ones((50, 1)), 0.1, alpha=None, seed=0).bound.lower == 0.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"samples": np.zeros((10, 2))},
+        {"samples": np.full((30, 2), np.nan)},
+        {"samples": np.zeros(30)},
+        {"epsilon": -0.1},
+        {"epsilon": math.nan},
+        {"alpha": 1.0},
+        {"clusters": 1},
+    ],
+)
+def test_bad_input(change):
+    arguments = {"samples": np.random.default_rng(0).standard_normal((30, 2)), "epsilon": 0.1, "seed": 0} | change
+    with pytest.raises(InvalidInput):
+        forced_lipschitz(**arguments)
