@@ -1,8 +1,8 @@
 r"""How far the printed bounds are from the truth: Proposition 1 and Corollary 1 against their sharp versions and exact values.
 
 *Distance.* For sets of half the mass each without gap: the printed bound in n dimensions, $\rho^*(\epsilon)$, and the distance
-that an explicit example attains (the mass of a slab of the normal law moved to its sides; the accuracy is this transport's cost, by
-quadrature, independently of the formula). The sharp bound and the attained distance do not depend on n.
+that an explicit example attains: the mass of a slab of the normal law moved to its sides. Its accuracy is the cost of this
+transport by quadrature, independently of the formula. The sharp bound and the attained distance do not depend on n.
 
 *Constant.* For $X_\sigma$ of Example 1 and accuracy epsilon in latent space: the printed bound and S2, each best over half-lines,
 and the least constant of $T^{-1}$ over increasing T on the line (`exact`), a linear program: with $t=T\circ F^{-1}$ and
