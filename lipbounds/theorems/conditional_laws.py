@@ -25,6 +25,10 @@ def _identity(point: Point) -> Point:
     return point
 
 
+def _conditional_law(space: FiniteSpace, values: tuple[Point, ...], y: Point) -> Law:
+    return space.conditional_law(values, y)
+
+
 @dataclass(frozen=True)
 class ConditionalSpace:
     """An instance of equations (1) to (3).
@@ -39,7 +43,7 @@ class ConditionalSpace:
     space: FiniteSpace
     factor: Callable[[Point], Point] = lambda y: (Fraction(1),)
     transform: Callable[[Point], Point] = _identity
-    kernel: Callable[[FiniteSpace, tuple[Point, ...], Point], Law] = FiniteSpace.conditional_law
+    kernel: Callable[[FiniteSpace, tuple[Point, ...], Point], Law] = _conditional_law
 
 
 class _Equality(Statement[ConditionalSpace]):

@@ -65,7 +65,7 @@ def forced_by_frontier(
         cells: Number of cells; the bound grows with it towards L*.
 
     Returns:
-        [L, inf) with the guarantee of epsilon, CERTIFIED at the best: the bound is evaluated in ball arithmetic from the
+        [L, inf) with the guarantee of epsilon, CERTIFIED at the best. The bound is evaluated in ball arithmetic from the
         multipliers of the linear program.
 
     Raises:

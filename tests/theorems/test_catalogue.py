@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, target
@@ -74,6 +75,10 @@ def test_every_statement_is_described():
         assert statement.text
         assert statement.version in ("printed", "sharp", "repaired")
         assert type(statement).__doc__
+    page = (Path(__file__).parents[2] / "docs" / "theorems.md").read_text()
+    for statement in STATEMENTS:
+        module = type(statement).__module__.removeprefix("lipbounds.theorems.")
+        assert f"| {statement.number} | {statement.version} | `{module}.{type(statement).__name__}` |" in page
     numbers = {statement.number for statement in STATEMENTS}
     wanted = {"(1)", "(2)", "(3)", "(7)", "(9)", "(13)", "Remark 1", "Remark 2", "Remark 3", "Theorem 1", "Theorem 2"}
     wanted |= {"Proposition 1", "Corollary 1", "Corollary 2", "S1", "S2", "S3", "S4", "S5", "S6", "S7"}
