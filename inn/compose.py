@@ -14,6 +14,7 @@ from inn.invertible import Invertible
 from inn.permutation import FixedPermutation
 from inn.subnets import Activation
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.structure import Layer
 
 __all__ = ["Composition", "CouplingFlow", "coupling_flow"]
 
@@ -33,6 +34,9 @@ class Composition(Invertible):
 
     def _in_order(self) -> list[Invertible]:
         return cast(list[Invertible], list(self.layers))
+
+    def structure(self) -> tuple[Layer, ...]:
+        return tuple(part for layer in self._in_order() for part in layer.structure())
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         log_det = x.new_zeros(x.shape[:-1])

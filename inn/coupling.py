@@ -10,6 +10,7 @@ from torch import Tensor
 from inn.invertible import Invertible
 from inn.subnets import MLP, Activation
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.structure import Coupling
 
 __all__ = ["TwoSidedCoupling", "arctan_clamp"]
 
@@ -71,6 +72,9 @@ class TwoSidedCoupling(Invertible):
     def _coefficients(self, subnet: MLP, condition: Tensor) -> tuple[Tensor, Tensor]:
         s, t = subnet(condition).chunk(2, dim=-1)
         return arctan_clamp(s, self.clamp), t
+
+    def structure(self) -> tuple[Coupling]:
+        return (Coupling(self.split[0], self.subnet_2.structure(), self.subnet_1.structure(), self.clamp),)
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x_1, x_2 = torch.split(x, self.split, dim=-1)

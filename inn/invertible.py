@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.structure import Layer
+
 __all__ = ["Invertible"]
 
 
@@ -28,6 +31,14 @@ class Invertible(nn.Module, ABC):
     @abstractmethod
     def inverse_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return $T^{-1}(z)$, shape (n, d), and $\log|\det DT^{-1}(z)|$, shape (n,)."""
+
+    def structure(self) -> tuple[Layer, ...]:
+        """Return the layers of T as plain data in float64, for certificates.
+
+        Raises:
+            InvalidInput: If the layers of this network have no known form.
+        """
+        raise InvalidInput("network", type(self).__name__, "a network with a structure", "use found and black-box bounds")
 
     def forward(self, x: Tensor) -> Tensor:
         r"""Return $T(x)$, shape (n, d), for data x of shape (n, d)."""

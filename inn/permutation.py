@@ -7,6 +7,7 @@ from torch import Tensor
 
 from inn.invertible import Invertible
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.structure import Permutation
 
 __all__ = ["FixedPermutation"]
 
@@ -28,6 +29,9 @@ class FixedPermutation(Invertible):
         self.dim = len(order)
         self.register_buffer("order", order)
         self.register_buffer("inverse_order", torch.argsort(order))
+
+    def structure(self) -> tuple[Permutation]:
+        return (Permutation(self.order.cpu().numpy().copy()),)
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x[..., self.order], x.new_zeros(x.shape[:-1])

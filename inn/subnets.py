@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.structure import Conditioner
 
 __all__ = ["MLP", "Activation"]
 
@@ -60,6 +61,12 @@ class MLP(nn.Module):
                 layer.weight.uniform_(-bound, bound, generator=generator)
                 layer.bias.uniform_(-bound, bound, generator=generator)
             self.layers.append(layer)
+
+    def structure(self) -> Conditioner:
+        """Return the network as plain data in float64."""
+        arrays = {name: value.detach().cpu().double().numpy().copy() for name, value in self.state_dict().items()}
+        weights = [arrays[f"layers.{index}.weight"] for index in range(len(self.layers))]
+        return Conditioner(weights, [arrays[f"layers.{index}.bias"] for index in range(len(self.layers))], self.activation)
 
     def forward(self, x: Tensor) -> Tensor:
         activation = ACTIVATIONS[self.activation]

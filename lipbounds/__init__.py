@@ -8,10 +8,19 @@ from lipbounds.distances import (
     total_variation,
     wasserstein,
 )
-from lipbounds.domains import Ball, Capsule, latent_ball
+from lipbounds.domains import Ball, Box, Capsule, ConvexHull, Segment, conditional, latent_ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, LipboundsError, NotConverged, NotInvertible
-from lipbounds.lipschitz import Found, find_inversion_error, find_lipschitz, lipschitz_from_samples
+from lipbounds.lipschitz import (
+    BiLipschitz,
+    Found,
+    certify_found,
+    find_bilipschitz,
+    find_inversion_error,
+    find_lipschitz,
+    lipschitz_from_components,
+    lipschitz_from_samples,
+)
 from lipbounds.measures import Discrete, GaussianMixture, gaussian, standard_normal
 from lipbounds.theorems.from_data import Forced, forced_lipschitz
 
@@ -19,7 +28,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Ball",
+    "BiLipschitz",
+    "Box",
     "Capsule",
+    "ConvexHull",
     "Discrete",
     "Enclosure",
     "Forced",
@@ -32,12 +44,17 @@ __all__ = [
     "LipboundsError",
     "NotConverged",
     "NotInvertible",
+    "Segment",
+    "certify_found",
+    "conditional",
     "discrepancy",
+    "find_bilipschitz",
     "find_inversion_error",
     "find_lipschitz",
     "forced_lipschitz",
     "gaussian",
     "latent_ball",
+    "lipschitz_from_components",
     "lipschitz_from_samples",
     "optimal_transport",
     "standard_normal",

@@ -8,18 +8,24 @@ projection onto it is 1-Lipschitz.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import nnls
 from scipy.stats import chi
 from torch import Tensor
 
 from lipbounds.errors import InvalidInput
 
-__all__ = ["Ball", "Capsule", "Domain", "latent_ball"]
+__all__ = ["Ball", "Box", "Capsule", "ConvexHull", "Domain", "Segment", "conditional", "latent_ball"]
+
+
+FLAT = 1e-10  # singular values of a hull's points below this share count as no direction
+HEAVY = 1e5
 
 
 class Domain(Protocol):
@@ -37,7 +43,12 @@ class Domain(Protocol):
         ...
 
     def depth(self, points: Tensor) -> Tensor:
-        """Return the distance to the boundary, shape (n,); negative outside."""
+        """Return the distance to the boundary, shape (n,); negative outside. In a flat set the boundary is that within it."""
+        ...
+
+    @property
+    def span(self) -> Tensor | None:
+        """An orthonormal basis of the directions within the set, shape (dim, r); None for all directions."""
         ...
 
 
@@ -64,6 +75,7 @@ class _Tube:
     """Shared by `Ball` and `Capsule`: all points within `radius` of a core, given the nearest point of the core."""
 
     radius: float
+    span = None
 
     def core(self, points: Tensor) -> Tensor:
         raise NotImplementedError
@@ -146,6 +158,178 @@ class Capsule(_Tube):
     def sample(self, n: int, rng: np.random.Generator) -> Tensor:
         along = torch.as_tensor(rng.random((n, 1)))
         return self.start + along * (self.end - self.start) + self.radius * _uniform_ball(n, self.dim, rng)
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """The product of intervals.
+
+    Args:
+        lower: Shape (d,).
+        upper: Shape (d,), above `lower` in every coordinate.
+
+    Example:
+        >>> Box([0.0, 0.0], [1.0, 2.0]).project(torch.tensor([[3.0, -4.0]], dtype=torch.float64))
+        tensor([[1., 0.]], dtype=torch.float64)
+    """
+
+    lower: Tensor
+    upper: Tensor
+    span = None
+
+    def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None:
+        low, high = _vector("lower", lower), _vector("upper", upper)
+        if low.shape != high.shape or not bool((low < high).all()):
+            raise InvalidInput("lower, upper", (low.tolist(), high.tolist()), "lower < upper", "give both ends of every side")
+        object.__setattr__(self, "lower", low)
+        object.__setattr__(self, "upper", high)
+
+    @property
+    def dim(self) -> int:
+        return len(self.lower)
+
+    def project(self, points: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(points, self.lower), self.upper)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Tensor:
+        uniform = torch.as_tensor(rng.random((n, self.dim)))
+        # every fourth point has one coordinate at an end: in many dimensions hardly any point is near a face otherwise
+        rows = torch.arange(0, n, 4)
+        side = torch.as_tensor(rng.integers(0, self.dim, len(rows)))
+        uniform[rows, side] = torch.as_tensor(rng.integers(0, 2, len(rows)).astype(np.float64))
+        return self.lower + uniform * (self.upper - self.lower)
+
+    def depth(self, points: Tensor) -> Tensor:
+        inside: Tensor = torch.minimum(points - self.lower, self.upper - points).amin(-1)
+        return inside
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """The segment between two points: only stretching along it counts.
+
+    Args:
+        start: Shape (d,).
+        end: Shape (d,), another point.
+    """
+
+    start: Tensor
+    end: Tensor
+
+    def __init__(self, start: ArrayLike, end: ArrayLike) -> None:
+        first, last = _vector("start", start), _vector("end", end)
+        if first.shape != last.shape or torch.equal(first, last):
+            raise InvalidInput("start, end", (first.tolist(), last.tolist()), "two points of one space", "use different points")
+        object.__setattr__(self, "start", first)
+        object.__setattr__(self, "end", last)
+
+    @property
+    def dim(self) -> int:
+        return len(self.start)
+
+    @property
+    def span(self) -> Tensor:
+        axis = self.end - self.start
+        unit: Tensor = axis / torch.linalg.vector_norm(axis)
+        return unit[:, None]
+
+    def _along(self, points: Tensor) -> Tensor:
+        axis = self.end - self.start
+        return ((points - self.start) @ axis) / axis.square().sum()
+
+    def project(self, points: Tensor) -> Tensor:
+        return self.start + self._along(points).clamp(0.0, 1.0)[..., None] * (self.end - self.start)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Tensor:
+        along = torch.as_tensor(np.concatenate(([0.0, 1.0], rng.random(max(0, n - 2))))[:n])
+        return self.start + along[:, None] * (self.end - self.start)
+
+    def depth(self, points: Tensor) -> Tensor:
+        along = self._along(points)
+        length = torch.linalg.vector_norm(self.end - self.start)
+        off = torch.linalg.vector_norm(points - self.project(points), dim=-1)
+        inward: Tensor = length * torch.minimum(along, 1 - along) - off
+        return inward
+
+
+@dataclass(frozen=True, eq=False)
+class ConvexHull:
+    """The convex hull of finitely many points, for example of latent images of data; it may be flat.
+
+    Args:
+        points: Shape (n, d), not all equal.
+    """
+
+    points: Tensor
+    _basis: Tensor
+
+    def __init__(self, points: ArrayLike) -> None:
+        array = torch.as_tensor(np.array(points, dtype=np.float64))
+        if array.ndim != 2 or len(array) < 2 or not torch.isfinite(array).all():
+            raise InvalidInput("points", tuple(array.shape), "finite points of shape (n, d), n >= 2", "pass a sample")
+        centred = array - array.mean(0)
+        _, values, right = torch.linalg.svd(centred, full_matrices=False)
+        kept = values > FLAT * values.max()
+        if not bool(values.max() > 0):
+            raise InvalidInput("points", "equal points", "at least two different ones", "a point has no constant")
+        object.__setattr__(self, "points", array)
+        object.__setattr__(self, "_basis", right[kept].T.contiguous())
+
+    @property
+    def dim(self) -> int:
+        return int(self.points.shape[1])
+
+    @property
+    def span(self) -> Tensor | None:
+        return None if self._basis.shape[1] == self.dim else self._basis
+
+    def project(self, points: Tensor) -> Tensor:
+        nearest = torch.as_tensor(np.stack([self._nearest(row) for row in points.detach().numpy()]))
+        # the value of the projection with the derivative of the identity: right inside, a usable slope outside
+        return points + (nearest - points).detach()
+
+    def _nearest(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Nonnegative weights of the points by least squares, their sum held at 1 by a heavy row."""
+        matrix = (self.points.numpy() - point).T
+        heavy = HEAVY * max(float(np.abs(matrix).max()), 1e-300)
+        weights, _ = nnls(np.vstack((matrix, np.full((1, matrix.shape[1]), heavy))), np.append(np.zeros(len(matrix)), heavy))
+        return np.asarray(weights @ self.points.numpy() / weights.sum())
+
+    def sample(self, n: int, rng: np.random.Generator) -> Tensor:
+        # mixtures of few of the points reach the boundary, which mixtures of all do not
+        chosen = rng.integers(0, len(self.points), (n, min(len(self.points), self._basis.shape[1] + 1)))
+        weights = rng.dirichlet(np.full(chosen.shape[1], 0.5), n)
+        return torch.einsum("nk,nkd->nd", torch.as_tensor(weights), self.points[torch.as_tensor(chosen)])
+
+    def depth(self, points: Tensor) -> Tensor:
+        """Minus the distance outside; inside only whether a step of a millionth of the width outwards leaves the hull."""
+        centre = self.points.mean(0)
+        outside = torch.linalg.vector_norm(points - self.project(points), dim=-1)
+        step = 1e-6 * float((self.points - centre).abs().max())
+        away = points - centre
+        farther = points + 2 * step * away / torch.linalg.vector_norm(away, dim=-1, keepdim=True).clamp_min(1e-300)
+        left = torch.linalg.vector_norm(farther - self.project(farther), dim=-1)
+        return torch.where(outside > 0.1 * step, -outside, torch.where(left > 0.1 * step, 0.0, step * 1e6))
+
+
+def conditional(f: Callable[[Tensor], Tensor], y: ArrayLike) -> Callable[[Tensor], Tensor]:
+    r"""Return $z\mapsto f(y,z)$ for a fixed label y, the first coordinates of f's input: a conditional slice.
+
+    Args:
+        f: Map on rows (y, z).
+        y: The label, shape (n,).
+
+    Example:
+        >>> slice_at = conditional(lambda rows: rows * 2.0, [1.0])
+        >>> slice_at(torch.tensor([[3.0]], dtype=torch.float64))
+        tensor([[2., 6.]], dtype=torch.float64)
+    """
+    label = _vector("y", y)
+
+    def at_label(z: Tensor) -> Tensor:
+        return f(torch.cat((label.to(z.dtype).expand(len(z), len(label)), z), dim=1))
+
+    return at_label
 
 
 def latent_ball(center: ArrayLike, *, mass: float, scale: float = 1.0) -> Ball:

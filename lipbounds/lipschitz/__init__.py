@@ -2,12 +2,16 @@
 
 from lipbounds.lipschitz.blackbox import lipschitz_from_components, lipschitz_from_samples
 from lipbounds.lipschitz.inversion import InversionError, find_inversion_error
-from lipbounds.lipschitz.search import Found, Map, find_lipschitz, jacobian_norms, quotient
+from lipbounds.lipschitz.search import BiLipschitz, Found, Map, find_bilipschitz, find_lipschitz, jacobian_norms, quotient
+from lipbounds.lipschitz.structure import certify_found
 
 __all__ = [
+    "BiLipschitz",
     "Found",
     "InversionError",
     "Map",
+    "certify_found",
+    "find_bilipschitz",
     "find_inversion_error",
     "find_lipschitz",
     "jacobian_norms",

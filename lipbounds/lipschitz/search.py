@@ -1,9 +1,9 @@
-r"""Found: lower bounds of a Lipschitz constant by gradient search, each with a pair of points that anyone can check.
+r"""Found: lower bounds of Lipschitz constants by gradient search, each with a pair of points that anyone can check.
 
 On a convex set $\mathrm{Lip}(f)=\sup\|Df\|_2$, so the search climbs on $\log\sigma_{\max}(Df(z))$: a screening of many points,
-projected ascent from the best, an L-BFGS polish, and at last the best finite pair about the point found. The screening
-matters most: a map that tears two modes apart is steep in a thin layer only, which random points miss; segments between
-latent images of the modes must cross it.
+projected ascent from the best, random steps of shrinking size (a map with kinks has no gradient towards its steepest piece),
+an L-BFGS polish, and at last the best finite pair about the point found. The screening matters most: a map that tears two modes
+apart is steep in a thin layer only, which random points miss; segments between latent images of the modes must cross it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from torch import Tensor
 from lipbounds.domains import Domain
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.stretch import Exact, Map, Quantity, Stretch, check_map, evaluate, stretch_of
 
-__all__ = ["Found", "Map", "find_lipschitz", "jacobian_norms", "quotient"]
-
-Map = Callable[[Tensor], Tensor]
+__all__ = ["BiLipschitz", "Found", "Map", "find_bilipschitz", "find_lipschitz", "jacobian_norms", "quotient"]
 
 STARTS = 24  # points that ascend; half the best of all, half the best of random subsets, for diversity
 ASCENT_STEPS = 60
+SCATTERED = 4  # points that take random steps
+SCATTER_ROUNDS = 8
+SCATTER_CHILDREN = 96
 POLISHED = 3
 POINTS_PER_SEGMENT = 33
 BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a few ulps
@@ -39,14 +41,14 @@ class Found:
     Attributes:
         value: |f(a) - f(b)| / |a - b| of the pair (a, b), evaluated in float64; a lower bound of Lip(f; D) up to the
             rounding of f at two points.
-        jacobian_norm: Largest singular value of the Jacobian at `point` as torch differentiates, the limit of such quotients
-            where f is differentiable; at a kink it can be larger than any quotient.
+        jacobian_norm: Largest singular value of the Jacobian at `point` as torch differentiates (on the span of the domain),
+            the limit of such quotients where f is differentiable; at a kink it can be larger than any quotient.
         point: The point that the pair lies about, a local maximum of the Jacobian's norm, shape (d,).
         direction: Its right singular vector, shape (d,).
         pair: The witness, two points of D, each of shape (d,).
         on_boundary: Whether `point` lies on the boundary of D; then a larger domain may have a larger constant.
         evaluations: Number of points at which the derivative of f was evaluated.
-        history: Largest norm seen after the screening, after each ascent step, and after each polish.
+        history: Largest value seen after the screening, after each ascent step, each round of random steps and each polish.
         guarantee: EXACT: nothing but rounding stands between `value` and a proven lower bound.
     """
 
@@ -61,36 +63,21 @@ class Found:
     guarantee: Guarantee = Guarantee.EXACT
 
 
-def _evaluate(f: Map, points: Tensor) -> Tensor:
-    image = f(points)
-    if not isinstance(image, Tensor) or image.ndim != 2 or len(image) != len(points):
-        got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise InvalidInput("f", f"output {got} for {len(points)} points", "a tensor (n, m)", "map rows to rows")
-    if image.dtype != torch.float64:
-        raise InvalidInput("f", f"output of dtype {image.dtype}", "float64", "call .double() on the network first")
-    if not torch.isfinite(image).all():
-        bad = points[~torch.isfinite(image).all(dim=1)][0].tolist()
-        raise InvalidInput("f", f"NaN or infinity at {bad}", "finite values on the domain", "shrink the domain")
-    return image
+@dataclass(frozen=True, eq=False)
+class BiLipschitz:
+    """How strongly a map stretches and shrinks on a domain, and how differently at one point.
 
+    Attributes:
+        stretch: Lower bound of Lip(f; D).
+        shrink: Lower bound of the constant of the inverse on f(D), for an injective f: `value` is |a - b| / |f(a) - f(b)|.
+        condition: Largest quotient of extreme singular values of the Jacobian found.
+        condition_point: Where, shape (d,).
+    """
 
-def _jacobians(f: Map, points: Tensor, *, differentiable: bool = False) -> tuple[Tensor, Tensor]:
-    """Return points that carry the graph, and the Jacobians at them, shape (n, m, d), by reverse passes."""
-    points = points.detach().requires_grad_()
-    image = _evaluate(f, points)
-    if not image.requires_grad:  # a constant map
-        return points, image.new_zeros(len(points), image.shape[1], points.shape[1])
-    rows = [
-        torch.autograd.grad(image[:, i].sum(), points, retain_graph=True, create_graph=differentiable)[0]
-        for i in range(image.shape[1])
-    ]
-    jacobians = torch.stack(rows, dim=1)
-    if not torch.isfinite(jacobians).all():
-        bad = points[~torch.isfinite(jacobians.detach()).all(dim=(1, 2))][0].tolist()
-        raise InvalidInput(
-            "f", f"a derivative that is not finite at {bad}", "finite derivatives", "smooth it, or shrink the domain"
-        )
-    return points, jacobians
+    stretch: Found
+    shrink: Found
+    condition: float
+    condition_point: NDArray[np.float64]
 
 
 def jacobian_norms(f: Map, points: Tensor) -> Tensor:
@@ -101,8 +88,7 @@ def jacobian_norms(f: Map, points: Tensor) -> Tensor:
         >>> round(float(norms[0]), 12)
         3.0
     """
-    norms = [torch.linalg.matrix_norm(_jacobians(f, chunk)[1], ord=2).detach() for chunk in torch.split(points, 8192)]
-    return torch.cat(norms)
+    return Exact(f).values(points)
 
 
 def quotient(f: Map, pair: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:
@@ -116,7 +102,7 @@ def quotient(f: Map, pair: tuple[NDArray[np.float64], NDArray[np.float64]]) -> f
     if torch.equal(points[0], points[1]):
         raise InvalidInput("pair", pair, "two different points", "a quotient needs a distance")
     with torch.no_grad():
-        image = _evaluate(f, points)
+        image = evaluate(f, points)
     return float(torch.linalg.vector_norm(image[0] - image[1]) / torch.linalg.vector_norm(points[0] - points[1]))
 
 
@@ -132,11 +118,13 @@ def find_lipschitz(
 ) -> Found:
     r"""Search for the largest stretching of f on a convex domain; the result is a lower bound with a witness.
 
-    Nothing is claimed about how far the value lies below the truth: failing to find a larger one proves nothing.
+    Nothing is claimed about how far the value lies below the truth: failing to find a larger one proves nothing. Up to 24
+    dimensions (of input or output) singular values are exact; above, power iteration keeps memory linear in the dimension.
 
     Args:
-        f: Map on batches, (n, d) to (n, m), in float64, differentiable almost everywhere by torch; row i of the result
-            may depend on row i only. For a flow T the map of interest is T^{-1}, latent to data.
+        f: Map on batches, (n, d) to (n, m), in float64 on the CPU, differentiable almost everywhere by torch; row i of the
+            result depends on row i only. For a flow T the map of interest is T^{-1}, latent to data; at a fixed label y it is
+            `conditional(f, y)`.
         domain: Convex set of dimension d.
         seed: Seeds the screening.
         starts: Further points to screen, shape (k, d), for example latent images of data.
@@ -149,7 +137,8 @@ def find_lipschitz(
         The best finite pair found, with the point of largest derivative.
 
     Raises:
-        InvalidInput: If f changes the number of rows, is not finite somewhere, or does not return float64.
+        InvalidInput: If f changes the number of rows, is not finite somewhere, does not return float64, answers the same
+            points differently (dropout), or lets rows depend on the batch.
 
     Example:
         >>> from lipbounds.domains import Ball
@@ -157,125 +146,193 @@ def find_lipschitz(
         >>> round(found.value, 4)
         5.0
     """
-    if screening < STARTS:
-        raise InvalidInput("screening", screening, f"an integer >= {STARTS}", "the search starts from the best of these")
-    rng = np.random.default_rng(seed)
-    candidates = [domain.sample(screening, rng)]
-    if starts is not None:
-        candidates.append(starts)
-    fractions = torch.linspace(0.0, 1.0, POINTS_PER_SEGMENT, dtype=torch.float64)[:, None, None]
-    candidates += [((1 - fractions) * a + fractions * b).reshape(-1, domain.dim) for a, b in segments]
-    points = domain.project(torch.cat([c.to(torch.float64) for c in candidates]))
-    width = float((points - points.mean(0)).abs().max())
-
-    norms = jacobian_norms(f, points)
-    evaluations = len(points)
-    order = torch.as_tensor(rng.permutation(len(points)))
-    subsets = [subset[norms[subset].argmax()] for subset in order.tensor_split(STARTS // 2)]
-    chosen = torch.cat((norms.topk(min(STARTS // 2, len(norms))).indices, torch.stack(subsets)))
-    chosen = torch.unique(chosen)
-    history = [float(norms.max())]
-
-    best_points, best_norms = _ascend(f, domain, points[chosen], width, history, callback)
-    evaluations += (len(history) - 1) * len(chosen)
-
-    pairs = []
-    for index in best_norms.topk(min(POLISHED, len(best_norms))).indices:
-        polished, count = _polish(f, domain, best_points[index])
-        evaluations += count + 1
-        norm = jacobian_norms(f, polished[None])[0]
-        if norm > best_norms[index]:
-            best_points[index], best_norms[index] = polished, norm
-        history.append(max(history[-1], float(norm)))
-        if callback is not None:
-            callback(history[-1])
-        # of each: at a kink the norm promises more than pairs keep
-        pairs.append((*_best_pair(f, domain, best_points[index], width), best_points[index]))
-    value, direction, pair, point = max(pairs, key=lambda one: one[0])
-    return Found(
-        value=value,
-        jacobian_norm=float(jacobian_norms(f, point[None])[0]),
-        point=point.numpy(),
-        direction=direction.numpy(),
-        pair=pair,
-        on_boundary=bool(domain.depth(point[None])[0] < BOUNDARY_TOLERANCE * width),
-        evaluations=evaluations,
-        history=tuple(history),
-    )
+    return _Search(f, domain, seed, starts, segments, screening, callback).run("largest")
 
 
-def _ascend(
+def find_bilipschitz(
     f: Map,
     domain: Domain,
-    points: Tensor,
-    width: float,
-    history: list[float],
-    callback: Callable[[float], None] | None,
-) -> tuple[Tensor, Tensor]:
-    """Projected Adam on log sigma_max from every row of `points`; returns the best point of each path and its norm."""
-    best_points = points.clone()
-    best_norms = torch.full((len(points),), -1.0, dtype=points.dtype)
-    mean, square = torch.zeros_like(points), torch.zeros_like(points)
-    for step in range(1, ASCENT_STEPS + 1):
-        points, jacobians = _jacobians(f, points, differentiable=True)
-        norms = torch.linalg.matrix_norm(jacobians, ord=2)
-        better = norms.detach() > best_norms
-        best_points[better], best_norms[better] = points.detach()[better], norms.detach()[better]
-        history.append(max(history[-1], float(best_norms.max())))
-        if callback is not None:
-            callback(history[-1])
-        if not norms.requires_grad or not bool((norms > 0).all()):
-            break  # constant or linear: no direction of ascent
-        (gradient,) = torch.autograd.grad(norms.log().sum(), points)
-        gradient = torch.nan_to_num(gradient)  # equal singular values have no gradient; such a point stays
-        mean = 0.8 * mean + 0.2 * gradient
-        square = 0.95 * square + 0.05 * gradient.square()
-        # steps shrink from 2 percent of the width to a tenth of a thousandth: needles of the map are thin
-        size = width * 0.02 * (0.005 ** (step / ASCENT_STEPS))
-        update = mean / (1 - 0.8**step) / ((square / (1 - 0.95**step)).sqrt() + 1e-12)
-        points = domain.project((points + size * update).detach())
-    return best_points, best_norms
+    *,
+    seed: int,
+    starts: Tensor | None = None,
+    segments: Sequence[tuple[Tensor, Tensor]] = (),
+    screening: int = 4096,
+) -> BiLipschitz:
+    r"""Search Lip(f; D), the constant of the inverse of f on f(D), and the worst condition number of the Jacobian.
+
+    For a flow, f = T^{-1}: `stretch` is Lip(T^{-1}) on the latent domain, `shrink` Lip(T) on its image.
+
+    Args:
+        f: As in `find_lipschitz`, injective, with at least as many outputs as inputs, at most 24 of them.
+        domain: Convex set of dimension d.
+        seed: Seeds the screening.
+        starts: As in `find_lipschitz`.
+        segments: As in `find_lipschitz`.
+        screening: As in `find_lipschitz`.
+
+    Returns:
+        Lower bounds with witnesses.
+
+    Raises:
+        InvalidInput: As `find_lipschitz`; for more than 24 dimensions; if f maps two points to one.
+
+    Example:
+        >>> from lipbounds.domains import Ball
+        >>> both = find_bilipschitz(lambda z: z * torch.tensor([4.0, 0.5]), Ball([0.0, 0.0], 1.0), seed=0)
+        >>> round(both.stretch.value, 6), round(both.shrink.value, 6), round(both.condition, 6)
+        (4.0, 2.0, 8.0)
+    """
+    search = _Search(f, domain, seed, starts, segments, screening, None)
+    worst = search.run("condition")
+    return BiLipschitz(search.run("largest"), search.run("smallest"), worst.jacobian_norm, worst.point)
 
 
-def _polish(f: Map, domain: Domain, start: Tensor) -> tuple[Tensor, int]:
-    """L-BFGS on -log sigma_max of the projected point; returns the point of D and the number of evaluations."""
+class _Search:
+    """One search: the map, the domain and the points that are screened."""
 
-    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        free = torch.as_tensor(flat[None].copy()).requires_grad_()
-        inside = domain.project(free)
-        at, jacobians = _jacobians(f, inside, differentiable=True)
-        norm = torch.linalg.matrix_norm(jacobians, ord=2)[0]
-        if not norm.requires_grad or not norm > 0:
-            return 0.0, np.zeros_like(flat)
-        (slope,) = torch.autograd.grad(norm.log(), at)
-        (gradient,) = torch.autograd.grad((inside * slope).sum(), free)
-        return -float(norm.detach().log()), -torch.nan_to_num(gradient)[0].numpy()
+    def __init__(
+        self,
+        f: Map,
+        domain: Domain,
+        seed: int,
+        starts: Tensor | None,
+        segments: Sequence[tuple[Tensor, Tensor]],
+        screening: int,
+        callback: Callable[[float], None] | None,
+    ) -> None:
+        if screening < STARTS:
+            raise InvalidInput("screening", screening, f"an integer >= {STARTS}", "the search starts from the best of these")
+        self._f, self._domain, self._seed, self._callback = f, domain, seed, callback
+        rng = np.random.default_rng(seed)
+        candidates = [domain.sample(screening, rng)]
+        if starts is not None:
+            candidates.append(starts)
+        fractions = torch.linspace(0.0, 1.0, POINTS_PER_SEGMENT, dtype=torch.float64)[:, None, None]
+        candidates += [((1 - fractions) * a + fractions * b).reshape(-1, domain.dim) for a, b in segments]
+        self._points = domain.project(torch.cat([c.to(torch.float64) for c in candidates]))
+        self._width = float((self._points - self._points.mean(0)).abs().max())
+        self._outputs = check_map(f, self._points[: min(64, len(self._points))])
 
-    result = minimize(objective, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-14})
-    return domain.project(torch.as_tensor(result.x[None]))[0], int(result.nfev)
+    def run(self, quantity: Quantity) -> Found:
+        """Raise one quantity; the value is the quotient of the pair, inverted for the smallest singular value."""
+        stretch = stretch_of(self._f, self._outputs, self._domain.dim, self._domain.span, quantity)
+        rng = np.random.default_rng([self._seed, 1])
+        norms = stretch.values(self._points)
+        self._evaluations, self._history = len(norms), [float(norms.max())]
+        order = torch.as_tensor(rng.permutation(len(norms)))
+        subsets = [subset[norms[subset].argmax()] for subset in order.tensor_split(STARTS // 2)]
+        chosen = torch.unique(torch.cat((norms.topk(min(STARTS // 2, len(norms))).indices, torch.stack(subsets))))
 
+        points, values = self._ascend(stretch, self._points[chosen])
+        points, values = self._scatter(stretch, points, values, rng)
+        pairs = []
+        for index in values.topk(min(POLISHED, len(values))).indices:
+            polished, count = self._polish(stretch, points[index])
+            self._evaluations += count
+            value, direction, slope = stretch.direction(polished)
+            if value < float(values[index]):
+                polished = points[index]
+                value, direction, slope = stretch.direction(polished)
+            self._record(value)
+            # of each: at a kink the norm promises more than pairs keep
+            pairs.append((*self._best_pair(polished, direction, slope, quantity), value, direction, polished))
+        best, pair, value, direction, point = max(pairs, key=lambda one: one[0])
+        return Found(
+            value=best,
+            jacobian_norm=value,
+            point=point.numpy(),
+            direction=direction.numpy(),
+            pair=pair,
+            on_boundary=bool(self._domain.depth(point[None])[0] < BOUNDARY_TOLERANCE * self._width),
+            evaluations=self._evaluations,
+            history=tuple(self._history),
+        )
 
-def _best_pair(
-    f: Map, domain: Domain, point: Tensor, width: float
-) -> tuple[float, Tensor, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """The largest quotient of pairs about `point` along its most stretched direction."""
-    jacobian = _jacobians(f, point[None])[1][0].detach()
-    _, singular, right = torch.linalg.svd(jacobian)
-    direction = right[0]
-    with torch.no_grad():
-        size = float(_evaluate(f, point[None]).abs().max())
-    best: tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]] | None = None
-    for share in (1.0, 0.1, 1e-2, 1e-3, 1e-4):
-        # f moves by `share` of its own size, so that rounding costs about 1e-16 / share of the quotient
-        half = min(share * max(size, 1e-3) / max(float(singular[0]), 1e-12), width / 2)
-        ends = domain.project(torch.stack((point - half * direction, point + half * direction)))
-        if torch.equal(ends[0], ends[1]):
-            continue
-        pair = (ends[0].numpy(), ends[1].numpy())
-        value = quotient(f, pair)
-        # a closer pair must gain more than rounding, which grows as the pair shrinks
-        if best is None or value > best[0] * (1 + 1e-9):
-            best = (value, pair)
-    if best is None:
-        raise InvalidInput("domain", f"no two points about {point.tolist()}", "a domain with interior", "enlarge it")
-    return best[0], direction, best[1]
+    def _record(self, value: float) -> None:
+        self._history.append(max(self._history[-1], value))
+        if self._callback is not None:
+            self._callback(self._history[-1])
+
+    def _ascend(self, stretch: Stretch, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Projected Adam on the log of the value from every row; returns the best point of each path and its value."""
+        best_points = points.clone()
+        best_values = torch.full((len(points),), -1.0, dtype=points.dtype)
+        mean, square = torch.zeros_like(points), torch.zeros_like(points)
+        for step in range(1, ASCENT_STEPS + 1):
+            values, gradient = stretch.values_and_gradients(points)
+            self._evaluations += len(points)
+            better = values > best_values
+            best_points[better], best_values[better] = points[better], values[better]
+            self._record(float(best_values.max()))
+            if not bool(gradient.any()):
+                break  # constant or linear, or flat between kinks: no direction of ascent
+            mean = 0.8 * mean + 0.2 * gradient
+            square = 0.95 * square + 0.05 * gradient.square()
+            # steps shrink from 2 percent of the width to a tenth of a thousandth: needles of the map are thin
+            size = self._width * 0.02 * (0.005 ** (step / ASCENT_STEPS))
+            update = mean / (1 - 0.8**step) / ((square / (1 - 0.95**step)).sqrt() + 1e-12)
+            points = self._domain.project((points + size * update).detach())
+        return best_points, best_values
+
+    def _scatter(self, stretch: Stretch, points: Tensor, values: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Random steps of shrinking size from the best points; each keeps its best."""
+        kept = values.topk(min(SCATTERED, len(values))).indices
+        points, values = points[kept], values[kept]
+        children = max(8, SCATTER_CHILDREN // max(1, self._domain.dim // 8))
+        size = 0.05 * self._width
+        for _ in range(SCATTER_ROUNDS):
+            steps = torch.as_tensor(rng.standard_normal((len(points), children, self._domain.dim))) * size
+            moved = self._domain.project((points[:, None] + steps).reshape(-1, self._domain.dim))
+            found = stretch.values(moved).reshape(len(points), children)
+            self._evaluations += len(moved)
+            best = found.max(1)
+            better = best.values > values
+            moved = moved.reshape(len(points), children, -1)[torch.arange(len(points)), best.indices]
+            points, values = torch.where(better[:, None], moved, points), torch.where(better, best.values, values)
+            self._record(float(values.max()))
+            size *= 0.35
+        return points, values
+
+    def _polish(self, stretch: Stretch, start: Tensor) -> tuple[Tensor, int]:
+        """L-BFGS on minus the log of the value at the projected point; returns the point of D and the number of evaluations."""
+
+        def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            free = torch.as_tensor(flat[None].copy()).requires_grad_()
+            inside = self._domain.project(free)
+            values, slope = stretch.values_and_gradients(inside.detach())
+            if not float(values[0]) > 0:
+                return 0.0, np.zeros_like(flat)
+            (gradient,) = torch.autograd.grad((inside * slope).sum(), free)
+            return -float(values[0].log()), -torch.nan_to_num(gradient)[0].numpy()
+
+        result = minimize(objective, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-14})
+        return self._domain.project(torch.as_tensor(result.x[None]))[0], int(result.nfev)
+
+    def _best_pair(
+        self, point: Tensor, direction: Tensor, slope: float, quantity: Quantity
+    ) -> tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """The largest quotient of pairs about `point` along its most stretched direction, or its most shrunk one."""
+        with torch.no_grad():
+            size = float(evaluate(self._f, point[None]).abs().max())
+        best: tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]] | None = None
+        for share in (1.0, 0.1, 1e-2, 1e-3, 1e-4):
+            # f moves by `share` of its own size, so that rounding costs about 1e-16 / share of the quotient
+            half = min(share * max(size, 1e-3) / max(slope, 1e-12), share * self._width / 2)
+            ends = self._domain.project(torch.stack((point - half * direction, point + half * direction)))
+            if torch.equal(ends[0], ends[1]):
+                continue
+            pair = (ends[0].numpy(), ends[1].numpy())
+            found = quotient(self._f, pair)
+            if quantity == "smallest":
+                if found == 0.0:
+                    raise InvalidInput("f", f"one image of two points, {pair}", "an injective map", "search the largest alone")
+                found = 1.0 / found
+            # a closer pair must gain more than rounding, which grows as the pair shrinks
+            noise = 32 * torch.finfo(ends.dtype).eps * size / float(torch.linalg.vector_norm(ends[0] - ends[1]))
+            if quantity == "smallest":
+                noise *= found**2
+            if best is None or found > best[0] * (1 + 1e-9) + noise:
+                best = (found, pair)
+        if best is None:
+            raise InvalidInput("domain", f"no two points about {point.tolist()}", "a domain with interior", "enlarge it")
+        return best

@@ -1,14 +1,20 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lipbounds.domains import Ball, Capsule, latent_ball
+from lipbounds.domains import Ball, Box, Capsule, ConvexHull, Segment, latent_ball
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import standard_normal
 
-DOMAINS = [Ball([1.0, -2.0, 0.5], 1.5), Capsule([-2.0, 0.0], [3.0, 1.0], 0.7), Capsule([1.0, 1.0], [1.0, 1.0], 2.0)]
+DOMAINS = [
+    Ball([1.0, -2.0, 0.5], 1.5),
+    Capsule([-2.0, 0.0], [3.0, 1.0], 0.7),
+    Capsule([1.0, 1.0], [1.0, 1.0], 2.0),
+    Box([-1.0, 0.0, 2.0], [1.0, 3.0, 2.5]),
+    Segment([-1.0, 0.0], [2.0, 1.0]),
+]
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -50,8 +56,41 @@ def test_latent_ball_has_its_mass(dim):
         lambda: Ball([], 1.0),
         lambda: Capsule([0.0], [0.0, 1.0], 1.0),
         lambda: latent_ball([0.0], mass=1.0),
+        lambda: Box([0.0], [0.0]),
+        lambda: Box([0.0], [np.inf]),
+        lambda: Box([0.0], [1.0, 2.0]),
+        lambda: Segment([0.0], [0.0]),
+        lambda: ConvexHull([[0.0, 1.0]]),
+        lambda: ConvexHull([[0.0, 1.0], [0.0, 1.0]]),
+        lambda: ConvexHull([[0.0, np.nan], [0.0, 1.0]]),
     ],
 )
 def test_bad_input(make):
     with pytest.raises(InvalidInput):
         make()
+
+
+@given(seed=seeds)
+@settings(max_examples=max(10, settings().max_examples // 5))
+def test_projection_on_a_hull(seed):
+    rng = np.random.default_rng(seed)
+    corners = rng.standard_normal((12, 3))
+    hull = ConvexHull(corners)
+    points = torch.as_tensor(3 * rng.standard_normal((20, 3)))
+    image = hull.project(points)
+    inside = hull.sample(40, rng)
+    # the variational inequality over the corners, and points of the hull stay; least squares with a heavy row is good to 1e-8
+    assert ((points - image)[:, None] * (torch.as_tensor(corners)[None] - image[:, None])).sum(-1).max() <= 1e-6
+    assert (hull.project(inside) - inside).abs().max() <= 1e-8
+    assert (hull.depth(torch.as_tensor(corners)) <= 1e-5).sum() >= 4  # corners of the hull are on its boundary
+    assert (hull.depth(points) < 0).any()
+    assert hull.depth(torch.as_tensor(corners.mean(0))[None])[0] > 0
+
+
+def test_spans_are_orthonormal():
+    for domain, rank in ((Segment([0.0, 1.0, 1.0], [2.0, 0.0, 1.0]), 1), (ConvexHull([[0.0] * 4, [1.0] * 4, [1.0, 0, 0, 0]]), 2)):
+        span = domain.span
+        assert span.shape == (domain.dim, rank)
+        torch.testing.assert_close(span.T @ span, torch.eye(rank, dtype=torch.float64))
+    assert ConvexHull(np.eye(3)[:, :2]).span is None
+    assert Box([0.0], [1.0]).span is None

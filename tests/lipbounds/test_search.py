@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from lipbounds.domains import Ball, Capsule
+from lipbounds.domains import Ball, Box, Capsule, ConvexHull, Segment, conditional
 from lipbounds.errors import InvalidInput, NotInvertible
-from lipbounds.lipschitz import find_inversion_error, find_lipschitz, jacobian_norms, quotient
+from lipbounds.lipschitz import find_bilipschitz, find_inversion_error, find_lipschitz, jacobian_norms, quotient
+from lipbounds.lipschitz.stretch import LARGEST_EXACT, Exact, Power
 from lipbounds.theorems import exact_lipschitz, two_modes
 
 UNIT = Ball([0.0, 0.0], 1.0)
@@ -157,6 +158,8 @@ def test_inversion_error_that_is_not_finite():
         (lambda z: z.float(), "float64"),
         (lambda z: z.log(), "shrink the domain"),
         (lambda z: (z - z.detach()).square().sum(1, keepdim=True).sqrt(), "derivative that is not finite"),
+        (lambda z: torch.nn.functional.dropout(z, 0.5), "two different answers"),
+        (lambda z: z - z.mean(0), "depends on the batch"),
         (lambda z: z.numpy() if not z.requires_grad else z.detach().numpy(), "map rows to rows"),
     ],
 )
@@ -168,3 +171,123 @@ def test_bad_maps(f, words):
 def test_a_witness_needs_two_points():
     with pytest.raises(InvalidInput):
         quotient(lambda z: z, (np.zeros(2), np.zeros(2)))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([32, 100, 300]))
+@settings(max_examples=max(5, settings().max_examples // 20))
+def test_linear_maps_in_many_dimensions_by_power_iteration(seed, d):
+    assert d > LARGEST_EXACT
+    matrix = torch.as_tensor(np.random.default_rng(seed).standard_normal((d, d))) / d**0.5
+    # a gap between the largest singular values, so that power iteration settles
+    u, values, v = torch.linalg.svd(matrix)
+    values[0] = 1.3 * values[1]
+    matrix = u @ torch.diag(values) @ v
+    found = find_lipschitz(lambda z: z @ matrix.T, Ball(np.zeros(d), 2.0), seed=seed, screening=64)
+    assert found.value == pytest.approx(float(values[0]), rel=1e-6)
+    assert found.value <= float(values[0]) * (1 + 1e-12)
+    assert abs(float(torch.as_tensor(found.direction) @ v[0])) == pytest.approx(1.0, rel=1e-6)
+
+
+def test_power_iteration_agrees_with_singular_values():
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(30, 30, dtype=torch.float64, generator=generator) / 30**0.5 for _ in range(2))
+
+    def f(z):
+        return torch.tanh(2 * z @ first) @ second
+
+    points = torch.randn(20, 30, dtype=torch.float64, generator=generator)
+    exact, power = Exact(f), Power(f)
+    truth, slope = exact.values_and_gradients(points)
+    for _ in range(60):  # warm starts: each call goes on where the last one ended
+        values, gradients = power.values_and_gradients(points)
+    assert (values <= truth * (1 + 1e-12)).all()
+    np.testing.assert_allclose(values, truth, rtol=1e-5)
+    np.testing.assert_allclose(gradients, slope, atol=2e-2 * float(slope.abs().max()))
+    value, direction, slope = power.direction(points[0])
+    assert slope == value
+    assert value == pytest.approx(float(truth[0]), rel=1e-8)
+    assert float(torch.linalg.vector_norm(direction)) == pytest.approx(1.0)
+
+
+def test_a_needle_in_forty_dimensions():
+    width, d = 0.05, 40
+    axis = torch.as_tensor(np.random.default_rng(0).standard_normal(d))
+    axis = axis / axis.norm()
+
+    def f(z):
+        along = z @ axis
+        return z + (2 * torch.tanh((along - 0.3) / width) - 0.0)[:, None] * axis
+
+    domain = Ball(np.zeros(d), 2.0)
+    ends = (-1.0 * axis)[None], (1.0 * axis)[None]
+    found = find_lipschitz(f, domain, seed=0, screening=256, segments=[ends])
+    assert found.value == pytest.approx(1 + 2 / width, rel=1e-3)
+
+
+def test_random_steps_climb_where_there_is_no_gradient():
+    # piecewise linear, steepest on a piece of width 0.02: the gradient of the slope is 0 everywhere
+    rng = np.random.default_rng(0)
+    knots = np.sort(rng.uniform(-1, 1, 41))
+    middle = 20
+    knots[middle + 1] = knots[middle] + 0.02
+    steep = 9.0
+
+    def f(z):
+        x = z[:, 0]
+        tent = torch.relu(x - knots[middle]) - torch.relu(x - knots[middle + 1])
+        return torch.stack((x + (steep - 1) * tent, z[:, 1]), 1)
+
+    found = find_lipschitz(f, Box([-1.0, -1.0], [1.0, 1.0]), seed=0, screening=64)
+    assert found.value == pytest.approx(steep, rel=1e-9)
+
+
+def test_boxes_segments_hulls_and_labels():
+    def f(z):
+        return torch.stack((z[:, 0] ** 2, 3 * z[:, 1]), 1)
+
+    box = find_lipschitz(f, Box([-1.0, 0.0], [4.0, 1.0]), seed=0)
+    assert (box.value == pytest.approx(8.0, rel=1e-3), box.on_boundary) == (True, True)
+    # along a segment only the direction of the segment counts
+    along = find_lipschitz(f, Segment([0.0, 0.5], [1.0, 0.5]), seed=0)
+    assert along.value == pytest.approx(2.0, rel=1e-3)
+    assert along.value <= 2.0
+    assert all(end[1] == 0.5 for end in along.pair)
+    assert find_lipschitz(f, Segment([0.0, 0.0], [0.0, 1.0]), seed=0).value == pytest.approx(3.0)
+    # a flat hull in space: f stretches across it by 100, along it by 1
+    flat = ConvexHull([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    found = find_lipschitz(lambda z: z * torch.tensor([1.0, 1.0, 100.0], dtype=torch.float64), flat, seed=0, screening=64)
+    assert found.value == pytest.approx(1.0, rel=1e-9)
+    corner = find_lipschitz(f, ConvexHull([[0.0, 0.0], [3.0, 0.0], [0.0, 1.0]]), seed=0, screening=128)
+    assert corner.value == pytest.approx(6.0, rel=0.02)
+    assert corner.value <= 6.0
+    # y fixed: the constant of z -> f(y, z)
+    sliced = conditional(lambda rows: rows[:, :1] * rows[:, 1:], [5.0])
+    assert find_lipschitz(sliced, Ball([0.0], 1.0), seed=0).value == pytest.approx(5.0)
+
+
+def test_both_constants_and_the_condition_number():
+    def f(z):
+        x = z[:, 0]
+        return torch.stack((x + 0.9 * torch.sin(x), 2 * z[:, 1]), 1)  # slopes from 0.1 to 1.9, and 2
+
+    both = find_bilipschitz(f, Ball([0.0, 0.0], 4.0), seed=0)
+    assert both.stretch.value == pytest.approx(2.0, rel=1e-9)
+    assert both.shrink.value == pytest.approx(10.0, rel=1e-4)
+    assert both.shrink.value <= 10.0
+    a, b = both.shrink.pair
+    assert 1 / quotient(f, (a, b)) == both.shrink.value
+    assert both.condition == pytest.approx(20.0, rel=1e-6)
+    assert abs(abs(both.condition_point[0]) - np.pi) < 1e-3
+    with pytest.raises(InvalidInput, match="injective"):
+        find_bilipschitz(lambda z: torch.relu(z), UNIT, seed=0)
+    with pytest.raises(InvalidInput, match="at most"):
+        find_bilipschitz(lambda z: 2 * z, Ball(np.zeros(40), 1.0), seed=0, screening=64)
+
+
+def test_discontinuous_maps_have_pairs_that_show_it():
+    # documented: the value is the quotient of a pair; at a jump pairs get as steep as their distance allows
+    found = find_lipschitz(
+        lambda z: z + torch.where(z > 0.1, 1.0, 0.0), Ball([0.0], 1.0), seed=0, starts=torch.tensor([[0.1]], dtype=torch.float64)
+    )
+    assert found.value >= 1.0
+    assert found.jacobian_norm == pytest.approx(1.0)
