@@ -19,6 +19,7 @@ from lipbounds.lipschitz import (
     find_inversion_error,
     find_lipschitz,
     lipschitz_from_components,
+    lipschitz_from_generated,
     lipschitz_from_samples,
 )
 from lipbounds.measures import Discrete, GaussianMixture, gaussian, standard_normal
@@ -55,6 +56,7 @@ __all__ = [
     "gaussian",
     "latent_ball",
     "lipschitz_from_components",
+    "lipschitz_from_generated",
     "lipschitz_from_samples",
     "optimal_transport",
     "standard_normal",

@@ -1,12 +1,13 @@
 """Lipschitz constants of maps on named domains: found with a witness, or bounded from samples."""
 
-from lipbounds.lipschitz.blackbox import lipschitz_from_components, lipschitz_from_samples
+from lipbounds.lipschitz.blackbox import BlackBox, lipschitz_from_components, lipschitz_from_generated, lipschitz_from_samples
 from lipbounds.lipschitz.inversion import InversionError, find_inversion_error
 from lipbounds.lipschitz.search import BiLipschitz, Found, Map, find_bilipschitz, find_lipschitz, jacobian_norms, quotient
 from lipbounds.lipschitz.structure import certify_found
 
 __all__ = [
     "BiLipschitz",
+    "BlackBox",
     "Found",
     "InversionError",
     "Map",
@@ -16,6 +17,7 @@ __all__ = [
     "find_lipschitz",
     "jacobian_norms",
     "lipschitz_from_components",
+    "lipschitz_from_generated",
     "lipschitz_from_samples",
     "quotient",
 ]

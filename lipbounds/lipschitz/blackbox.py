@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from lipbounds.distances import clopper_pearson
+from lipbounds.distances.inputs import Points, as_discrete
+from lipbounds.distances.statistics import Statistic, candidates
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 
-__all__ = ["lipschitz_from_components", "lipschitz_from_samples"]
+__all__ = ["BlackBox", "lipschitz_from_components", "lipschitz_from_generated", "lipschitz_from_samples"]
+
+Array = NDArray[np.float64]
 
 CANDIDATES = 400  # thresholds tried, as quantiles of the selection sample
+FEWEST = 20  # generated points
+SPLIT_STREAM = 20240612
 
 
-def _sample(name: str, values: ArrayLike) -> NDArray[np.float64]:
+def _sample(name: str, values: ArrayLike) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or len(array) < 2 or not np.isfinite(array).all():
         raise InvalidInput(name, f"shape {array.shape}", "a finite sample of shape (n,), n >= 2", "pass s(f(z_i))")
@@ -61,23 +68,89 @@ def lipschitz_from_samples(selection: ArrayLike, evaluation: ArrayLike, *, alpha
     if not 0.0 < scale < math.inf:
         raise InvalidInput("scale", scale, "a finite number > 0", "pass the standard deviation of the component")
 
-    def bounds(sample: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Lower confidence bounds for pairs of thresholds, broadcast."""
-        n = len(sample)
-        below_low = np.searchsorted(sample, low, side="right")
-        below_high = np.searchsorted(sample, high, side="right")
-        g_low, _ = clopper_pearson(below_low, n, alpha=alpha / 2)
-        _, g_high = clopper_pearson(below_high, n, alpha=alpha / 2)
-        with np.errstate(invalid="ignore"):  # limits 0 and 1 have infinite quantiles: no bound
-            latent_distance = scale * (ndtri(g_high) - ndtri(g_low))
-            return np.where((high > low) & (latent_distance > 0), (high - low) / latent_distance, 0.0)
-
     ordered = np.sort(chosen_on)
     thresholds = _thresholds(ordered)
-    table = bounds(ordered, thresholds[:, None], thresholds[None, :])
+    table = _bounds(ordered, thresholds[:, None], thresholds[None, :], alpha, scale)
     i, j = np.unravel_index(int(table.argmax()), table.shape)
-    value = float(bounds(tested_on, thresholds[i : i + 1], thresholds[j : j + 1])[0])
+    value = float(_bounds(tested_on, thresholds[i : i + 1], thresholds[j : j + 1], alpha, scale)[0])
     return Enclosure(value, math.inf, Guarantee.CONFIDENCE, "Gaussian isoperimetry, Clopper-Pearson", alpha)
+
+
+def _bounds(ordered: Array, low: Array, high: Array, alpha: float, scale: float) -> Array:
+    """Lower confidence bounds from a sorted sample for pairs of thresholds, broadcast."""
+    n = len(ordered)
+    below_low = np.searchsorted(ordered, low, side="right")
+    below_high = np.searchsorted(ordered, high, side="right")
+    g_low, _ = clopper_pearson(below_low, n, alpha=alpha / 2)
+    _, g_high = clopper_pearson(below_high, n, alpha=alpha / 2)
+    with np.errstate(invalid="ignore"):  # limits 0 and 1 have infinite quantiles: no bound
+        latent_distance = scale * (ndtri(g_high) - ndtri(g_low))
+        return np.where((high > low) & (latent_distance > 0), (high - low) / latent_distance, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class BlackBox:
+    """A lower confidence bound of Lip(f), and the statistic that showed it.
+
+    Attributes:
+        bound: [L, inf), CONFIDENCE.
+        statistic: The 1-Lipschitz statistic of the generated points.
+    """
+
+    bound: Enclosure
+    statistic: Statistic
+
+
+def lipschitz_from_generated(
+    points: Points, *, alpha: float = 0.05, seed: int, scale: float = 1.0, clusters: int = 6
+) -> BlackBox:
+    r"""Bound Lip(f) from below by points f(z), z independent draws of $N(m,\tau^2I)$, of any generator in any dimension.
+
+    One half of the points chooses among 1-Lipschitz statistics (projections on principal axes and between clusters, distances to
+    clusters and differences of these) and their thresholds, the other half evaluates the choice.
+
+    Args:
+        points: Generated points, shape (N, m), N >= 20, array or tensor, of one Gaussian latent component.
+        alpha: Error probability.
+        seed: Seed of the split and the clustering.
+        scale: The latent deviation tau.
+        clusters: Largest number of clusters tried, at least 2.
+
+    Returns:
+        The bound with its statistic; a bound of 0 means that nothing was found.
+
+    Raises:
+        InvalidInput: For bad points, fewer than 20 of them, or bad parameters.
+
+    Source:
+        S6 (docs/theory); Borell (1975) and Sudakov and Tsirelson (1974); Clopper and Pearson (1934).
+
+    Example:
+        A generator that tears the plane into two halves four apart, without the map at hand:
+
+        >>> z = np.random.default_rng(0).standard_normal((20_000, 2))
+        >>> x = z + np.stack((2 * np.tanh(20 * z[:, 0]), 0 * z[:, 0]), 1)
+        >>> found = lipschitz_from_generated(x, seed=0)
+        >>> 15 < found.bound.lower < 41  # the constant is 41
+        True
+    """
+    rows = as_discrete("points", points, None).points
+    if len(rows) < FEWEST:
+        raise InvalidInput("points", f"{len(rows)} points", f"at least {FEWEST}", "generate more")
+    if clusters < 2:
+        raise InvalidInput("clusters", clusters, "an integer >= 2", "6 is the default")
+    rng = np.random.default_rng([seed, SPLIT_STREAM])
+    order = rng.permutation(len(rows))
+    chosen_on, tested_on = rows[order[: len(rows) // 2]], rows[order[len(rows) // 2 :]]
+
+    def promise(statistic: Statistic) -> float:
+        values = statistic(chosen_on)
+        return lipschitz_from_samples(values, values, alpha=alpha, scale=scale).lower
+
+    best = max(candidates(chosen_on, clusters, rng), key=promise)
+    bound = lipschitz_from_samples(best(chosen_on), best(tested_on), alpha=alpha, scale=scale)
+    method = f"Gaussian isoperimetry, {best}"
+    return BlackBox(Enclosure(bound.lower, math.inf, Guarantee.CONFIDENCE, method, alpha), best)
 
 
 def lipschitz_from_components(
@@ -121,7 +194,7 @@ def lipschitz_from_components(
     return Enclosure(value, math.inf, Guarantee.CONFIDENCE, "Gaussian isoperimetry by components", alpha)
 
 
-def _thresholds(ordered: NDArray[np.float64]) -> NDArray[np.float64]:
+def _thresholds(ordered: Array) -> Array:
     """Quantiles of the sample and equal steps over its range: the ends of a tear lie where there are few quantiles."""
     quantiles = np.quantile(ordered, np.linspace(0.001, 0.999, CANDIDATES // 2))
     steps = np.linspace(ordered[0], ordered[-1], CANDIDATES // 2)

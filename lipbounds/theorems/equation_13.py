@@ -24,6 +24,7 @@ __all__ = ["ClampedCoupling", "Inequality13", "LayersOnBox", "MatrixProduct", "M
 
 Array = NDArray[np.float64]
 
+EPS = float(np.finfo(np.float64).eps)
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": lambda x: np.maximum(x, 0.0),
     "tanh": np.tanh,
@@ -56,6 +57,17 @@ class Mlp:
                 x = ACTIVATIONS[self.activation](x)
         return x
 
+    def error(self, size: float, inherited: float = 0.0) -> float:
+        """Bound the rounding of an output, for inputs up to `size` that are themselves wrong by `inherited`."""
+        error = inherited
+        for matrix, bias in zip(self.weights, self.biases, strict=True):
+            spread = float(np.abs(matrix).sum(1).max())
+            largest = spread * (size + error) + float(np.abs(bias).max(initial=0.0))
+            # a sum of k products, a bias, and an activation of slope at most 1.1 good to a few ulps
+            error = 1.1 * (spread * error + (matrix.shape[1] + 8) * EPS * largest)
+            size = 1.1 * largest
+        return error
+
 
 @dataclass(frozen=True, eq=False)
 class MlpOnPoints:
@@ -79,7 +91,8 @@ class MatrixProduct(Statement[MlpOnPoints]):
 
     def left(self, instance: MlpOnPoints) -> Enclosure:
         """Return the largest quotient over the points."""
-        return lipschitz_on(instance.points, instance.network(instance.points))
+        error = math.sqrt(len(instance.network.biases[-1])) * instance.network.error(float(np.abs(instance.points).max()))
+        return lipschitz_on(instance.points, instance.network(instance.points), image_error=error)
 
     def right(self, instance: MlpOnPoints) -> Enclosure:
         """Return the product."""
@@ -125,6 +138,13 @@ class ClampedCoupling:
         s, t = self._coefficients(v[:, :n])
         return np.concatenate((v[:, :n], (v[:, n:] - t) * np.exp(-s)), axis=1)
 
+    def error(self, size: float, inherited: float) -> float:
+        """Bound the rounding of a coordinate of S or its inverse, for inputs up to `size` wrong by `inherited`."""
+        wrong_s, wrong_t = (net.error(size, inherited) for net in (self.s, self.t))
+        grown = math.exp(self.clamp)
+        largest = (size + self.clamp_t) * grown
+        return grown * (inherited + wrong_t) + largest * (wrong_s + 16 * EPS) + inherited
+
     @property
     def numbers(self) -> CouplingNumbers:
         """What (13) needs: the clamp has slope 2 / pi at most."""
@@ -154,12 +174,13 @@ class LayersOnBox:
             raise InvalidInput("points", largest, f"coordinates within {self.radius}", "the bound holds on the box")
 
     @property
-    def images(self) -> Array:
-        """Of the points."""
-        x = self.points
+    def images(self) -> tuple[Array, float]:
+        """Of the points, and a bound of their rounding."""
+        x, error = self.points, 0.0
         for layer in self.layers:
+            error = layer.error(float(np.abs(x).max()), error)
             x = (layer.inverse if self.inverse else layer.forward)(x)[:, ::-1]
-        return x
+        return x, math.sqrt(x.shape[1]) * error
 
 
 class Inequality13(Statement[LayersOnBox]):
@@ -175,7 +196,8 @@ class Inequality13(Statement[LayersOnBox]):
 
     def left(self, instance: LayersOnBox) -> Enclosure:
         """Return the largest quotient over the points."""
-        return lipschitz_on(instance.points, instance.images)
+        images, error = instance.images
+        return lipschitz_on(instance.points, images, image_error=error)
 
     def right(self, instance: LayersOnBox) -> Enclosure:
         """Return the sum of (13), or the product of these sums."""

@@ -13,24 +13,23 @@ density is lower. For the frontier a Dvoretzky-Kiefer-Wolfowitz band adds to eps
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2
 from scipy.special import ndtri
 
 from lipbounds.distances import clopper_pearson
 from lipbounds.distances.inputs import Points, as_discrete
+from lipbounds.distances.statistics import Projection, Statistic, candidates, turned
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete
 from lipbounds.theorems.frontier import forced_by_frontier
 from lipbounds.theorems.separation import SMALLEST_MASS, Masses, least_stretch
 
-__all__ = ["DistanceDifference", "Forced", "Projection", "forced_lipschitz"]
+__all__ = ["Forced", "forced_lipschitz"]
 
 Array = NDArray[np.float64]
 
@@ -43,43 +42,6 @@ FINALISTS = 4  # statistics that are evaluated in full
 FRONTIERS = 2  # statistics for which the linear program is solved, too
 FRONTIER_POINTS = 20_000
 TAIL = 0.002  # cut off on both sides where the frontier needs a bounded statistic
-
-
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """The 1-Lipschitz statistic x -> u . x for a unit vector u."""
-
-    direction: Array
-
-    def __call__(self, x: Array) -> Array:
-        """Evaluate at rows."""
-        # a few ulps shorter than a unit vector: rounding must not make it steeper than 1
-        return np.asarray(x @ (self.direction / (np.linalg.norm(self.direction) * (1 + 1e-14))))
-
-    def __str__(self) -> str:
-        shown = [f"{v:.3g}" for v in self.direction[:6] / np.linalg.norm(self.direction)]
-        return f"projection on ({', '.join(shown)}{', ...' if len(self.direction) > 6 else ''})"
-
-
-@dataclass(frozen=True, eq=False)
-class DistanceDifference:
-    """The 1-Lipschitz statistic x -> (dist(x, A) - dist(x, B)) / 2 for finite sets A and B, or dist(x, A) if B is empty."""
-
-    near: Array
-    far: Array
-
-    def __call__(self, x: Array) -> Array:
-        """Evaluate at rows."""
-        first = np.min([np.linalg.norm(x - centre, axis=1) for centre in self.near], axis=0)
-        if not len(self.far):
-            return np.asarray(first)
-        return np.asarray(0.5 * (first - np.min([np.linalg.norm(x - centre, axis=1) for centre in self.far], axis=0)))
-
-    def __str__(self) -> str:
-        return f"distance to {len(self.near)} centres" + (f" against {len(self.far)}" if len(self.far) else "")
-
-
-Statistic = Projection | DistanceDifference
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +104,7 @@ def forced_lipschitz(samples: Points, epsilon: float, *, alpha: float | None = 0
     else:
         order = rng.permutation(len(points))
         chosen_on, tested_on = points[order[: len(order) // 2]], points[order[len(order) // 2 :]]
-    tried = [_choose(statistic, statistic(chosen_on), epsilon, alpha) for statistic in _candidates(chosen_on, clusters, rng)]
+    tried = [_choose(statistic, statistic(chosen_on), epsilon, alpha) for statistic in candidates(chosen_on, clusters, rng)]
     tried.append(_climb(max(tried, key=_promise), chosen_on, epsilon, alpha, rng))
     tried.sort(key=_promise, reverse=True)
     trials = [
@@ -172,34 +134,6 @@ def _promise(choice: _Choice) -> float:
     return choice.promise
 
 
-def _candidates(x: Array, clusters: int, rng: np.random.Generator) -> list[Statistic]:
-    """Projections on principal axes and between clusters, distances to clusters and between them."""
-    centred = x - x.mean(0)
-    _, _, axes = np.linalg.svd(centred if len(x) <= 5000 else centred[:5000], full_matrices=False)
-    found: list[Statistic] = [Projection(axis) for axis in axes[:6]]
-    for k in range(2, min(clusters, len(x) // 4, len(np.unique(x, axis=0))) + 1):
-        try:
-            centres, labels = kmeans2(x, k, minit="++", seed=rng, missing="raise")
-        except Exception as error:  # an empty cluster: k is too large for these data
-            if type(error).__name__ != "ClusterError":
-                raise
-            continue
-        within = sum(
-            ((x[labels == j] - centres[j]).T @ (x[labels == j] - centres[j]) for j in range(k)), np.zeros((x.shape[1],) * 2)
-        )
-        within += 1e-6 * (float(np.trace(within)) or 1.0) * np.eye(x.shape[1])  # clusters may be flat, or points
-        nowhere = np.empty((0, x.shape[1]))
-        for i, j in itertools.combinations(range(k), 2):
-            step = centres[i] - centres[j]
-            found += [Projection(step), Projection(np.linalg.solve(within, step)), DistanceDifference(centres[[i]], centres[[j]])]
-        for size in range(1, k // 2 + 1):
-            for group in itertools.combinations(range(k), size):
-                rest = [j for j in range(k) if j not in group]
-                found.append(DistanceDifference(centres[list(group)], centres[rest]))
-                found.append(DistanceDifference(centres[list(group)], nowhere))
-    return [one for one in found if not isinstance(one, Projection) or np.linalg.norm(one.direction) > 0]
-
-
 def _climb(start: _Choice, x: Array, epsilon: float, alpha: float | None, rng: np.random.Generator) -> _Choice:
     """Turn the direction of a projection at random while that helps."""
     best, size = start, 0.3
@@ -207,9 +141,8 @@ def _climb(start: _Choice, x: Array, epsilon: float, alpha: float | None, rng: n
         return best
     for _ in range(CLIMB_STEPS):
         assert isinstance(best.statistic, Projection)
-        unit = best.statistic.direction / np.linalg.norm(best.statistic.direction)
-        turned = Projection(unit + size * rng.standard_normal(len(unit)) / math.sqrt(len(unit)))
-        trial = _choose(turned, turned(x), epsilon, alpha)
+        other = turned(best.statistic, size, rng)
+        trial = _choose(other, other(x), epsilon, alpha)
         best, size = (trial, size) if trial.promise > best.promise else (best, 0.95 * size)
     return best
 

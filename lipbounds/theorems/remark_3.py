@@ -22,15 +22,16 @@ __all__ = ["Remark3", "TransportedLaws", "lipschitz_on"]
 
 Array = NDArray[np.float64]
 
-ROUNDING = 1e-12  # of quotients of distances, relative; closer pairs than this share of the spread are left out
+ROUNDING = 1e-12  # of quotients of distances of given points, relative
 
 
-def lipschitz_on(points: Array, images: Array) -> Enclosure:
+def lipschitz_on(points: Array, images: Array, *, image_error: float = 0.0) -> Enclosure:
     """Return the largest quotient |f(a) - f(b)| / |a - b| over pairs of finitely many points, up to rounding.
 
     Args:
         points: Shape (n, d).
         images: Their images, shape (n, m). Equal points must have equal images.
+        image_error: How far a computed image may be from the true one; 0 if f is the map that the numbers give.
 
     Raises:
         InvalidInput: If a point has two images.
@@ -43,8 +44,11 @@ def lipschitz_on(points: Array, images: Array) -> Enclosure:
     same = apart == 0.0
     if (images_apart[same] > 0.0).any():
         raise InvalidInput("points", "one point with two images", "a map", "the images must come from a function")
-    quotient = float(np.divide(images_apart, apart, out=np.zeros_like(apart), where=~same).max())
-    return Enclosure(quotient * (1 - ROUNDING), quotient * (1 + ROUNDING), Guarantee.EXACT, "maximum over pairs")
+    ends = []
+    for error in (-2 * image_error, 2 * image_error):
+        moved = np.maximum(images_apart + error, 0.0)
+        ends.append(float(np.divide(moved, apart, out=np.zeros_like(apart), where=~same).max()))
+    return Enclosure(ends[0] * (1 - ROUNDING), ends[1] * (1 + ROUNDING), Guarantee.EXACT, "maximum over pairs")
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from scipy.special import ndtri
 from scipy.stats import beta
 
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import lipschitz_from_components, lipschitz_from_samples
+from lipbounds.lipschitz import lipschitz_from_components, lipschitz_from_generated, lipschitz_from_samples
 
 
 def bounds(f, repetitions, alpha, n=2000, scale=1.0, seed=0):
@@ -62,6 +62,36 @@ def test_a_constant_sample_gives_no_bound():
     assert lipschitz_from_samples(np.ones(10), np.ones(10), alpha=0.05).lower == 0.0
 
 
+def torn(z, axis, width=0.05):
+    return z + np.outer(2 * np.tanh(z @ axis / width), axis)
+
+
+def test_the_statistic_is_found_in_any_dimension():
+    for dim in (2, 10):
+        axis = np.full(dim, dim**-0.5)
+        z = np.random.default_rng(dim).standard_normal((20_000, dim))
+        found = lipschitz_from_generated(torn(z, axis), seed=0)
+        assert 10 < found.bound.lower < 41  # the constant is 1 + 2 / 0.05
+        direction = found.statistic.direction / np.linalg.norm(found.statistic.direction)
+        assert abs(direction @ axis) > 0.98
+    # a shell around a hole is seen by a distance, not by a projection
+    z = np.random.default_rng(0).standard_normal((20_000, 2))
+    radius = np.linalg.norm(z, axis=1, keepdims=True)
+    shell = z * np.where(radius < 1, 0.1, 3.0)
+    assert lipschitz_from_generated(shell, seed=0).bound.lower > 20
+
+
+def test_coverage_with_a_chosen_statistic():
+    # the identity in the plane: choosing among many statistics on the sample that tests them would pass 1 too often
+    misses = 0
+    for seed in range(40):
+        z = np.random.default_rng(seed).standard_normal((400, 2))
+        found = lipschitz_from_generated(z, seed=seed, alpha=0.2, clusters=3)
+        misses += found.bound.lower > 1.0
+        assert found.bound.alpha == 0.2
+    assert misses <= 16  # 40 runs at 20 percent: more has probability below 1 percent
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -70,6 +100,10 @@ def test_a_constant_sample_gives_no_bound():
         lambda: lipschitz_from_samples([1.0, 2.0], [1.0, 2.0], alpha=1.0),
         lambda: lipschitz_from_samples([1.0, 2.0], [1.0, 2.0], alpha=0.1, scale=0.0),
         lambda: lipschitz_from_components([], alpha=0.1),
+        lambda: lipschitz_from_generated(np.zeros((10, 2)), seed=0),
+        lambda: lipschitz_from_generated(np.full((30, 2), np.nan), seed=0),
+        lambda: lipschitz_from_generated(np.eye(30), seed=0, clusters=1),
+        lambda: lipschitz_from_generated(np.eye(30), seed=0, alpha=0.0),
         lambda: lipschitz_from_components([([1.0, 2.0], [1.0, 2.0])], alpha=0.1, scales=[1.0, 2.0]),
     ],
 )

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from lipbounds import forced_lipschitz
+from lipbounds.distances.statistics import DistanceDifference, Projection
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete
 from lipbounds.theorems import exact_lipschitz, forced_by_frontier, two_modes, two_modes_in_plane
-from lipbounds.theorems.from_data import DistanceDifference, Projection
 
 
 def exact(law, epsilon):
