@@ -21,7 +21,7 @@ from experiments.networks import Trained, labels_of, relative_entropy
 from lipbounds.distances import clopper_pearson, total_variation_from_kl, wasserstein, wasserstein_1_line
 from lipbounds.domains import Ball
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.lipschitz import Found, find_lipschitz
+from lipbounds.lipschitz import Found, certify_lipschitz, find_lipschitz
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.theorems import (
     BlackBoxBound,
@@ -58,6 +58,7 @@ LATENT_MASS = 0.9999
 POINTS = 20_000  # of data that give masses, kappa and the relative entropy
 TRANSPORTED = 2_000  # of the plug-in W_1
 FEWEST_GIVEN = 1_500  # points with Y in A
+CERTIFY_SECONDS = 10.0
 SUPPORT = 250  # atoms of each law in Remark 3
 EXACT = Guarantee.EXACT
 
@@ -71,12 +72,14 @@ class Measured:
         found: The largest quotient found on `domain`, of T^{-1}.
         domain: A latent ball; for a mixture latent the ball about 0 that holds those of the components.
         seed: Of everything drawn.
+        certified: Upper bound of the constant, infinite where there is none.
     """
 
     network: Trained
     found: Found
     domain: Ball
     seed: int
+    certified: float = math.inf
 
     @cached_property
     def data(self) -> Array:
@@ -101,8 +104,8 @@ class Measured:
 
     @property
     def lipschitz(self) -> Enclosure:
-        """What is known of Lip(T^{-1}) on the domain: the pair found, nothing from above."""
-        return Enclosure(self.found.value, math.inf, EXACT, "pair of points")
+        """What is known of Lip(T^{-1}) on the domain: the pair found, and from above what branch and bound proves, if it ran."""
+        return Enclosure(self.found.value, self.certified, EXACT, "pair of points; branch and bound")
 
     @cached_property
     def relative_entropy(self) -> Enclosure:
@@ -144,8 +147,8 @@ class Measured:
         return self.network.setting.axis
 
 
-def measure(network: Trained, *, seed: int, screening: int, latent_mass: float = LATENT_MASS) -> Measured:
-    """Search the constant of a network's inverse on the latent ball of this mass."""
+def measure(network: Trained, *, seed: int, screening: int, latent_mass: float = LATENT_MASS, certify: bool = False) -> Measured:
+    """Search the constant of a network's inverse on the latent ball of this mass; in the plane also bound it from above."""
     latent = network.setting.law_of_z.measure
     reach = float(np.linalg.norm(latent.means, axis=1).max())
     radius = reach + float(chi.ppf(latent_mass, network.setting.dim))
@@ -157,7 +160,10 @@ def measure(network: Trained, *, seed: int, screening: int, latent_mass: float =
     found = find_lipschitz(
         network.flow.inverse, domain, seed=seed, starts=z, segments=[(left[:count], right[:count])], screening=screening
     )
-    return Measured(network, found, domain, seed)
+    upper = math.inf
+    if certify and network.setting.dim == 2:
+        upper = certify_lipschitz(network.flow.structure(), domain, found, ratio=1.05, seconds=CERTIFY_SECONDS).upper
+    return Measured(network, found, domain, seed, upper)
 
 
 @dataclass(frozen=True, eq=False)

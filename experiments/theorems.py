@@ -52,6 +52,7 @@ class Theorems:
             "labels": 6 if self.quick else 10,
             "exact": 40 if self.quick else 300,
             "screening": 1024 if self.quick else 4096,
+            "certify": not self.quick,
             "settings": [setting.name for setting in SETTINGS],
         }
 
@@ -124,7 +125,8 @@ def _work(unit: Unit, report: Progress) -> None:
     networks = train_setting(unit.setting, seed=unit.seed, callback=lambda share: report(MEASURED_SHARE * share))
     rows = []
     for index, network in enumerate(networks):
-        measured = measure(network, seed=100 * unit.seed + index, screening=configuration["screening"])
+        seed = 100 * unit.seed + index
+        measured = measure(network, seed=seed, screening=configuration["screening"], certify=configuration["certify"])
         if unit.setting.labels:
             checks = conditional_checks(measured, configuration["labels"])
         else:

@@ -1,6 +1,7 @@
 """Lipschitz constants of maps on named domains: found with a witness, or bounded from samples."""
 
 from lipbounds.lipschitz.blackbox import BlackBox, lipschitz_from_components, lipschitz_from_generated, lipschitz_from_samples
+from lipbounds.lipschitz.certify import certify_lipschitz
 from lipbounds.lipschitz.inversion import InversionError, find_inversion_error
 from lipbounds.lipschitz.search import BiLipschitz, Found, Map, find_bilipschitz, find_lipschitz, jacobian_norms, quotient
 from lipbounds.lipschitz.structure import certify_found
@@ -12,6 +13,7 @@ __all__ = [
     "InversionError",
     "Map",
     "certify_found",
+    "certify_lipschitz",
     "find_bilipschitz",
     "find_inversion_error",
     "find_lipschitz",

@@ -40,7 +40,7 @@ def lipschitz_of_mlp(weights: Sequence[Array], activation: str) -> Enclosure:
         activation: Between the layers: relu, tanh, softplus, arctan, silu or linear.
 
     Returns:
-        [0, bound], EXACT: exact singular values, rounded up by 1e-12 a layer.
+        An EXACT enclosure from 0. The singular values are exact, rounded up by 1e-12 a layer.
 
     Raises:
         InvalidInput: For matrices that do not fit, or an unknown activation.
@@ -112,7 +112,7 @@ def bound_of_coupling(numbers: CouplingNumbers, radius: float, *, inverse: bool,
         printed: The sum of (13) instead of the singular value.
 
     Returns:
-        [0, bound], EXACT.
+        An EXACT enclosure from 0.
 
     Source:
         Hagemann and Neumayer (2022), (13).
@@ -140,7 +140,7 @@ def bound_of_network(layers: Sequence[CouplingNumbers], radius: float, *, invers
         printed: As in `bound_of_coupling`.
 
     Returns:
-        [0, bound], EXACT; infinite beyond the doubles. It always exists and is large: a product of worst cases.
+        An EXACT enclosure from 0, infinite beyond the doubles. It always exists and is large, a product of worst cases.
 
     Example:
         >>> layer = CouplingNumbers(lip_s=0.0, lip_t=0.0, clamp=0.5, largest_t=0.0)

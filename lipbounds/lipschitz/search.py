@@ -315,24 +315,33 @@ class _Search:
         with torch.no_grad():
             size = float(evaluate(self._f, point[None]).abs().max())
         best: tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]] | None = None
-        for share in (1.0, 0.1, 1e-2, 1e-3, 1e-4):
+        inwards = self._points.mean(0) - point
+        inwards = inwards / torch.linalg.vector_norm(inwards).clamp_min(torch.finfo(point.dtype).tiny)
+        promised = 1.0 / slope if quantity == "smallest" and slope > 0 else slope
+        for share in (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
+            if share < 1e-4 and best is not None and best[0] > 0.999 * promised:
+                break  # nearer pairs are for pieces of a map that are narrower than this, and cost digits
             # f moves by `share` of its own size, so that rounding costs about 1e-16 / share of the quotient
             half = min(share * max(size, 1e-3) / max(slope, 1e-12), share * self._width / 2)
-            ends = self._domain.project(torch.stack((point - half * direction, point + half * direction)))
-            if torch.equal(ends[0], ends[1]):
-                continue
-            pair = (ends[0].numpy(), ends[1].numpy())
-            found = quotient(self._f, pair)
-            if quantity == "smallest":
-                if found == 0.0:
-                    raise InvalidInput("f", f"one image of two points, {pair}", "an injective map", "search the largest alone")
-                found = 1.0 / found
-            # a closer pair must gain more than rounding, which grows as the pair shrinks
-            noise = 32 * torch.finfo(ends.dtype).eps * size / float(torch.linalg.vector_norm(ends[0] - ends[1]))
-            if quantity == "smallest":
-                noise *= found**2
-            if best is None or found > best[0] * (1 + 1e-9) + noise:
-                best = (found, pair)
+            # at the boundary a pair about the point is bent by the projection: one a little inside keeps its direction
+            for middle in (point, point + 2 * half * inwards):
+                ends = self._domain.project(torch.stack((middle - half * direction, middle + half * direction)))
+                if torch.equal(ends[0], ends[1]):
+                    continue
+                pair = (ends[0].numpy(), ends[1].numpy())
+                found = quotient(self._f, pair)
+                if quantity == "smallest":
+                    if found == 0.0:
+                        raise InvalidInput(
+                            "f", f"one image of two points, {pair}", "an injective map", "search the largest alone"
+                        )
+                    found = 1.0 / found
+                # a closer pair must gain more than rounding, which grows as the pair shrinks
+                noise = 32 * torch.finfo(ends.dtype).eps * size / float(torch.linalg.vector_norm(ends[0] - ends[1]))
+                if quantity == "smallest":
+                    noise *= found**2
+                if best is None or found > best[0] * (1 + 1e-9) + noise:
+                    best = (found, pair)
         if best is None:
             raise InvalidInput("domain", f"no two points about {point.tolist()}", "a domain with interior", "enlarge it")
         return best

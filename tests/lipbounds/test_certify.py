@@ -1,0 +1,181 @@
+"""Upper bounds by branch and bound: sound in every box and every cell, sharp where asked, and able to fail."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from flint import arb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inn import CouplingFlow, coupling_flow
+from lipbounds import Ball, Box, certify_lipschitz, find_lipschitz, latent_ball
+from lipbounds.balls import working_precision
+from lipbounds.enclosure import Guarantee
+from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz import jacobian_norms
+from lipbounds.lipschitz.boxes import bounds_of_boxes
+from lipbounds.lipschitz.certify import _compile
+from lipbounds.lipschitz.structure import Affine, Conditioner, Coupling, Permutation, _coefficients
+from lipbounds.lipschitz.tables import tabulate
+
+ACTIVATIONS = ["tanh", "relu", "softplus", "silu"]
+NO_BALL = np.array([0.0, 0.0, -1.0])
+
+
+def strong_flow(activation, seed, blocks=3, hidden=8, gain=2.5):
+    flow = coupling_flow(CouplingFlow(blocks=blocks, hidden=hidden, activation=activation), seed=seed).double()
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.mul_(gain)
+    return flow.requires_grad_(False)
+
+
+def random_conditioner(rng, activation, hidden=12, gain=2.0):
+    sizes = [1, hidden, hidden, 2]
+    weights = [gain * rng.standard_normal((after, before)) / math.sqrt(before) for before, after in itertools.pairwise(sizes)]
+    return Conditioner(weights, [rng.standard_normal(size) for size in sizes[1:]], activation)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([*ACTIVATIONS, "arctan"]), st.sampled_from([0.3, 2.0]))
+@settings(max_examples=max(10, settings().max_examples // 4))
+def test_cells_against_ball_arithmetic(seed, activation, clamp):
+    rng = np.random.default_rng(seed)
+    network = random_conditioner(rng, activation)
+    table = tabulate(network, clamp, 4096)
+    cells = rng.integers(1024, 3072, 12)  # |u| up to about 70
+    middle = table.middle
+    for i in cells:
+        low, high = 0.5 * (middle[i - 1] + middle[i]), 0.5 * (middle[i] + middle[i + 1])
+        # values and difference quotients at exact points of the cell, in balls
+        points = np.sort(rng.uniform(low, high, 3))
+        with working_precision(200):
+            values = [[part[0] for part in _coefficients(network, [arb(float(u))], clamp)] for u in points]
+            for k, rows in enumerate((table.s, table.t)):
+                value, error, slope, spread = rows[:, i]
+                for u, at in zip(points, values, strict=True):
+                    d = arb(float(u)) - arb(middle[i])
+                    gap = abs(at[k] - arb(value) - arb(slope) * d)
+                    assert gap <= (arb(error) + arb(spread) * abs(d)) * (1 + arb(1e-14))
+                for j in range(2):
+                    quotient = (values[j + 1][k] - values[j][k]) / (arb(float(points[j + 1])) - arb(float(points[j])))
+                    # by the mean value theorem a quotient is a slope of the cell, or of the hull at a kink
+                    assert abs(quotient - arb(slope)) <= arb(spread) * (1 + arb(1e-14))
+            # both slopes together: the pair lies in one of the two boxes
+            near = arb(float(points[0])) + arb(1e-9) * (arb(high) - arb(low))
+            moved = [part[0] for part in _coefficients(network, [near], clamp)]
+            slopes = [(moved[k] - values[0][k]) / (near - arb(float(points[0]))) for k in range(2)]
+            pairs = table.pairs[:, i]
+            inside = [
+                all(abs(slopes[k] - arb(pairs[p + 2 * k])) <= arb(pairs[p + 2 * k + 1]) * (1 + arb(1e-14)) for k in range(2))
+                for p in (0, 4)
+            ]
+            assert any(inside)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(ACTIVATIONS), st.sampled_from([1e-6, 1e-3, 0.03, 0.3]))
+@settings(max_examples=max(12, settings().max_examples // 4))
+def test_no_sampled_norm_is_above_the_bound_of_its_box(seed, activation, size):
+    rng = np.random.default_rng(seed)
+    flow = FLOWS[activation]
+    middles, radii = rng.uniform(-3, 3, (20, 2)), size * rng.uniform(0.2, 1.0, (20, 2))
+    bounds = bounds_of_boxes(middles, radii, *PROGRAMS[activation], NO_BALL)
+    points = middles[:, None] + radii[:, None] * np.clip(rng.uniform(-1.3, 1.3, (20, 50, 2)), -1, 1)  # corners and sides too
+    norms = jacobian_norms(flow.inverse, torch.as_tensor(points.reshape(-1, 2))).reshape(20, 50).amax(1).numpy()
+    assert (norms <= bounds * (1 + 1e-9)).all()
+    if size <= 1e-3 and activation != "relu":
+        assert (bounds <= 1.5 * norms).mean() > 0.8
+
+
+FLOWS = {activation: strong_flow(activation, seed=1) for activation in ACTIVATIONS}
+PROGRAMS = {activation: _compile(flow.structure(), 1 << 13) for activation, flow in FLOWS.items()}
+
+
+# the relu network has random weights and kinks that cross everywhere; at crossings pieces count that no search looks for
+@pytest.mark.parametrize(("activation", "ratio"), [("tanh", 1.01), ("softplus", 1.01), ("silu", 1.01), ("relu", 1.2)])
+def test_the_ratio_is_reached_and_no_point_of_the_domain_is_above(activation, ratio):
+    flow, domain = FLOWS[activation], latent_ball([0.0, 0.0], mass=0.99)
+    found = find_lipschitz(flow.inverse, domain, seed=0)
+    seen = []
+    bound = certify_lipschitz(
+        flow.structure(), domain, found, ratio=ratio, seconds=30, callback=lambda low, high: seen.append(high / low)
+    )
+    assert bound.guarantee is Guarantee.CERTIFIED
+    assert 1.0 <= bound.upper / bound.lower <= ratio
+    assert bound.lower == pytest.approx(found.value, rel=1e-6)
+    assert seen == sorted(seen, reverse=True)
+    norms = jacobian_norms(flow.inverse, domain.sample(10_000, np.random.default_rng(0)))
+    assert float(norms.max()) <= bound.upper
+
+
+def test_a_poor_witness_costs_time_and_not_soundness():
+    # boxes are done when near the witness; one far below the truth makes more work, and the bound is as true
+    flow, domain = FLOWS["tanh"], Box([-1.0, -1.0], [1.0, 1.0])
+    best = find_lipschitz(flow.inverse, domain, seed=0)
+    poor = find_lipschitz(flow.inverse, Ball([0.9, 0.9], 0.01), seed=0, screening=32)
+    assert poor.value < 0.9 * best.value
+    bound = certify_lipschitz(flow.structure(), domain, poor, ratio=1.001, seconds=1.0, cells=1 << 13)
+    assert bound.upper >= best.value
+    assert bound.lower == pytest.approx(poor.value, rel=1e-6)
+    # stopped before anything is known: infinite, not wrong
+    assert certify_lipschitz(strong_flow("tanh", 3, gain=5.0).structure(), domain, _witness(3), seconds=0.0).upper > 1.0
+
+
+def _witness(seed):
+    return find_lipschitz(strong_flow("tanh", seed, gain=5.0).inverse, Box([-1.0, -1.0], [1.0, 1.0]), seed=0, screening=64)
+
+
+def test_linear_maps_exactly():
+    # s = 0 and t linear: the inverse is a shear, with one norm everywhere
+    shear = Conditioner([np.array([[0.0], [3.0]])], [np.zeros(2)], "tanh")
+    layers = [Coupling(1, None, shear, 1.0), Permutation(np.array([1, 0]))]
+    truth = np.linalg.svd(np.array([[1.0, 0.0], [-3.0, 1.0]]))[1][0]
+    found = find_lipschitz(
+        lambda z: torch.stack((z[:, 1], z[:, 0] - 3 * z[:, 1]), 1), Ball([0.0, 0.0], 1.0), seed=0, screening=64
+    )
+    bound = certify_lipschitz(layers, Ball([0.0, 0.0], 1.0), found, ratio=1 + 1e-9, cells=256)
+    assert bound.lower <= truth <= bound.upper
+    assert bound.upper == pytest.approx(truth, rel=1e-9)
+
+
+@pytest.mark.parametrize("rows", [(9, 13), (11, 15)])
+def test_tables_with_wrong_slopes_are_found_out(rows):
+    # negative control of the box test: with slopes of s or t a tenth too small the bounds are too small
+    program, tables = PROGRAMS["tanh"]
+    wrong = tables.copy()
+    wrong[:, list(rows)] *= 0.9
+    rng = np.random.default_rng(0)
+    middles, radii = rng.uniform(-2, 2, (400, 2)), np.full((400, 2), 1e-6)
+    norms = jacobian_norms(FLOWS["tanh"].inverse, torch.as_tensor(middles)).numpy()
+    assert (norms <= bounds_of_boxes(middles, radii, program, tables, NO_BALL) * (1 + 1e-9)).all()
+    assert (norms > bounds_of_boxes(middles, radii, program, wrong, NO_BALL) * (1 + 1e-9)).any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ratio": 1.0},
+        {"cells": 8},
+        {"domain": Ball([0.0, 0.0, 0.0], 1.0)},
+        {"layers": [Affine(np.eye(2), np.zeros(2))]},
+    ],
+)
+def test_bad_input(change):
+    flow, domain = FLOWS["tanh"], Ball([0.0, 0.0], 0.5)
+    arguments = {
+        "layers": flow.structure(),
+        "domain": domain,
+        "found": find_lipschitz(flow.inverse, domain, seed=0, screening=32),
+    }
+    if "layers" in change:
+        arguments["found"] = find_lipschitz(lambda z: 1.0 * z, domain, seed=0, screening=32)
+    with pytest.raises(InvalidInput):
+        certify_lipschitz(**(arguments | change))
+
+
+def test_conditioners_of_several_inputs_are_refused():
+    wide = Conditioner([np.zeros((2, 2))], [np.zeros(2)], "tanh")
+    with pytest.raises(InvalidInput, match="inputs"):
+        tabulate(wide, 1.0, 64)
