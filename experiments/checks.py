@@ -198,12 +198,13 @@ def _draw_sets(network: Trained, x: Array, rng: np.random.Generator, kind: str) 
     if kind == "half-spaces":
         gap = law.slab_mass(normal, -t, t)
         # by the symmetry of the law about 0 both sets have the same mass
-        return _Sets(f"half-spaces, t {t:.2f}", along <= -t, along >= t, 2 * t, Masses.equal(gap))
+        known = replace(Masses.equal(gap), guarantee=EXACT)
+        return _Sets(f"half-spaces, t {t:.2f}", along <= -t, along >= t, 2 * t, known)
     if kind == "balls":
         radius = rng.uniform(0.75, 0.98)
         q, r = (np.linalg.norm(x - side * axis, axis=1) <= radius for side in (-1.0, 1.0))
         mass = law.ball_mass(axis, radius) * (1 - 1e-9)
-        return _Sets(f"balls, r {radius:.2f}", q, r, 2 - 2 * radius, Masses(mass, mass, 1 - 2 * mass))
+        return _Sets(f"balls, r {radius:.2f}", q, r, 2 - 2 * radius, Masses(mass, mass, 1 - 2 * mass, EXACT))
     other = _unit(rng.standard_normal(len(axis)))
     farther = t + rng.uniform(0, 0.2)
     r = np.where(x @ other >= 0, along >= t, along >= farther)
@@ -312,7 +313,9 @@ def label_checks(measured: Measured, rng: np.random.Generator) -> Iterator[Check
     network, n = measured.network, measured.network.setting.labels
     k = network.setting.dim - n
     x, y = measured.labelled
-    centre, radius = 0.5 * y[rng.integers(len(y))], rng.uniform(0.3, 0.5) * math.sqrt(n)
+    # a label of its own: the points that are counted do not choose the ball
+    centre = 0.5 * labels_of(network.law.sample(1, rng), network.setting)[0]
+    radius = rng.uniform(0.3, 0.5) * math.sqrt(n)
     given = x[np.linalg.norm(y - centre, axis=1) <= radius]
     if len(given) < FEWEST_GIVEN:
         return

@@ -155,6 +155,8 @@ def total_variation_from_kl(kl: float) -> Enclosure:
     if not kl >= 0.0:
         raise InvalidInput("kl", kl, "a number >= 0", "pass the divergence in nats")
     pinsker, bretagnolle_huber = math.sqrt(kl / 2), math.sqrt(-math.expm1(-kl))
+    if pinsker == 0.0 < kl:  # the half of the smallest double
+        pinsker = math.sqrt(kl)
     if pinsker <= bretagnolle_huber:
         return Enclosure(0.0, pinsker, Guarantee.EXACT, "Pinsker")
     return Enclosure(0.0, bretagnolle_huber, Guarantee.EXACT, "Bretagnolle-Huber")

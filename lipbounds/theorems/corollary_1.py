@@ -16,6 +16,7 @@ from lipbounds.errors import InvalidInput
 from lipbounds.theorems.proposition_1 import (
     LARGEST,
     SeparatedSets,
+    exponentials,
     extremal_sets,
     printed_distance,
     small_enough,
@@ -99,8 +100,9 @@ class Corollary1(Statement[SeparatedSets]):
         """Return the bound, from the upper ends of epsilon and delta."""
         bound = instance.log_printed
         guarantee, alpha = instance.known
-        low, high = (instance.distance * math.exp(-end) for end in (bound.upper, bound.lower))
-        return Enclosure(low * (1 - 1e-14), high * (1 + 1e-14), min(guarantee, Guarantee.EXACT), "constant of the proof", alpha)
+        near, far = exponentials(bound)
+        width = Enclosure(near, far, Guarantee.EXACT, "constant of the proof")
+        return Enclosure(*over(instance.distance, width), min(guarantee, Guarantee.EXACT), width.method, alpha)
 
     def right(self, instance: SeparatedSets) -> Enclosure:
         """Return what is known of Lip(T^{-1})."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
-from lipbounds.theorems.proposition_1 import SeparatedSets, extremal_sets, small_enough, standard_latent
+from lipbounds.theorems.proposition_1 import SeparatedSets, exponentials, extremal_sets, small_enough, standard_latent
 from lipbounds.theorems.separation import Masses, over, separation
 from lipbounds.theorems.statement import Hypothesis, Statement
 
@@ -99,9 +99,9 @@ class Corollary2(Statement[ConditionalSets]):
         """Return the bound, from the upper ends of epsilon, delta and the diameter."""
         bound, known = instance.sets.log_printed, instance.sets.known
         guarantee, alpha = combined(Enclosure(0.0, 0.0, known[0], "sets", known[1]), instance.diameter)
-        apart = [math.exp(min(end, 709.0)) + instance.diameter.upper for end in (bound.upper, bound.lower)]
-        low, high = (instance.sets.distance / value if value > 0 else math.inf for value in apart)
-        return Enclosure(low * (1 - 1e-14), high * (1 + 1e-14), min(guarantee, Guarantee.EXACT), "constant of the proof", alpha)
+        near, far = (end + instance.diameter.upper for end in exponentials(bound))
+        width = Enclosure(near * (1 - 1e-15), far * (1 + 1e-15), Guarantee.EXACT, "constant of the proof")
+        return Enclosure(*over(instance.sets.distance, width), min(guarantee, Guarantee.EXACT), width.method, alpha)
 
     def right(self, instance: ConditionalSets) -> Enclosure:
         """Return what is known of Lip(T^{-1})."""

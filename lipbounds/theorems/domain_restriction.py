@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.measures import standard_normal
 from lipbounds.theorems.proposition_1 import SeparatedSets, SharpProposition1
-from lipbounds.theorems.separation import Masses
+from lipbounds.theorems.separation import SMALLEST_MASS, Masses
 from lipbounds.theorems.statement import Hypothesis, Statement
 
 __all__ = ["RestrictedProposition1", "RestrictedSets", "restricted"]
@@ -49,7 +49,7 @@ def restricted(instance: SeparatedSets, kappa: Enclosure) -> SeparatedSets:
     Returns:
         The instance with smaller masses; without any if kappa may be all of a set.
     """
-    if instance.masses is None or kappa.upper >= min(instance.masses.a, instance.masses.b):
+    if instance.masses is None or min(instance.masses.a, instance.masses.b) - kappa.upper < 2 * SMALLEST_MASS:
         return replace(instance, masses=None)
     return replace(instance, masses=instance.masses.shrunk(kappa))
 

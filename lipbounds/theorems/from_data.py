@@ -9,6 +9,10 @@ hold together: of the gap's mass from above, of both sets' from below. Among the
 two ends, because for a given gap the cost E grows with the smaller mass a up to (1 - gap) / 2: dE/da is the overhang of the best
 interval beyond the smaller set minus that beyond the larger, and both reach the same level of h, the former where the normal
 density is lower. For the frontier a Dvoretzky-Kiefer-Wolfowitz band adds to epsilon.
+
+*Rounding.* Points are centred (at a mean of the selection half) and divided by a power of two, which changes the constant by this
+power only. A value of a statistic is then off by at most r = (d + 16) ulps of the largest |x|, which is taken off the distance of
+the sets twice and added to epsilon for the frontier.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from scipy.special import ndtri
 
 from lipbounds.distances import clopper_pearson
 from lipbounds.distances.inputs import Points, as_discrete
-from lipbounds.distances.statistics import Projection, Statistic, candidates, turned
+from lipbounds.distances.statistics import DistanceDifference, Projection, Statistic, candidates, turned
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete
@@ -41,6 +45,7 @@ JUMPS = 4  # of the values of a statistic whose middles are tried
 FINALISTS = 4  # statistics that are evaluated in full
 FRONTIERS = 2  # statistics for which the linear program is solved, too
 FRONTIER_POINTS = 20_000
+EPS = float(np.finfo(np.float64).eps)
 TAIL = 0.002  # cut off on both sides where the frontier needs a bounded statistic
 
 
@@ -99,26 +104,69 @@ def forced_lipschitz(samples: Points, epsilon: float, *, alpha: float | None = 0
     if clusters < 2:
         raise InvalidInput("clusters", clusters, "an integer >= 2", "6 is the default")
     rng = np.random.default_rng([seed, SPLIT_STREAM])
-    if alpha is None:
-        chosen_on = tested_on = points
+    half = len(points) if alpha is None else len(points) // 2
+    order = np.arange(len(points)) if alpha is None else rng.permutation(len(points))
+    # halved first, so that sums of the largest doubles do not overflow
+    centre = 2 * (points[order[:half]] / 2).mean(0)
+    extent = float(np.abs(points / 2 - centre / 2).max())
+    if extent == 0.0:
+        nothing = Projection(np.eye(points.shape[1])[0])
+        return Forced(_enclosure(0.0, alpha, "equal points"), nothing, None, None)
+    exponent = int(np.frexp(extent)[1]) + 1
+    if not -900 < exponent < 1000:
+        raise InvalidInput("samples", f"an extent of 2^{exponent}", "between 2^-900 and 2^1000", "use other units")
+    # x - centre is rounded relative to itself, and the power of two is exact
+    scaled = np.ldexp(points - centre, -exponent)
+    scale = float(np.ldexp(1.0, exponent))
+    chosen_on, tested_on = scaled[order[:half]], scaled[order if alpha is None else order[half:]]
+    return _unscaled(_search(chosen_on, tested_on, epsilon / scale, alpha, clusters, rng), centre, scale)
+
+
+def _unscaled(forced: Forced, centre: Array, scale: float) -> Forced:
+    """The same in the units and about the origin of the caller."""
+    bound = Enclosure(
+        min(forced.bound.lower * scale, math.inf), math.inf, forced.bound.guarantee, forced.bound.method, forced.bound.alpha
+    )
+    statistic, thresholds = forced.statistic, forced.thresholds
+    if isinstance(statistic, Projection):
+        moved: Statistic = statistic
+        offset = float(statistic(centre[None])[0])
     else:
-        order = rng.permutation(len(points))
-        chosen_on, tested_on = points[order[: len(order) // 2]], points[order[len(order) // 2 :]]
+        moved = DistanceDifference(statistic.near * scale + centre, statistic.far * scale + centre)
+        offset = 0.0
+    if thresholds is not None:
+        thresholds = (thresholds[0] * scale + offset, thresholds[1] * scale + offset)
+    return Forced(bound, moved, thresholds, forced.masses)
+
+
+def _rounding(points: Array) -> float:
+    """How far a value of a statistic may be off at points of this size."""
+    return float((points.shape[1] + 16) * EPS * np.linalg.norm(points, axis=1).max())
+
+
+def _search(
+    chosen_on: Array, tested_on: Array, epsilon: float, alpha: float | None, clusters: int, rng: np.random.Generator
+) -> Forced:
+    """Choose statistic and thresholds on one half, evaluate them on the other."""
+    error = max(_rounding(chosen_on), _rounding(tested_on))
     tried = [_choose(statistic, statistic(chosen_on), epsilon, alpha) for statistic in candidates(chosen_on, clusters, rng)]
     tried.append(_climb(max(tried, key=_promise), chosen_on, epsilon, alpha, rng))
     tried.sort(key=_promise, reverse=True)
     trials = [
-        _at_thresholds(one.statistic, one.statistic(chosen_on), one.thresholds, epsilon, alpha) for one in tried[:FINALISTS]
+        _at_thresholds(one.statistic, one.statistic(chosen_on), one.thresholds, epsilon, alpha, error)
+        for one in tried[:FINALISTS]
     ]
     if epsilon > 0.0:
-        trials += [_frontier(one.statistic, one.statistic(chosen_on), chosen_on, epsilon, alpha) for one in tried[:FRONTIERS]]
+        trials += [
+            _frontier(one.statistic, one.statistic(chosen_on), chosen_on, epsilon, alpha, error) for one in tried[:FRONTIERS]
+        ]
     best = max(trials, key=lambda trial: trial.bound.lower)
     if alpha is None:
         return best
     values = best.statistic(tested_on)
     if best.thresholds is None:
-        return _frontier(best.statistic, values, chosen_on, epsilon, alpha)
-    return _at_thresholds(best.statistic, values, best.thresholds, epsilon, alpha)
+        return _frontier(best.statistic, values, chosen_on, epsilon, alpha, error)
+    return _at_thresholds(best.statistic, values, best.thresholds, epsilon, alpha, error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,11 +251,17 @@ def _dual(distance: Array, a: Array, b: Array, epsilon: float, gap: Array) -> Ar
 
 
 def _at_thresholds(
-    statistic: Statistic, values: Array, thresholds: tuple[float, float], epsilon: float, alpha: float | None
+    statistic: Statistic,
+    values: Array,
+    thresholds: tuple[float, float],
+    epsilon: float,
+    alpha: float | None,
+    error: float,
 ) -> Forced:
     """The bound of S4 for two thresholds, from the values of the statistic at n independent points or at all points."""
     n = len(values)
-    if not thresholds[0] < thresholds[1]:
+    distance = (thresholds[1] - thresholds[0]) * (1 - 4 * EPS) - 2 * error
+    if not distance > 0:
         return Forced(_enclosure(0.0, alpha, "constant statistic"), statistic, thresholds, None)
     below, between = int((values <= thresholds[0]).sum()), int(((values > thresholds[0]) & (values < thresholds[1])).sum())
     a, b, gap = _limits(below, between, n, alpha)
@@ -218,14 +272,14 @@ def _at_thresholds(
             return Forced(_enclosure(0.0, alpha, "a set without mass"), statistic, thresholds, None)
         # counts and limits are rounded: each mass loses an ulp
         masses = Masses(first * (1 - 1e-15), second * (1 - 1e-15), gap * (1 + 1e-15), guarantee, alpha)
-        forced = least_stretch((thresholds[1] - thresholds[0]) * (1 - 1e-14), masses, epsilon).lower
+        forced = least_stretch(distance, masses, epsilon).lower
         if best is None or forced < best.bound.lower:
             best = Forced(_enclosure(forced, alpha, f"S4, two sets, {statistic}"), statistic, thresholds, masses)
     assert best is not None
     return best
 
 
-def _frontier(statistic: Statistic, values: Array, chosen_on: Array, epsilon: float, alpha: float | None) -> Forced:
+def _frontier(statistic: Statistic, values: Array, chosen_on: Array, epsilon: float, alpha: float | None, error: float) -> Forced:
     """The bound of the frontier, for the statistic clipped to a range that was chosen beforehand."""
     reference = statistic(chosen_on)
     low, high = np.quantile(reference, [TAIL, 1 - TAIL]) if alpha is not None else (reference.min(), reference.max())
@@ -237,7 +291,7 @@ def _frontier(statistic: Statistic, values: Array, chosen_on: Array, epsilon: fl
     if alpha is None and len(clipped) > FRONTIER_POINTS:
         return none  # the grid of the program is no finer; two sets have been tried on all points
     band = 0.0 if alpha is None else 2 * radius * math.sqrt(math.log(2 / alpha) / (2 * len(clipped)))
-    accuracy = Enclosure(0.0, (epsilon + band) * (1 + 1e-14), Guarantee.CERTIFIED, "accuracy and band")
+    accuracy = Enclosure(0.0, (epsilon + band + error) * (1 + 1e-14), Guarantee.CERTIFIED, "accuracy, band and rounding")
     try:
         value = forced_by_frontier(Discrete(clipped[:, None]), accuracy, clip=radius).lower
     except NotConverged:

@@ -225,10 +225,12 @@ def _certified(grid: _Cells, epsilon: float) -> float:
     steps = np.diff([float(mean) for mean in means])
     g = np.array([float(value / mass) for value, mass in zip(grid.integrals, masses, strict=True)])
     # centred and scaled: the solver's tolerances are absolute
-    scale = math.sqrt(float(w @ (g - w @ g) ** 2))
-    if scale == 0.0:
+    centred = g - w @ g
+    largest = float(np.abs(centred).max())
+    if largest == 0.0:
         return 0.0
-    value, multipliers = _solve(w, steps, (g - w @ g) / scale, epsilon / scale)
+    scale = largest * math.sqrt(float(w @ (centred / largest) ** 2))
+    value, multipliers = _solve(w, steps, centred / scale, epsilon / scale)
     psi = [arb(float(one)) for one in np.clip(multipliers, -1.0, 1.0)]
     rest = sum((mass * one for mass, one in zip(masses, psi, strict=True)), arb(0))
     psi = [(one - rest) / (1 + abs(rest)) for one in psi]

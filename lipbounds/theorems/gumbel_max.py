@@ -20,7 +20,7 @@ from lipbounds.theorems.statement import Hypothesis, Statement
 
 __all__ = ["GumbelMax", "NoisyArgmax"]
 
-LOWEST, HIGHEST = -6.0, 45.0  # the largest of the noisy logits lies outside with probability below e^-403 + e^-45
+LOWEST, HIGHEST = -6.0, 45.0  # for Gumbel noise the largest noisy logit lies outside with probability below e^-403 + e^-45
 RESOLUTION = 1e-13
 LARGEST = 64
 
@@ -55,7 +55,8 @@ class NoisyArgmax:
     def chosen(self, k: int) -> arb:
         """The probability that component k is chosen."""
         with working_precision(100):
-            logits = [arb(p).log() for p in self.probabilities]
+            total = sum((arb(p) for p in self.probabilities), arb(0))
+            logits = [(arb(p) / total).log() for p in self.probabilities]
 
             def integrand(x: acb, _: object) -> acb:
                 value = self.density(x - logits[k])
@@ -81,7 +82,11 @@ class GumbelMax(Statement[NoisyArgmax]):
 
     def left(self, instance: NoisyArgmax) -> Enclosure:
         """Return the largest difference over k."""
-        differences = [ends(abs(instance.chosen(k) - arb(p))) for k, p in enumerate(instance.probabilities)]
+        with working_precision(100):
+            # probabilities in floats sum to 1 up to rounding: those meant are divided by their sum
+            total = sum((arb(p) for p in instance.probabilities), arb(0))
+            wanted = [arb(p) / total for p in instance.probabilities]
+            differences = [ends(abs(instance.chosen(k) - p)) for k, p in enumerate(wanted)]
         low, high = (max(end) for end in zip(*differences, strict=True))
         return Enclosure(max(0.0, low), high, Guarantee.CERTIFIED, "rigorous quadrature")
 

@@ -37,6 +37,7 @@ __all__ = ["PrintedConstant", "Proposition1", "SeparatedSets", "SharpProposition
 LARGEST = 0.25  # "delta, epsilon small enough"
 BITS = 160
 LARGEST_DIM = 100_000
+LARGEST_EXPONENT = 709.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def printed_constant(reference: int | GaussianMixture) -> PrintedConstant:
     """
     if isinstance(reference, GaussianMixture):
         return _constant_of(reference)
-    if not 1 <= reference <= LARGEST_DIM:
+    if isinstance(reference, bool) or int(reference) != reference or not 1 <= reference <= LARGEST_DIM:
         raise InvalidInput("reference", reference, f"an integer in [1, {LARGEST_DIM}]", "give the latent dimension")
     return _normal_constant(int(reference))
 
@@ -97,8 +98,11 @@ def _constant_of(nu: GaussianMixture) -> PrintedConstant:
     eigenvalues = np.linalg.eigvalsh(nu.covariances[present])
     if diagonal:
         eigenvalues = np.sort(np.diagonal(nu.covariances[present], axis1=1, axis2=2), axis=1)
-    margin = 0.0 if diagonal else 1e-12
-    largest = np.sqrt(eigenvalues[:, -1]) * (1 + margin)
+    # eigenvalues are floats with an error of some ulps of the largest
+    margin = 0.0 if diagonal else 64 * n * float(np.finfo(float).eps) * float(eigenvalues.max())
+    if not float(eigenvalues.min()) > margin:
+        raise InvalidInput("reference", f"smallest eigenvalue {eigenvalues.min()}", f"above {margin}", "use a rounder covariance")
+    largest = np.sqrt(eigenvalues[:, -1] + margin) * (1 + 4 * np.finfo(float).eps)
     with working_precision(BITS + n):
         weights = [arb(float(w)) for w in nu.weights[present]]
         means = [sum((arb(float(x)) ** 2 for x in mean), arb(0)).sqrt() for mean in nu.means[present]]
@@ -120,8 +124,8 @@ def _constant_of(nu: GaussianMixture) -> PrintedConstant:
         s = _radius(n, high, mass) + 2
         terms = []
         for w, m, values in zip(weights, means, eigenvalues, strict=True):
-            log_det = sum((arb(float(v)).log() for v in values), arb(0)) + margin * n
-            smallest = arb(float(values[0])) * (1 - margin)
+            log_det = sum((arb(float(v) + margin).log() for v in values), arb(0))
+            smallest = arb(float(values[0])) - margin
             terms.append((w / total).log() - (m + 2 * s) ** 2 / (2 * smallest) - log_det / 2 - arb(n) * (2 * arb.pi()).log() / 2)
         peak = max(terms, key=lambda term: float(term.mid()))
         log_density = peak + sum(((term - peak).exp() for term in terms), arb(0)).log()
@@ -136,11 +140,11 @@ def _chi_cdf(n: int, radius: arb) -> arb:
 def _radius(n: int, guess: float, mass: Callable[[arb], arb]) -> arb:
     """A ball around a radius r with mass(r) = 3/4, whose upper end is proven to hold 3/4."""
     step = 4.0 * np.spacing(guess)
-    high, low = guess + step, guess - step
+    high, low = guess + step, max(guess - step, 0.0)
     while not mass(arb(high)) >= 0.75:
         high, step = high + step, 2 * step
     while not mass(arb(low)) <= 0.75:
-        low, step = low - step, 2 * step
+        low, step = max(low - step, 0.0), 2 * step
     return arb(low).union(arb(high))
 
 
@@ -200,6 +204,13 @@ class SeparatedSets:
         """Logarithm of the printed bound of the distance, from the upper ends of epsilon and delta."""
         assert self.masses is not None
         return printed_distance(self.dim if self.reference is None else self.reference, self.masses.delta, self.epsilon.upper)
+
+
+def exponentials(logarithm: Enclosure) -> tuple[float, float]:
+    """Return doubles below and above exp of an enclosed logarithm; beyond the doubles the largest, and infinity."""
+    low = math.exp(min(logarithm.lower, LARGEST_EXPONENT)) * (1 - 1e-14)
+    high = math.exp(logarithm.upper) * (1 + 1e-14) + 5e-324 if logarithm.upper < LARGEST_EXPONENT else math.inf
+    return low, high if logarithm.upper > -math.inf else 0.0
 
 
 def small_enough(instance: SeparatedSets) -> list[Hypothesis]:
@@ -280,8 +291,7 @@ class Proposition1(Statement[SeparatedSets]):
         """Return the bound, from the upper ends of epsilon and delta."""
         value = instance.log_printed
         guarantee, alpha = instance.known
-        low, high = (math.exp(min(end, 709.0)) for end in (value.lower, value.upper))
-        return Enclosure(low * (1 - 1e-15), high * (1 + 1e-15), min(guarantee, Guarantee.EXACT), "constant of the proof", alpha)
+        return Enclosure(*exponentials(value), min(guarantee, Guarantee.EXACT), "constant of the proof", alpha)
 
     def extremal(self) -> SeparatedSets:
         """Return the extremal instance of the sharp version: the printed bound is 1e9 times as large."""

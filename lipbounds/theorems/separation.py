@@ -78,7 +78,11 @@ class Masses:
         if not isinstance(loss, Enclosure):
             loss = Enclosure(loss, loss, Guarantee.CERTIFIED, "given")
         guarantee, alpha = combined(self.known, loss)
-        return Masses(self.a - loss.upper, self.b - loss.upper, self.gap + 2 * loss.upper, guarantee, alpha)
+        if loss.upper == 0.0:
+            return Masses(self.a, self.b, self.gap, guarantee, alpha)
+        # rounded to the safe side: smaller sets, a larger gap
+        a, b = (math.nextafter(mass - loss.upper, 0.0) for mass in (self.a, self.b))
+        return Masses(a, b, math.nextafter(self.gap + 2 * loss.upper, math.inf), guarantee, alpha)
 
     def balls(self) -> tuple[arb, arb]:
         """The least favourable masses at the working precision, the smaller first."""
@@ -139,7 +143,7 @@ def _search(masses: Masses, value: Callable[[_Level], float], target: float) -> 
         high = min(4 * high, HIGHEST_LOGIT)
 
     def excess(logit: float) -> float:
-        return math.log(max(at(logit), 1e-320)) - math.log(target)
+        return math.log(max(at(logit), 5e-324)) - math.log(target)
 
     root = float(brentq(excess, low, high, xtol=LOGIT_TOLERANCE, rtol=4 * np.finfo(float).eps, maxiter=500))
     step = LOGIT_TOLERANCE * max(1.0, abs(root))
@@ -225,7 +229,8 @@ def separation_cost(rho: float, masses: Masses) -> Enclosure:
         masses: Masses of the two sets and of the gap.
 
     Returns:
-        An enclosure with the guarantee of the masses; 0 for rho up to rho*(0).
+        An enclosure with the guarantee of the masses; 0 for rho up to rho*(0). About 1e-12 wide, relative; wider where rho
+        exceeds rho*(0) by less than a billionth.
 
     Raises:
         InvalidInput: For a negative or infinite rho.
@@ -275,8 +280,11 @@ def least_stretch(distance: float, masses: Masses, epsilon: float) -> Enclosure:
         raise InvalidInput("distance", distance, "a finite number > 0", "choose sets that do not touch")
     if not epsilon >= 0.0:
         raise InvalidInput("epsilon", epsilon, "a number >= 0", "pass an upper bound of the W_1 error")
-    if epsilon >= distance * min(masses.a, masses.b):
+    if epsilon == math.inf:
         return _enclosure(masses, 0.0, 0.0, "nothing is forced at this accuracy")
+    with working_precision(2 * SPARE_BITS):
+        if arb(epsilon) >= arb(distance) * masses.balls()[0]:
+            return _enclosure(masses, 0.0, 0.0, "nothing is forced at this accuracy")
     if epsilon == 0.0:
         width = _widest_at_zero(masses)
         if width.upper == 0.0:
@@ -284,10 +292,12 @@ def least_stretch(distance: float, masses: Masses, epsilon: float) -> Enclosure:
         with working_precision(SPARE_BITS):
             low, high = ends(arb(distance) / arb(width.upper))[0], ends(arb(distance) / arb(width.lower))[1]
         return _enclosure(masses, low, high, width.method)
-    below, _ = _search(masses, lambda level: ends(level.cost / level.rho)[1], epsilon / distance)
+    below, _ = _search(masses, lambda level: ends(distance * level.cost / level.rho)[1], epsilon)
     with working_precision(SPARE_BITS):
         lower = ends((below.level * distance - epsilon) / below.conjugate)[0]
         # L = D / rho meets the condition where E / rho <= epsilon / D; without such a level rho*(0) does
         met = below.cost / below.rho <= arb(epsilon) / distance
         upper = ends(arb(distance) / (below.rho if met else _widest(masses)))[1]
+        if met:  # the best level is not below this one, and Psi increases: sharp where hardly anything is forced
+            upper = min(upper, ends((masses.balls()[0] * distance - epsilon) / below.conjugate)[1])
     return _enclosure(masses, max(0.0, min(lower, upper)), upper, METHOD)

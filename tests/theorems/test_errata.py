@@ -14,22 +14,30 @@ from lipbounds.distances import (
 )
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.layers import SLOPES
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.theorems import (
     Example1First,
     Example1Second,
+    Masses,
     Outcome,
+    RestrictedProposition1,
+    RestrictedSets,
+    SeparatedSets,
     Theorem2,
     Theorem2Printed,
     exact_lipschitz,
     exact_lipschitz_from,
     forced_by_frontier,
+    forced_by_kl,
     forced_by_two_points,
     latent_of_example_1,
     two_modes,
 )
+from lipbounds.theorems.equation_13 import ACTIVATIONS
 from lipbounds.theorems.errata import arm_height, arm_height_gradient, discrepancy_floor, largest_on_faces, steepness_at
 from lipbounds.theorems.example_1 import ExactMap, ramp, ramp_error
+from lipbounds.theorems.gumbel_max import GumbelMax, NoisyArgmax
 from lipbounds.theorems.inequality_7 import entries
 from lipbounds.theorems.remark_2 import LawsOnPoints, Remark1, Remark1Repaired
 from lipbounds.theorems.theorem_2 import contraction, translation
@@ -184,3 +192,26 @@ def test_bad_input():
         forced_by_two_points(GaussianMixture([[1.0]], [[[1.0]]]), 0.5)
     with pytest.raises(InvalidInput):
         ramp_error(0.0)
+
+
+def test_slopes_of_activations_are_upper_bounds():
+    x = np.linspace(-30, 30, 600_001).astype(np.longdouble)
+    for name, function in ACTIVATIONS.items():
+        assert float((np.diff(function(x)) / np.diff(x)).max()) <= SLOPES[name] * (1 + 1e-12), name
+    # the slope of silu in closed form near its maximum: never above, and nearly attained
+    fine = np.linspace(2.3993, 2.3994, 10_001).astype(np.longdouble)
+    logistic = 1 / (1 + np.exp(-fine))
+    largest = (logistic + fine * logistic * (1 - logistic)).max()
+    assert SLOPES["silu"] * (1 - 1e-12) < largest <= SLOPES["silu"]
+
+
+def test_probabilities_that_sum_to_one_up_to_rounding():
+    assert GumbelMax().check(NoisyArgmax((0.5 + 9e-13, 0.25, 0.25))).outcome is Outcome.CONFIRMED
+
+
+def test_a_domain_that_leaves_almost_nothing():
+    exact = Guarantee.EXACT
+    kappa = Enclosure(0.3 - 1e-13, 0.3 - 1e-13, exact, "given")
+    whole = SeparatedSets(1, Enclosure(0.0, 0.1, exact, "x"), Masses(0.3, 0.7, 0.0), Enclosure(0.0, 1.0, exact, "x"), 1.0, kappa)
+    assert RestrictedProposition1().check(RestrictedSets(whole, kappa)).outcome is Outcome.NOT_APPLICABLE
+    assert forced_by_kl(1.0, Masses.equal(0.0), Enclosure(0.0, 5e-324, exact, "x")).lower < math.inf

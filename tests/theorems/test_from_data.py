@@ -11,7 +11,7 @@ from lipbounds.distances.statistics import DistanceDifference, Projection
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete
-from lipbounds.theorems import exact_lipschitz, forced_by_frontier, two_modes, two_modes_in_plane
+from lipbounds.theorems import Masses, exact_lipschitz, forced_by_frontier, least_stretch, two_modes, two_modes_in_plane
 
 
 def exact(law, epsilon):
@@ -93,6 +93,39 @@ def test_statistics_are_1_lipschitz():
         DistanceDifference(rng.standard_normal((2, 3)), np.empty((0, 3))),
     ):
         assert (np.abs(statistic(a) - statistic(b)) <= np.linalg.norm(a - b, axis=1) * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize(("offset", "gap"), [(1.5e8, 1e-7), (1e6, 1e-6), (1e3, 1e-3), (0.0, 1.0)])
+def test_rounding_far_from_the_origin_is_charged(offset, gap):
+    # two atoms whose distance is a few ulps of their size: the ramp between them attains the bound, so none may be larger
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        p = offset * (1 + rng.random(2))
+        x = np.repeat(np.stack((p, p + gap * rng.standard_normal(2))), 15, axis=0)
+        distance = float(np.linalg.norm(x[0] - x[-1]))
+        if distance == 0.0:
+            continue
+        truth = least_stretch(distance * (1 + 1e-15), Masses.equal(0.0), 0.01 * distance).upper
+        assert forced_lipschitz(x, 0.01 * distance, alpha=None, seed=seed, clusters=2).bound.lower <= truth
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e150, 1e250])
+def test_extreme_scales(scale):
+    x = np.random.default_rng(0).standard_normal((40, 2)) + np.repeat([[-4.0, 0.0], [4.0, 0.0]], 20, axis=0)
+    plain = forced_lipschitz(x, 0.1, alpha=None, seed=0)
+    scaled = forced_lipschitz(x * scale, 0.1 * scale, alpha=None, seed=0)
+    assert scaled.bound.lower == pytest.approx(scale * plain.bound.lower, rel=1e-6)
+    with pytest.raises(InvalidInput, match="extent"):
+        forced_lipschitz(x * 1e306, 0.1, seed=0)
+
+
+def test_thresholds_are_in_the_units_of_the_data():
+    x = 100.0 + 10.0 * two_modes_in_plane(0.1).sample(4000, np.random.default_rng(0))
+    forced = forced_lipschitz(x, 0.2, seed=0)
+    values = forced.statistic(x)
+    between = ((values > forced.thresholds[0]) & (values < forced.thresholds[1])).mean()
+    assert between < 0.01
+    assert 0.4 < (values <= forced.thresholds[0]).mean() < 0.6
 
 
 def test_tensors_seeds_and_scales():

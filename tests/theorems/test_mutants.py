@@ -33,7 +33,6 @@ from lipbounds.theorems import (
 from lipbounds.theorems.equation_9 import FiniteMap
 from lipbounds.theorems.equation_13 import Mlp, MlpOnPoints
 from lipbounds.theorems.finite import FiniteSpace
-from lipbounds.theorems.gumbel_max import NoisyArgmax
 from lipbounds.theorems.proposition_1 import moved_slab
 from lipbounds.theorems.theorem_1 import FinitePosterior
 from tests.strategies.instances import STRATEGIES, exactly, sets_of
@@ -272,12 +271,6 @@ MUTANTS = [
     # Section 4
     Mutant("GumbelMax", "normal noise", instance=lambda i: replace(i, distribution=normal_distribution, density=normal_density)),
     Mutant("GumbelMax", "logistic noise", instance=lambda i: replace(i, distribution=logistic, density=logistic_density)),
-    Mutant(
-        "GumbelMax",
-        "p for log p",
-        instance=lambda i: NoisyArgmax((0.75, 0.25)),
-        left=lambda i, r: abs(0.75 - 1 / (1 + math.exp(-0.5))),
-    ),
     Mutant("MatrixProduct", "spectral radii", right=lambda i, r: _radii(i)),
     Mutant("MatrixProduct", "silu as 1-Lipschitz", instance=lambda i: _silu(i), hypotheses=False),
     Mutant("Inequality13", "c_1 dropped", right=lambda i, r: _thirteen(i, c1=0.0)),

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import find_lipschitz
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.theorems import (
+    ConditionalSets,
     Corollary1,
+    Corollary2,
     Masses,
     Outcome,
     Proposition1,
@@ -81,6 +84,37 @@ def test_the_constant_of_a_general_law():
     assert printed_constant(oblique).s.guarantee is Guarantee.EXACT
     # negative control: half the radius does not hold the mass
     assert (np.linalg.norm(x, axis=1) <= (constant.s.lower - 2) / 2).mean() < 0.75
+
+
+def test_nearly_flat_covariances_keep_the_constant_above_the_truth():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rho = 1 - 10.0 ** -rng.uniform(2, 9)
+        a, b = rng.uniform(0.5, 1.5, 2)
+        matrix = np.array([[a * a, rho * a * b], [rho * a * b, b * b]])
+        constant = printed_constant(GaussianMixture([[0.0, 0.0]], [matrix]))
+        # the smallest eigenvalue without cancellation: determinant over the largest one
+        determinant = Fraction(matrix[0, 0]) * Fraction(matrix[1, 1]) - Fraction(matrix[0, 1]) ** 2
+        largest = float(np.linalg.eigvalsh(matrix)[1])
+        smallest = float(determinant) / largest
+        log_density = -((2 * constant.s.lower) ** 2) / (2 * smallest) - 0.5 * math.log(float(determinant)) - math.log(2 * math.pi)
+        exact = math.log(4.0) - (log_density + math.log(math.pi)) / 2
+        assert constant.log_c.upper >= exact * (1 - 1e-12)
+    with pytest.raises(InvalidInput, match="eigenvalue"):
+        printed_constant(GaussianMixture([[0.0, 0.0]], [[[1.0, 1 - 1e-15], [1 - 1e-15, 1.0]]]))
+
+
+def test_constants_beyond_the_doubles_claim_nothing():
+    latent = GaussianMixture([[-40.0], [40.0]], [[[1.0]], [[1.0]]])
+    exact = Guarantee.EXACT
+    zero = Enclosure(0.0, 0.01, exact, "given")
+    instance = SeparatedSets(1, zero, Masses.equal(0.1), exactly(4.0), 4.0, exactly(1.0), latent)
+    right = Proposition1().right(instance)
+    assert right.upper == math.inf
+    assert right.lower > 1e307
+    for left in (Corollary1().left(instance), Corollary2().left(ConditionalSets(instance, exactly(0.0)))):
+        assert left.lower == 0.0
+        assert 0.0 < left.upper < 1e-300
 
 
 def test_a_mixture_latent_is_covered_by_the_general_form():
@@ -217,6 +251,8 @@ def test_the_default_search_is_above_every_bound_on_a_trained_network(measured):
     "call",
     [
         lambda: printed_constant(0),
+        lambda: printed_constant(2.5),
+        lambda: printed_constant(True),
         lambda: forced_as_printed(1, 0.0, 0.1, exactly(0.1)),
         lambda: forced_as_printed(1, 1.0, 0.3, exactly(0.1)),
         lambda: forced_as_printed(1, 1.0, 0.1, exactly(0.3)),

@@ -1,6 +1,7 @@
 """E and rho* against their definition, their closed form, and one another."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_cost_of_a_level_set_by_quadrature(m, share):
 
 def test_shrinking_moves_mass_into_the_gap():
     shrunk = Masses(0.5, 0.375, 0.125).shrunk(0.125)
-    assert shrunk == Masses(0.375, 0.25, 0.375)
+    assert (shrunk.a, shrunk.b, shrunk.gap) == pytest.approx((0.375, 0.25, 0.375), rel=1e-15)
 
 
 @pytest.mark.parametrize("rho", [1e-6, 1e-3, 0.1, 1.0, 10.0, 30.0, 100.0, 1e6])
@@ -97,6 +98,42 @@ def test_least_stretch_solves_its_equation(m, share, distance):
         return
     assert 1.01 * least.upper * separation_cost(distance / (1.01 * least.upper), m).upper < epsilon
     assert 0.99 * least.lower * separation_cost(distance / (0.99 * least.lower), m).lower > epsilon
+
+
+@pytest.mark.parametrize("share", [0.97, 0.99, 0.999, 1 - 1e-9])
+def test_least_stretch_is_sharp_where_hardly_anything_is_forced(share):
+    for m in (Masses.equal(0.0), Masses.equal(0.3), Masses(0.1, 0.9, 0.0)):
+        least = least_stretch(2.0, m, share * 2.0 * min(m.a, m.b))
+        assert 0 < least.lower <= least.upper <= least.lower * (1 + 1e-5)
+
+
+def test_the_threshold_of_nothing_is_decided_without_rounding():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        distance, a = float(rng.random()), float(rng.uniform(0.05, 0.45))
+        least = least_stretch(distance, Masses(a, 1 - a, 0.0), distance * a)
+        exactly_beyond = Fraction(distance * a) >= Fraction(distance) * Fraction(a)
+        assert (least.upper == 0.0) == exactly_beyond
+
+
+def test_the_smallest_doubles():
+    for m in (Masses.equal(0.0), Masses.equal(0.2), Masses(1e-12, 1 - 1e-12, 0.0)):
+        for epsilon in (5e-324, 1e-322, 1e-310):
+            rho = separation(epsilon, m)
+            # sound; near the smallest double the upper end is wide
+            assert 0 <= rho.lower <= rho.upper
+            if epsilon > 1e-320 and m.gap == 0 and m.a == 0.5:
+                assert rho.upper < 1e-150
+            # one mass of 1e-12 against a subnormal epsilon: E(rho) is below the doubles and nothing is said
+            if epsilon > 1e-320 or m.a == 0.5:
+                assert least_stretch(1.0, m, epsilon).lower > 0
+    assert least_stretch(1e10, Masses.equal(0.0), 1e-310).lower > 1e300
+
+
+def test_shrinking_by_less_than_an_ulp_still_shrinks():
+    shrunk = Masses(0.3, 0.7, 0.0).shrunk(1e-17)
+    assert shrunk.a < 0.3
+    assert shrunk.gap > 0
 
 
 def test_nothing_is_forced_beyond_the_whole_mass():
