@@ -162,7 +162,7 @@ def measure(network: Trained, *, seed: int, screening: int, latent_mass: float =
     )
     upper = math.inf
     if certify and network.setting.dim == 2:
-        upper = certify_lipschitz(network.flow.structure(), domain, found, ratio=1.05, seconds=CERTIFY_SECONDS).upper
+        upper = certify_lipschitz(network.flow, domain, found=found, ratio=1.05, seconds=CERTIFY_SECONDS).upper
     return Measured(network, found, domain, seed, upper)
 
 

@@ -13,6 +13,7 @@ from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, LipboundsError, NotConverged, NotInvertible
 from lipbounds.lipschitz import (
     BiLipschitz,
+    Certificate,
     Found,
     certify_found,
     certify_lipschitz,
@@ -33,6 +34,7 @@ __all__ = [
     "BiLipschitz",
     "Box",
     "Capsule",
+    "Certificate",
     "ConvexHull",
     "Discrete",
     "Enclosure",

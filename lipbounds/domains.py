@@ -46,6 +46,10 @@ class Domain(Protocol):
         """Return the distance to the boundary, shape (n,); negative outside. In a flat set the boundary is that within it."""
         ...
 
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Return the least and the greatest corner of a box that contains the set, rounded outwards, each of shape (dim,)."""
+        ...
+
     @property
     def span(self) -> Tensor | None:
         """An orthonormal basis of the directions within the set, shape (dim, r); None for all directions."""
@@ -57,6 +61,12 @@ def _vector(name: str, values: ArrayLike) -> Tensor:
     if vector.ndim != 1 or not len(vector) or not torch.isfinite(vector).all():
         raise InvalidInput(name, tuple(vector.shape), "a finite vector of shape (d,)", "pass one point")
     return vector
+
+
+def _outwards(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Corners that a few roundings have not moved inside."""
+    slack = 8 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs()) + 1e-300
+    return low - slack, high + slack
 
 
 def _radius(radius: float) -> float:
@@ -120,6 +130,9 @@ class Ball(_Tube):
     def core(self, points: Tensor) -> Tensor:
         return self.center.expand_as(points)
 
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        return _outwards(self.center - self.radius, self.center + self.radius)
+
     def sample(self, n: int, rng: np.random.Generator) -> Tensor:
         return self.center + self.radius * _uniform_ball(n, self.dim, rng)
 
@@ -154,6 +167,10 @@ class Capsule(_Tube):
         axis = self.end - self.start
         along = ((points - self.start) @ axis) / axis.square().sum().clamp_min(torch.finfo(axis.dtype).tiny)
         return self.start + along.clamp(0.0, 1.0)[..., None] * axis
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        low, high = torch.minimum(self.start, self.end), torch.maximum(self.start, self.end)
+        return _outwards(low - self.radius, high + self.radius)
 
     def sample(self, n: int, rng: np.random.Generator) -> Tensor:
         along = torch.as_tensor(rng.random((n, 1)))
@@ -190,6 +207,9 @@ class Box:
 
     def project(self, points: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(points, self.lower), self.upper)
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        return self.lower, self.upper
 
     def sample(self, n: int, rng: np.random.Generator) -> Tensor:
         uniform = torch.as_tensor(rng.random((n, self.dim)))
@@ -239,6 +259,9 @@ class Segment:
 
     def project(self, points: Tensor) -> Tensor:
         return self.start + self._along(points).clamp(0.0, 1.0)[..., None] * (self.end - self.start)
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        return torch.minimum(self.start, self.end), torch.maximum(self.start, self.end)
 
     def sample(self, n: int, rng: np.random.Generator) -> Tensor:
         along = torch.as_tensor(np.concatenate(([0.0, 1.0], rng.random(max(0, n - 2))))[:n])
@@ -294,6 +317,9 @@ class ConvexHull:
         heavy = HEAVY * max(float(np.abs(matrix).max()), 1e-300)
         weights, _ = nnls(np.vstack((matrix, np.full((1, matrix.shape[1]), heavy))), np.append(np.zeros(len(matrix)), heavy))
         return np.asarray(weights @ self.points.numpy() / weights.sum())
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        return self.points.amin(0), self.points.amax(0)
 
     def sample(self, n: int, rng: np.random.Generator) -> Tensor:
         # mixtures of few of the points reach the boundary, which mixtures of all do not

@@ -1,51 +1,44 @@
-r"""A map as a sequence of layers whose formulas are known: what certificates read instead of a network.
+"""A map as a sequence of layers whose formulas are known: what certificates read instead of a network.
 
 The layers are plain data in float64, in the order in which the *forward* map T applies them; the map of interest is
-$f=T^{-1}$. Networks of other libraries need only an adapter to this form. `evaluate_inverse` computes f in ball arithmetic: all
-rounding is inside the balls, and the weights are taken as the doubles that they are.
+$f=T^{-1}$. Networks of other libraries need only an adapter to this form: anything with a method `structure()` that returns them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from flint import arb, arb_mat
-from numpy.typing import ArrayLike, NDArray
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from lipbounds.balls import ends, working_precision
-from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.search import Found
 
-__all__ = ["Affine", "Conditioner", "Coupling", "Layer", "Permutation", "certify_found", "evaluate_inverse"]
+__all__ = [
+    "ACTIVATIONS",
+    "Affine",
+    "Conditioner",
+    "Coupling",
+    "Layer",
+    "Permutation",
+    "Structured",
+    "dimension_of",
+    "inverse_map",
+    "structure_of",
+]
 
 Array = NDArray[np.float64]
 
-BITS = 128
-MOST_BITS = 4096
-
-
-def _relu(x: arb) -> arb:
-    return x.max(arb(0))
-
-
-def _softplus(x: arb) -> arb:
-    # for large x log(1 + e^x) = x + log(1 + e^-x) keeps the ball small
-    return x + (-x).exp().log1p() if x > 0 else x.exp().log1p()
-
-
-def _silu(x: arb) -> arb:
-    return x / (1 + (-x).exp())
-
-
-ACTIVATIONS: dict[str, Callable[[arb], arb]] = {
-    "relu": _relu,
-    "tanh": arb.tanh,
-    "softplus": _softplus,
-    "arctan": arb.atan,
-    "silu": _silu,
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "softplus": torch.nn.functional.softplus,
+    "arctan": torch.atan,
+    "silu": torch.nn.functional.silu,
 }
 
 
@@ -101,119 +94,100 @@ class Coupling:
 
 
 Layer = Permutation | Affine | Coupling
-Row = list[arb]
 
 
-def _column(values: Row) -> arb_mat:
-    return arb_mat(len(values), 1, values)
+@runtime_checkable
+class Structured(Protocol):
+    """A network whose formula is known."""
+
+    def structure(self) -> Sequence[Layer]:
+        """Return the layers of T, in the order of the forward map."""
+        ...
 
 
-def _coefficients(network: Conditioner, inputs: Row, clamp: float) -> tuple[Row, Row]:
-    """The clamped s and t at one point."""
-    activation = ACTIVATIONS[network.activation]
-    values = inputs
-    for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
-        product = arb_mat(matrix.tolist()) * _column(values)
-        values = [product[i, 0] + arb(b) for i, b in enumerate(bias.tolist())]
-        if index < len(network.weights) - 1:
-            values = [activation(value) for value in values]
-    half = len(values) // 2
-    alpha = arb(clamp)
-    return [2 * alpha / arb.pi() * (s / alpha).atan() for s in values[:half]], values[half:]
-
-
-def _undo(values: Row, network: Conditioner | None, inputs: Row, clamp: float) -> Row:
-    if network is None:
-        return values
-    s, t = _coefficients(network, inputs, clamp)
-    return [(value - shift) * (-scale).exp() for value, scale, shift in zip(values, s, t, strict=True)]
-
-
-def _inverse(layer: Layer, point: Row) -> Row:
-    match layer:
-        case Permutation(order=order):
-            result = list(point)
-            for place, source in enumerate(order.tolist()):
-                result[source] = point[place]
-            return result
-        case Affine(matrix=matrix, offset=offset):
-            shifted = _column([value - arb(b) for value, b in zip(point, offset.tolist(), strict=True)])
-            solved = arb_mat(matrix.tolist()).solve(shifted)
-            return [solved[i, 0] for i in range(len(point))]
-        case Coupling(first=first, on_second=on_second, on_first=on_first, clamp=clamp):
-            v_1, v_2 = point[:first], point[first:]
-            x_2 = _undo(v_2, on_first, v_1, clamp)
-            return [*_undo(v_1, on_second, x_2, clamp), *x_2]
-
-
-def evaluate_inverse(layers: Sequence[Layer], point: ArrayLike, *, bits: int = BITS) -> list[Enclosure]:
-    """Enclose f = T^{-1} at one point, coordinate by coordinate, in ball arithmetic.
-
-    Args:
-        layers: Of T, in the order of the forward map.
-        point: A latent point, shape (d,), taken as exact.
-        bits: Working precision.
-
-    Returns:
-        CERTIFIED enclosures of the map with exactly these weights.
-
-    Example:
-        >>> layers = [Affine(np.array([[2.0, 0.0], [0.0, 4.0]]), np.zeros(2)), Permutation(np.array([1, 0]))]
-        >>> [value.upper for value in evaluate_inverse(layers, [4.0, 2.0])]
-        [1.0, 1.0]
-    """
-    with working_precision(bits):
-        values = _run(layers, np.asarray(point, dtype=np.float64))
-        return [Enclosure(*ends(value), Guarantee.CERTIFIED, "ball arithmetic") for value in values]
-
-
-def _run(layers: Sequence[Layer], point: Array) -> Row:
-    values = [arb(value) for value in point.tolist()]
-    for layer in reversed(layers):
-        values = _inverse(layer, values)
-    return values
-
-
-def certify_found(found: Found, layers: Sequence[Layer]) -> Enclosure:
-    """Re-evaluate the witness of a search in ball arithmetic: a lower bound of Lip(T^{-1}) that no rounding can break.
-
-    Args:
-        found: From `find_lipschitz` on the inverse of the network.
-        layers: The network as layers of T, `structure()` of the networks of `inn`.
-
-    Returns:
-        [|f(a) - f(b)| / |a - b|, infinity), CERTIFIED. The precision is doubled until the quotient is known to 1e-12.
+def structure_of(model: Structured | Sequence[Layer]) -> tuple[Layer, ...]:
+    """Return the layers of a network, or of a sequence of layers.
 
     Raises:
-        InvalidInput: If the layers are not those that the witness was found on (the quotients disagree).
+        InvalidInput: If there are none.
+    """
+    layers = model.structure() if isinstance(model, Structured) else model
+    if not isinstance(layers, Sequence) or not all(isinstance(layer, Layer) for layer in layers):
+        got = type(model).__name__
+        raise InvalidInput("model", got, "a network with a method structure(), or its layers", "use found and black-box bounds")
+    if not layers or len({dimension_of(layer) for layer in layers}) != 1:
+        got = f"dimensions {[dimension_of(layer) for layer in layers]}"
+        raise InvalidInput("model", got, "layers of one dimension", "pass the layers of T in order")
+    return tuple(layers)
 
-    Source:
-        The quotient of two points of a set is a lower bound of the constant on it.
+
+def dimension_of(layer: Layer) -> int:
+    """Return the dimension d of the space on which a layer acts."""
+    match layer:
+        case Permutation(order=order):
+            return len(order)
+        case Affine(offset=offset):
+            return len(offset)
+        case Coupling(first=first, on_second=on_second, on_first=on_first):
+            if on_second is not None:
+                return first + int(on_second.weights[0].shape[1])
+            if on_first is not None:
+                return first + int(on_first.weights[-1].shape[0]) // 2
+            raise InvalidInput("layer", "a coupling without conditioners", "at least one", "leave the identity out")
+
+
+def inverse_map(layers: Sequence[Layer]) -> Callable[[Tensor], Tensor]:
+    """Return f = T^{-1} of plain layers as a differentiable function of rows in float64.
 
     Example:
-        >>> import torch
-        >>> from lipbounds.domains import Ball
-        >>> from lipbounds.lipschitz.search import find_lipschitz
-        >>> found = find_lipschitz(lambda z: z / torch.tensor([2.0, 4.0]), Ball([0.0, 0.0], 1.0), seed=0)
-        >>> bound = certify_found(found, [Affine(np.array([[2.0, 0.0], [0.0, 4.0]]), np.zeros(2))])
-        >>> round(bound.lower, 9), bound.guarantee.name
-        (0.5, 'CERTIFIED')
+        >>> f = inverse_map([Affine(np.array([[2.0, 0.0], [0.0, 4.0]]), np.zeros(2))])
+        >>> f(torch.tensor([[4.0, 4.0]], dtype=torch.float64))
+        tensor([[2., 1.]], dtype=torch.float64)
     """
-    a, b = found.pair
-    bits = BITS
-    while True:
-        with working_precision(bits):
-            images = [_run(layers, point) for point in (a, b)]
-            moved = sum(((x - y) ** 2 for x, y in zip(*images, strict=True)), arb(0)).sqrt()
-            apart = sum(((arb(x) - arb(y)) ** 2 for x, y in zip(a.tolist(), b.tolist(), strict=True)), arb(0)).sqrt()
-            low, high = ends(moved / apart)
-        if high - low <= 1e-12 * high or bits >= MOST_BITS:
-            break
-        bits *= 2
-    # the search's quotient is rounded: of values of this size, over a distance that may be tiny
-    size, distance = max(abs(ends(x)[1]) for image in images for x in image), ends(apart)[0]
-    slack = 1e-3 * found.value + 256 * np.finfo(float).eps * size / distance
-    if not (low <= found.value + slack and found.value - slack <= high):
-        got = f"a quotient in [{low:.6g}, {high:.6g}] where the search had {found.value:.6g}"
-        raise InvalidInput("layers", got, "the network that was searched", "pass its own layers, in the order of T")
-    return Enclosure(low, float("inf"), Guarantee.CERTIFIED, "quotient of a pair in ball arithmetic")
+    steps = [_inverse_step(layer) for layer in reversed(layers)]
+
+    def inverse(z: Tensor) -> Tensor:
+        for step in steps:
+            z = step(z)
+        return z
+
+    return inverse
+
+
+def _as_function(network: Conditioner) -> Callable[[Tensor], Tensor]:
+    weights = [torch.as_tensor(matrix) for matrix in network.weights]
+    biases = [torch.as_tensor(bias) for bias in network.biases]
+    activation = ACTIVATIONS[network.activation]
+
+    def evaluate(x: Tensor) -> Tensor:
+        for index, (matrix, bias) in enumerate(zip(weights, biases, strict=True)):
+            x = x @ matrix.T + bias
+            if index < len(weights) - 1:
+                x = activation(x)
+        return x
+
+    return evaluate
+
+
+def _inverse_step(layer: Layer) -> Callable[[Tensor], Tensor]:
+    match layer:
+        case Permutation(order=order):
+            back = torch.as_tensor(np.argsort(order))
+            return lambda z: z[:, back]
+        case Affine(matrix=matrix, offset=offset):
+            inverse, shift = torch.as_tensor(np.linalg.inv(matrix)), torch.as_tensor(offset)
+            return lambda z: (z - shift) @ inverse.T
+        case Coupling(first=first, on_second=on_second, on_first=on_first, clamp=clamp):
+            of_second, of_first = (None if part is None else _as_function(part) for part in (on_second, on_first))
+
+            def undo(changed: Tensor, network: Callable[[Tensor], Tensor] | None, seen: Tensor) -> Tensor:
+                if network is None:
+                    return changed
+                s, t = network(seen).chunk(2, dim=1)
+                return (changed - t) * torch.exp(-(2 * clamp / math.pi) * torch.atan(s / clamp))
+
+            def coupled(z: Tensor) -> Tensor:
+                x_2 = undo(z[:, first:], of_first, z[:, :first])
+                return torch.cat((undo(z[:, :first], of_second, x_2), x_2), dim=1)
+
+            return coupled

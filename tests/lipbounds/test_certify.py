@@ -6,19 +6,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from flint import arb
+from flint import arb, arb_mat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inn import CouplingFlow, coupling_flow
-from lipbounds import Ball, Box, certify_lipschitz, find_lipschitz, latent_ball
-from lipbounds.balls import working_precision
+from lipbounds import Ball, Box, Capsule, certify_lipschitz, find_lipschitz, latent_ball
+from lipbounds.balls import ends, spectral_norm, working_precision
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms
 from lipbounds.lipschitz.boxes import bounds_of_boxes
-from lipbounds.lipschitz.certify import _compile
-from lipbounds.lipschitz.structure import Affine, Conditioner, Coupling, Permutation, _coefficients
+from lipbounds.lipschitz.plane import _compile
+from lipbounds.lipschitz.pointwise import _coefficients
+from lipbounds.lipschitz.product import bound_by_product
+from lipbounds.lipschitz.structure import Affine, Conditioner, Coupling, Permutation, inverse_map
 from lipbounds.lipschitz.tables import tabulate
 
 ACTIVATIONS = ["tanh", "relu", "softplus", "silu"]
@@ -100,7 +102,7 @@ def test_the_ratio_is_reached_and_no_point_of_the_domain_is_above(activation, ra
     found = find_lipschitz(flow.inverse, domain, seed=0)
     seen = []
     bound = certify_lipschitz(
-        flow.structure(), domain, found, ratio=ratio, seconds=30, callback=lambda low, high: seen.append(high / low)
+        flow, domain, found=found, ratio=ratio, seconds=30, callback=lambda low, high: seen.append(high / low)
     )
     assert bound.guarantee is Guarantee.CERTIFIED
     assert 1.0 <= bound.upper / bound.lower <= ratio
@@ -116,11 +118,14 @@ def test_a_poor_witness_costs_time_and_not_soundness():
     best = find_lipschitz(flow.inverse, domain, seed=0)
     poor = find_lipschitz(flow.inverse, Ball([0.9, 0.9], 0.01), seed=0, screening=32)
     assert poor.value < 0.9 * best.value
-    bound = certify_lipschitz(flow.structure(), domain, poor, ratio=1.001, seconds=1.0, cells=1 << 13)
+    bound = certify_lipschitz(flow, domain, found=poor, ratio=1.001, seconds=1.0, cells=1 << 13)
     assert bound.upper >= best.value
-    assert bound.lower == pytest.approx(poor.value, rel=1e-6)
-    # stopped before anything is known: infinite, not wrong
-    assert certify_lipschitz(strong_flow("tanh", 3, gain=5.0).structure(), domain, _witness(3), seconds=0.0).upper > 1.0
+    # the steepest box led to a better witness
+    assert bound.lower >= 0.999 * best.value
+    assert bound.found.value == pytest.approx(bound.lower, rel=1e-6)
+    # stopped before anything is known: the product of layer constants, or infinity
+    stopped = certify_lipschitz(strong_flow("tanh", 3, gain=5.0), domain, found=_witness(3), seconds=0.0)
+    assert stopped.upper > stopped.lower
 
 
 def _witness(seed):
@@ -135,7 +140,7 @@ def test_linear_maps_exactly():
     found = find_lipschitz(
         lambda z: torch.stack((z[:, 1], z[:, 0] - 3 * z[:, 1]), 1), Ball([0.0, 0.0], 1.0), seed=0, screening=64
     )
-    bound = certify_lipschitz(layers, Ball([0.0, 0.0], 1.0), found, ratio=1 + 1e-9, cells=256)
+    bound = certify_lipschitz(layers, Ball([0.0, 0.0], 1.0), found=found, ratio=1 + 1e-9, cells=256)
     assert bound.lower <= truth <= bound.upper
     assert bound.upper == pytest.approx(truth, rel=1e-9)
 
@@ -159,18 +164,18 @@ def test_tables_with_wrong_slopes_are_found_out(rows):
         {"ratio": 1.0},
         {"cells": 8},
         {"domain": Ball([0.0, 0.0, 0.0], 1.0)},
-        {"layers": [Affine(np.eye(2), np.zeros(2))]},
+        {"model": torch.nn.Linear(2, 2)},
+        {"model": "flow"},
+        {"model": [1.0]},
     ],
 )
 def test_bad_input(change):
     flow, domain = FLOWS["tanh"], Ball([0.0, 0.0], 0.5)
     arguments = {
-        "layers": flow.structure(),
+        "model": flow,
         "domain": domain,
         "found": find_lipschitz(flow.inverse, domain, seed=0, screening=32),
     }
-    if "layers" in change:
-        arguments["found"] = find_lipschitz(lambda z: 1.0 * z, domain, seed=0, screening=32)
     with pytest.raises(InvalidInput):
         certify_lipschitz(**(arguments | change))
 
@@ -179,3 +184,62 @@ def test_conditioners_of_several_inputs_are_refused():
     wide = Conditioner([np.zeros((2, 2))], [np.zeros(2)], "tanh")
     with pytest.raises(InvalidInput, match="inputs"):
         tabulate(wide, 1.0, 64)
+
+
+SIZES = st.sampled_from([1e-6, 0.05, 0.5])
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(ACTIVATIONS), st.integers(2, 5), SIZES)
+@settings(max_examples=max(12, settings().max_examples // 4))
+def test_the_product_is_above_every_sampled_norm(seed, activation, dim, size):
+    rng = np.random.default_rng(seed)
+    flow = coupling_flow(CouplingFlow(dim=dim, blocks=2, hidden=6, activation=activation), seed=int(rng.integers(1000))).double()
+    flow.requires_grad_(False)
+    matrix = rng.standard_normal((dim, dim)) + 2 * np.eye(dim)
+    layers = (*flow.structure(), Affine(matrix, rng.standard_normal(dim)))
+    middle = rng.uniform(-2, 2, dim)
+    bound = bound_by_product(layers, middle - size, middle + size)
+    points = middle + size * np.clip(rng.uniform(-1.3, 1.3, (200, dim)), -1, 1)
+    norms = jacobian_norms(inverse_map(layers), torch.as_tensor(points)).numpy()
+    assert (norms <= bound * (1 + 1e-9)).all()
+    if size == 1e-6:  # only the factors of single layers are lost
+        assert bound < 50 * norms.max()
+
+
+def test_the_product_of_one_layer_is_sharp():
+    # s = 0 and t linear on the whole: (13) is attained
+    shear = Conditioner([np.array([[0.0], [3.0]])], [np.zeros(2)], "relu")
+    truth = np.linalg.svd(np.array([[1.0, 0.0], [-3.0, 1.0]]))[1][0]
+    assert bound_by_product([Coupling(1, None, shear, 1.0)], -np.ones(2), np.ones(2)) == pytest.approx(truth, rel=1e-12)
+    turn = Affine(np.array([[0.0, -0.5], [0.25, 0.0]]), np.ones(2))
+    assert bound_by_product([turn], -np.ones(2), np.ones(2)) == pytest.approx(4.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_spectral_norm_is_enclosed_where_power_iteration_is_below(seed):
+    rng = np.random.default_rng(seed)
+    matrix = rng.standard_normal((20, 30))
+    with working_precision(64):
+        above = ends(spectral_norm(arb_mat(matrix.tolist())))[1]
+    truth = np.linalg.norm(matrix, 2)
+    assert truth <= above * (1 + 1e-15)
+    assert above < truth * (1 + 1e-12)
+    v = rng.standard_normal(30)
+    for _ in range(5):
+        v = matrix.T @ (matrix @ v)
+        v /= np.linalg.norm(v)
+    assert np.linalg.norm(matrix @ v) < truth * (1 - 1e-6)  # what spectral_norm of torch divides by
+
+
+def test_other_networks_get_the_product():
+    flow = coupling_flow(CouplingFlow(dim=3, blocks=2, hidden=6, activation="tanh"), seed=0)
+    domain = Ball([0.0, 0.0, 0.0], 1.0)
+    bound = certify_lipschitz(flow, domain)
+    assert bound.boxes == 0
+    assert bound.assumption == ""
+    assert bound.guarantee is Guarantee.CERTIFIED
+    norms = jacobian_norms(flow.double().inverse, domain.sample(2000, np.random.default_rng(0)))
+    assert float(norms.max()) <= bound.upper < math.inf
+    # a domain that is neither ball nor box: its bounding box
+    capsule = Capsule([-1.0, 0.0, 0.0], [1.0, 0.0, 0.0], 0.1)
+    assert certify_lipschitz(flow, capsule).upper < math.inf

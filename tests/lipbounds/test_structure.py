@@ -10,7 +10,8 @@ from lipbounds.domains import Ball, latent_ball
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import certify_found, find_lipschitz
-from lipbounds.lipschitz.structure import Affine, Conditioner, Coupling, Permutation, evaluate_inverse
+from lipbounds.lipschitz.pointwise import evaluate_inverse
+from lipbounds.lipschitz.structure import Affine, Conditioner, Coupling, Permutation
 
 
 def strong_flow(dim, activation, seed=0):

@@ -1,0 +1,176 @@
+r"""The bound that always exists: constants of single layers, (13), on boxes that grow from layer to layer, multiplied.
+
+Everything is in ball arithmetic: the box is run through the inverse by interval arithmetic, which gives ranges of s and t and
+of the slopes of every activation, so the constants of (13) are those of the box and not global ones. With W_i the matrices and
+D_i the largest slopes of the units on the box, Lip of a conditioner is at most $\|W_l D_{l-1}\|_2\cdots\|W_2D_1\|_2\|W_1\|_2$.
+The worst cases of the layers do not happen at one point, so the product is large, often by many orders of magnitude.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from flint import arb, arb_mat
+from numpy.typing import NDArray
+
+from lipbounds.balls import ends, spectral_norm, working_precision
+from lipbounds.lipschitz.structure import Affine, Conditioner, Coupling, Layer, Permutation
+
+__all__ = ["bound_by_product"]
+
+Array = NDArray[np.float64]
+Row = list[arb]
+
+BITS = 64
+SILU_LEAST, SILU_WHERE = -0.2784645427610738, (-1.2785, -1.2784)  # rounded down; where it is attained
+SILU_SLOPE = 1.0998393201288672
+
+
+def bound_by_product(layers: Sequence[Layer], lower: Array, upper: Array) -> float:
+    """Bound Lip(T^{-1}) on a latent box from above; infinite beyond the doubles.
+
+    Args:
+        layers: Of T, in the order of the forward map.
+        lower: Corner of the box, shape (d,).
+        upper: The opposite corner.
+
+    Example:
+        >>> stretch = Affine(np.array([[0.5, 0.0], [0.0, 4.0]]), np.zeros(2))
+        >>> round(bound_by_product([stretch, stretch], -np.ones(2), np.ones(2)), 9)
+        4.0
+    """
+    with working_precision(BITS):
+        box = [arb(low).union(arb(high)) for low, high in zip(lower.tolist(), upper.tolist(), strict=True)]
+        product = arb(1)
+        for layer in reversed(layers):
+            box, constant = _inverse(layer, box)
+            product *= constant
+        return ends(product)[1]
+
+
+def _inverse(layer: Layer, box: Row) -> tuple[Row, arb]:
+    """The image of a box under the inverse of a layer, and a bound of its constant there."""
+    match layer:
+        case Permutation(order=order):
+            result = list(box)
+            for place, source in enumerate(order.tolist()):
+                result[source] = box[place]
+            return result, arb(1)
+        case Affine(matrix=matrix, offset=offset):
+            inverse = arb_mat(matrix.tolist()).inv()
+            shifted = arb_mat(len(box), 1, [value - arb(b) for value, b in zip(box, offset.tolist(), strict=True)])
+            image = inverse * shifted
+            return [image[i, 0] for i in range(len(box))], spectral_norm(inverse)
+        case Coupling(first=first, on_second=on_second, on_first=on_first, clamp=clamp):
+            v_1, v_2 = box[:first], box[first:]
+            x_2, bound_2 = _undo(v_2, on_first, v_1, clamp)
+            x_1, bound_1 = _undo(v_1, on_second, x_2, clamp)
+            return [*x_1, *x_2], bound_1 * bound_2
+
+
+def _undo(changed: Row, network: Conditioner | None, seen: Row, clamp: float) -> tuple[Row, arb]:
+    """(v - t(u)) exp(-s(u)) over a box, and the sharp form of (13): the norm of ((1, 0), (below, c))."""
+    if network is None:
+        return changed, arb(1)
+    values, lip_hidden, last = _hidden(network, seen)
+    half = len(changed)
+    alpha = arb(clamp)
+    raw, t = values[:half], values[half:]
+    s = [2 * alpha / arb.pi() * _monotone(arb.atan, value / alpha) for value in raw]
+    slope = max((2 / arb.pi() / (1 + (_nearest_to_zero(value) / alpha) ** 2) for value in raw), key=_high)
+    lip_s = slope * lip_hidden * spectral_norm(_rows(last, 0, half))
+    lip_t = lip_hidden * spectral_norm(_rows(last, half, 2 * half))
+    factors = [(-scale).exp() for scale in s]
+    moved = [value - shift for value, shift in zip(changed, t, strict=True)]
+    c = arb(max(_high(factor) for factor in factors))
+    below = arb(max(_high(abs(factor * value)) for factor, value in zip(factors, moved, strict=True))) * lip_s + c * lip_t
+    norm = (((1 + c) ** 2 + below**2).sqrt() + ((1 - c) ** 2 + below**2).sqrt()) / 2
+    return [factor * value for factor, value in zip(factors, moved, strict=True)], arb(_high(norm))
+
+
+def _hidden(network: Conditioner, seen: Row) -> tuple[Row, arb, arb_mat]:
+    """The output over a box, Lip of everything before the last matrix, and the last matrix times the slopes before it."""
+    values, lip = seen, arb(1)
+    slopes: list[float] | None = None
+    matrix = arb_mat(0, 0)
+    for index, (weights, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
+        exact = arb_mat(weights.tolist())
+        product = exact * arb_mat(len(values), 1, values)
+        values = [product[i, 0] + arb(b) for i, b in enumerate(bias.tolist())]
+        if slopes is None:
+            matrix = exact
+        else:
+            matrix = arb_mat([[w * s for w, s in zip(row, slopes, strict=True)] for row in _products(weights)])
+        if index < len(network.weights) - 1:
+            lip *= spectral_norm(matrix)
+            slopes = [_steepest(value, network.activation) for value in values]
+            values = [_activate(value, network.activation) for value in values]
+    return values, lip, matrix
+
+
+def _products(weights: Array) -> list[list[arb]]:
+    return [[arb(value) for value in row] for row in weights.tolist()]
+
+
+def _rows(matrix: arb_mat, start: int, stop: int) -> arb_mat:
+    return arb_mat([[matrix[i, j] for j in range(matrix.ncols())] for i in range(start, stop)])
+
+
+def _high(ball: arb) -> float:
+    return ends(ball)[1]
+
+
+def _nearest_to_zero(ball: arb) -> arb:
+    low, high = ends(ball)
+    return arb(max(low, -high, 0.0)) if math.isfinite(low) and math.isfinite(high) else arb(0)
+
+
+def _monotone(function: Callable[[arb], arb], ball: arb) -> arb:
+    low, high = ends(ball)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return function(ball)
+    least, greatest = function(arb(low)), function(arb(high))
+    return least.union(greatest)
+
+
+def _softplus(x: arb) -> arb:
+    return x + (-x).exp().log1p() if x > 0 else x.exp().log1p()
+
+
+def _silu(x: arb) -> arb:
+    return x / (1 + (-x).exp())
+
+
+def _activate(ball: arb, activation: str) -> arb:
+    match activation:
+        case "relu":
+            return _monotone(lambda x: x.max(arb(0)), ball)
+        case "tanh":
+            return _monotone(arb.tanh, ball)
+        case "arctan":
+            return _monotone(arb.atan, ball)
+        case "softplus":
+            return _monotone(_softplus, ball)
+        case _:  # silu falls to its minimum and rises behind it
+            hull = _monotone(_silu, ball)
+            low, high = ends(ball)
+            return hull.union(arb(SILU_LEAST)) if low < SILU_WHERE[1] and high > SILU_WHERE[0] else hull
+
+
+def _steepest(ball: arb, activation: str) -> float:
+    """A bound of the activation's slope on a ball."""
+    near = _nearest_to_zero(ball)
+    match activation:
+        case "relu":
+            return 1.0 if _high(ball) > 0 else 0.0
+        case "tanh":
+            return _high(1 - near.tanh() ** 2)
+        case "arctan":
+            return _high(1 / (1 + near**2))
+        case "softplus":
+            high = _high(ball)
+            return _high(1 / (1 + (-arb(high)).exp())) if math.isfinite(high) else 1.0
+        case _:
+            return SILU_SLOPE
