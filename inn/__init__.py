@@ -2,7 +2,7 @@
 
 from inn.checkpoint import load_flow, save_flow
 from inn.compose import Composition, CouplingFlow, coupling_flow
-from inn.coupling import TwoSidedCoupling, arctan_clamp
+from inn.coupling import SparseCoupling, TwoSidedCoupling, arctan_clamp
 from inn.ensemble import Ensemble
 from inn.invertible import Invertible
 from inn.latents import Latent
@@ -18,6 +18,7 @@ __all__ = [
     "FixedPermutation",
     "Invertible",
     "Latent",
+    "SparseCoupling",
     "Training",
     "TwoSidedCoupling",
     "arctan_clamp",

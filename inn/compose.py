@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from inn.coupling import TwoSidedCoupling
+from inn.coupling import SparseCoupling, TwoSidedCoupling
 from inn.invertible import Invertible
 from inn.permutation import FixedPermutation
 from inn.subnets import Activation
@@ -64,6 +64,7 @@ class CouplingFlow:
         depth: Number of their hidden layers.
         activation: Their activation.
         clamp: Bound of the clamped s.
+        inputs: Coordinates that a subnetwork sees: all of the other half, or few for sharp certificates (`SparseCoupling`).
     """
 
     dim: int = 2
@@ -72,6 +73,7 @@ class CouplingFlow:
     depth: int = 2
     activation: Activation = "silu"
     clamp: float = 2.0
+    inputs: int | None = None
 
 
 def coupling_flow(architecture: CouplingFlow, *, seed: int) -> Composition:
@@ -99,15 +101,13 @@ def coupling_flow(architecture: CouplingFlow, *, seed: int) -> Composition:
         order = torch.randperm(architecture.dim, generator=generator)
         total = total[order]
         layers.append(FixedPermutation(order))
-        layers.append(
-            TwoSidedCoupling(
-                architecture.dim,
-                hidden=architecture.hidden,
-                depth=architecture.depth,
-                activation=architecture.activation,
-                clamp=architecture.clamp,
-                generator=generator,
-            )
-        )
+        layers.append(_coupling(architecture, generator))
     layers.append(FixedPermutation(torch.argsort(total)))
     return Composition(layers)
+
+
+def _coupling(architecture: CouplingFlow, generator: torch.Generator) -> Invertible:
+    settings = {name: getattr(architecture, name) for name in ("hidden", "depth", "activation", "clamp")}
+    if architecture.inputs is None:
+        return TwoSidedCoupling(architecture.dim, **settings, generator=generator)
+    return SparseCoupling(architecture.dim, inputs=architecture.inputs, **settings, generator=generator)

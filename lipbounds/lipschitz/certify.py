@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lipbounds.domains import Ball, Box, Domain
+from lipbounds.domains import Ball, Box, Capsule, Domain
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz.plane import bound_in_the_plane, is_planar
 from lipbounds.lipschitz.pointwise import certify_found
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.search import STARTS, Found, find_lipschitz, jacobian_norms
+from lipbounds.lipschitz.space import bound_in_space, is_spatial
 from lipbounds.lipschitz.structure import Layer, Structured, dimension_of, inverse_map, structure_of
 from lipbounds.lipschitz.tables import CELLS
 
@@ -24,6 +25,7 @@ __all__ = ["Certificate", "certify_lipschitz"]
 
 Array = NDArray[np.float64]
 
+ELEMENTARY = "elementary functions of numpy and of the C library are good to 4 ulps"
 FEWEST_CELLS = 64
 WORTH_A_SEARCH = 1e-4  # relative gain at the middle of a box that starts a search from there
 
@@ -52,12 +54,17 @@ def certify_lipschitz(
     ratio: float = 1.01,
     seconds: float = 60.0,
     cells: int = CELLS,
+    threads: int | None = None,
     callback: Callable[[float, float], None] | None = None,
 ) -> Certificate:
     r"""Enclose Lip(T^{-1}; D): a proven witness below, a bound by computation above.
 
-    In the plane, coupling layers on a ball or box: branch and bound (`lipbounds.lipschitz.plane`), which reaches the ratio asked
-    for. Otherwise the product of layer constants on a propagated box (`lipbounds.lipschitz.product`): always there, and crude.
+    In the plane, coupling layers on a ball or box: branch and bound over latent boxes (`lipbounds.lipschitz.plane`), which
+    reaches the ratio asked for. In 3 to 12 dimensions, conditioners of at most 4 inputs, on a ball, box or capsule: branch
+    and bound over boxes of data (`lipbounds.lipschitz.space`), with a proof that they cover the preimage of the domain;
+    without that proof in the time given the bound is conditional, an ESTIMATE whose `assumption` says so. Otherwise, and
+    where it is smaller, the product of layer constants on a propagated box (`lipbounds.lipschitz.product`): always there,
+    and crude.
 
     Args:
         model: A network with `structure()`, as those of `inn`, or the layers of T in the order of the forward map.
@@ -66,12 +73,14 @@ def certify_lipschitz(
             what is true.
         seed: Of the search.
         ratio: upper / lower at which the work ends.
-        seconds: Time after which branch and bound stops with the bound that holds so far; its tables come before.
-        cells: Of the tables; fewer are quicker and may not reach a small ratio.
+        seconds: Time after which branch and bound stops with the bound that holds so far; in the plane tables come before it.
+        cells: Of the tables of the plane; fewer are quicker and may not reach a small ratio.
+        threads: For more than two dimensions; all processors by default.
         callback: Called with both ends after every round.
 
     Returns:
-        A CERTIFIED enclosure. Where the search missed a steeper place, branch and bound finds it and the witness is replaced.
+        A CERTIFIED enclosure (ESTIMATE where it is conditional). Where the search missed a steeper place, branch and bound
+        finds it and the witness is replaced.
 
     Raises:
         InvalidInput: For a model without structure, layers without enclosure, a domain of another dimension, a witness of
@@ -96,7 +105,8 @@ def certify_lipschitz(
         )
     witness = _Witness(layers, domain, found or find_lipschitz(f, domain, seed=seed), seed)
     low, high = (corner.numpy() for corner in domain.bounds())
-    upper, boxes, assumption = math.inf, 0, ""
+    upper, boxes, assumption, guarantee = math.inf, 0, "", Guarantee.CERTIFIED
+    report = callback or (lambda lower, upper: None)
     method = "product of layer constants on a propagated box"
     if isinstance(domain, Ball | Box) and domain.dim == 2 and is_planar(layers):
         upper, boxes = bound_in_the_plane(
@@ -107,16 +117,34 @@ def certify_lipschitz(
             seconds=seconds,
             cells=cells,
             improve=witness.improve,
-            callback=callback or (lambda lower, upper: None),
+            callback=report,
         )
-        method, assumption = "branch and bound over latent boxes", "elementary functions of numpy are good to 4 ulps"
-    if math.isinf(upper):
-        upper = bound_by_product(layers, low, high)
-        method, assumption = "product of layer constants on a propagated box", ""
+        method, assumption = "branch and bound over latent boxes", ELEMENTARY
+    elif isinstance(domain, Ball | Box | Capsule) and domain.dim > 2 and is_spatial(layers):
+        bound = bound_in_space(
+            layers,
+            domain,
+            witness.lower,
+            ratio=ratio,
+            seconds=seconds,
+            seed=seed,
+            threads=threads,
+            improve=witness.improve,
+            callback=report,
+        )
+        upper, boxes = bound.upper, bound.boxes
+        method, assumption = "branch and bound over boxes of data", ELEMENTARY
+        if not bound.covered and math.isfinite(upper):
+            guarantee = Guarantee.ESTIMATE
+            assumption += "; conditional: that the boxes cover the preimage of the domain is not proven"
+    product = bound_by_product(layers, low, high) if math.isinf(upper) or guarantee is Guarantee.ESTIMATE else math.inf
+    if product <= upper:
+        upper = product
+        method, assumption, guarantee = "product of layer constants on a propagated box", "", Guarantee.CERTIFIED
     return Certificate(
         witness.lower,
         max(witness.lower, upper),
-        Guarantee.CERTIFIED,
+        guarantee,
         f"witness in ball arithmetic; {method}",
         found=witness.found,
         boxes=boxes,

@@ -15,7 +15,7 @@ from lipbounds.balls import ends, working_precision
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz.search import Found
-from lipbounds.lipschitz.structure import Affine, Conditioner, Coupling, Layer, Permutation
+from lipbounds.lipschitz.structure import Affine, Conditioner, Layer, PartialCoupling, Permutation, Simple, expanded
 
 __all__ = ["certify_found", "evaluate_inverse"]
 
@@ -68,14 +68,7 @@ def _coefficients(network: Conditioner, inputs: Row, clamp: float) -> tuple[Row,
     return [2 * alpha / arb.pi() * (s / alpha).atan() for s in values[:half]], values[half:]
 
 
-def _undo(values: Row, network: Conditioner | None, inputs: Row, clamp: float) -> Row:
-    if network is None:
-        return values
-    s, t = _coefficients(network, inputs, clamp)
-    return [(value - shift) * (-scale).exp() for value, scale, shift in zip(values, s, t, strict=True)]
-
-
-def _inverse(layer: Layer, point: Row) -> Row:
+def _inverse(layer: Simple, point: Row) -> Row:
     match layer:
         case Permutation(order=order):
             result = list(point)
@@ -86,10 +79,12 @@ def _inverse(layer: Layer, point: Row) -> Row:
             shifted = _column([value - arb(b) for value, b in zip(point, offset.tolist(), strict=True)])
             solved = arb_mat(matrix.tolist()).solve(shifted)
             return [solved[i, 0] for i in range(len(point))]
-        case Coupling(first=first, on_second=on_second, on_first=on_first, clamp=clamp):
-            v_1, v_2 = point[:first], point[first:]
-            x_2 = _undo(v_2, on_first, v_1, clamp)
-            return [*_undo(v_1, on_second, x_2, clamp), *x_2]
+        case PartialCoupling(changed=changed, seen=seen, network=network, clamp=clamp):
+            s, t = _coefficients(network, [point[j] for j in seen.tolist()], clamp)
+            result = list(point)
+            for place, scale, shift in zip(changed.tolist(), s, t, strict=True):
+                result[place] = (point[place] - shift) * (-scale).exp()
+            return result
 
 
 def evaluate_inverse(layers: Sequence[Layer], point: ArrayLike, *, bits: int = BITS) -> list[Enclosure]:
@@ -114,10 +109,19 @@ def evaluate_inverse(layers: Sequence[Layer], point: ArrayLike, *, bits: int = B
 
 
 def _run(layers: Sequence[Layer], point: Array) -> Row:
-    values = [arb(value) for value in point.tolist()]
-    for layer in reversed(layers):
+    values = _exact(point)
+    for layer in reversed(expanded(layers)):
         values = _inverse(layer, values)
     return values
+
+
+def _exact(point: Array) -> Row:
+    return [arb(value) for value in point.tolist()]
+
+
+def _distance(x: Row, y: Row) -> arb:
+    # products, not powers: a power of a ball that contains 0 is unknown
+    return sum(((a - b) * (a - b) for a, b in zip(x, y, strict=True)), arb(0)).sqrt()
 
 
 def certify_found(found: Found, layers: Sequence[Layer]) -> Enclosure:
@@ -150,8 +154,7 @@ def certify_found(found: Found, layers: Sequence[Layer]) -> Enclosure:
     while True:
         with working_precision(bits):
             images = [_run(layers, point) for point in (a, b)]
-            moved = sum(((x - y) ** 2 for x, y in zip(*images, strict=True)), arb(0)).sqrt()
-            apart = sum(((arb(x) - arb(y)) ** 2 for x, y in zip(a.tolist(), b.tolist(), strict=True)), arb(0)).sqrt()
+            moved, apart = _distance(*images), _distance(_exact(a), _exact(b))
             low, high = ends(moved / apart)
         if high - low <= 1e-12 * high or bits >= MOST_BITS:
             break

@@ -16,7 +16,7 @@ from flint import arb, arb_mat
 from numpy.typing import NDArray
 
 from lipbounds.balls import ends, spectral_norm, working_precision
-from lipbounds.lipschitz.structure import Affine, Conditioner, Coupling, Layer, Permutation
+from lipbounds.lipschitz.structure import Affine, Conditioner, Layer, PartialCoupling, Permutation, Simple, expanded
 
 __all__ = ["bound_by_product"]
 
@@ -44,13 +44,13 @@ def bound_by_product(layers: Sequence[Layer], lower: Array, upper: Array) -> flo
     with working_precision(BITS):
         box = [arb(low).union(arb(high)) for low, high in zip(lower.tolist(), upper.tolist(), strict=True)]
         product = arb(1)
-        for layer in reversed(layers):
+        for layer in reversed(expanded(layers)):
             box, constant = _inverse(layer, box)
             product *= constant
         return ends(product)[1]
 
 
-def _inverse(layer: Layer, box: Row) -> tuple[Row, arb]:
+def _inverse(layer: Simple, box: Row) -> tuple[Row, arb]:
     """The image of a box under the inverse of a layer, and a bound of its constant there."""
     match layer:
         case Permutation(order=order):
@@ -63,17 +63,16 @@ def _inverse(layer: Layer, box: Row) -> tuple[Row, arb]:
             shifted = arb_mat(len(box), 1, [value - arb(b) for value, b in zip(box, offset.tolist(), strict=True)])
             image = inverse * shifted
             return [image[i, 0] for i in range(len(box))], spectral_norm(inverse)
-        case Coupling(first=first, on_second=on_second, on_first=on_first, clamp=clamp):
-            v_1, v_2 = box[:first], box[first:]
-            x_2, bound_2 = _undo(v_2, on_first, v_1, clamp)
-            x_1, bound_1 = _undo(v_1, on_second, x_2, clamp)
-            return [*x_1, *x_2], bound_1 * bound_2
+        case PartialCoupling(changed=changed, seen=seen, network=network, clamp=clamp):
+            moved, constant = _undo([box[i] for i in changed], network, [box[j] for j in seen], clamp)
+            result = list(box)
+            for place, value in zip(changed.tolist(), moved, strict=True):
+                result[place] = value
+            return result, constant
 
 
-def _undo(changed: Row, network: Conditioner | None, seen: Row, clamp: float) -> tuple[Row, arb]:
+def _undo(changed: Row, network: Conditioner, seen: Row, clamp: float) -> tuple[Row, arb]:
     """(v - t(u)) exp(-s(u)) over a box, and the sharp form of (13): the norm of ((1, 0), (below, c))."""
-    if network is None:
-        return changed, arb(1)
     values, lip_hidden, last = _hidden(network, seen)
     half = len(changed)
     alpha = arb(clamp)
@@ -86,7 +85,8 @@ def _undo(changed: Row, network: Conditioner | None, seen: Row, clamp: float) ->
     moved = [value - shift for value, shift in zip(changed, t, strict=True)]
     c = arb(max(_high(factor) for factor in factors))
     below = arb(max(_high(abs(factor * value)) for factor, value in zip(factors, moved, strict=True))) * lip_s + c * lip_t
-    norm = (((1 + c) ** 2 + below**2).sqrt() + ((1 - c) ** 2 + below**2).sqrt()) / 2
+    # products, not powers: a power of a ball that contains 0 is unknown
+    norm = (((1 + c) * (1 + c) + below * below).sqrt() + ((1 - c) * (1 - c) + below * below).sqrt()) / 2
     return [factor * value for factor, value in zip(factors, moved, strict=True)], arb(_high(norm))
 
 

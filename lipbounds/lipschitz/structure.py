@@ -24,10 +24,14 @@ __all__ = [
     "Conditioner",
     "Coupling",
     "Layer",
+    "PartialCoupling",
     "Permutation",
+    "Simple",
     "Structured",
     "dimension_of",
+    "expanded",
     "inverse_map",
+    "step_map",
     "structure_of",
 ]
 
@@ -93,7 +97,40 @@ class Coupling:
     clamp: float
 
 
-Layer = Permutation | Affine | Coupling
+@dataclass(frozen=True, eq=False)
+class PartialCoupling:
+    r"""$v_c=x_c\odot e^{s(x_u)}+t(x_u)$ for some coordinates c, which sees some others u; all but c stay.
+
+    The half of a `Coupling`, and what sparse couplings are made of.
+
+    Attributes:
+        dim: Dimension d of the space.
+        changed: The coordinates c.
+        seen: The coordinates u, none of them in c.
+        network: With as many inputs as u and twice as many outputs as c.
+        clamp: alpha.
+    """
+
+    dim: int
+    changed: NDArray[np.intp]
+    seen: NDArray[np.intp]
+    network: Conditioner
+    clamp: float
+
+    def __post_init__(self) -> None:
+        together = np.concatenate((self.changed, self.seen))
+        if len(np.unique(together)) != len(together) or not np.isin(together, np.arange(self.dim)).all():
+            got = f"changed {self.changed.tolist()}, seen {self.seen.tolist()}"
+            raise InvalidInput("changed, seen", got, f"different coordinates below {self.dim}", "a coupling sees what it leaves")
+        sizes = (self.network.weights[0].shape[1], self.network.weights[-1].shape[0])
+        if sizes != (len(self.seen), 2 * len(self.changed)):
+            raise InvalidInput(
+                "network", f"{sizes[0]} inputs, {sizes[1]} outputs", "one input a seen, two outputs a changed", "see s, t"
+            )
+
+
+Layer = Permutation | Affine | Coupling | PartialCoupling
+Simple = Permutation | Affine | PartialCoupling
 
 
 @runtime_checkable
@@ -128,12 +165,35 @@ def dimension_of(layer: Layer) -> int:
             return len(order)
         case Affine(offset=offset):
             return len(offset)
+        case PartialCoupling(dim=dim):
+            return dim
         case Coupling(first=first, on_second=on_second, on_first=on_first):
             if on_second is not None:
                 return first + int(on_second.weights[0].shape[1])
             if on_first is not None:
                 return first + int(on_first.weights[-1].shape[0]) // 2
             raise InvalidInput("layer", "a coupling without conditioners", "at least one", "leave the identity out")
+
+
+def expanded(layers: Sequence[Layer]) -> list[Simple]:
+    """Return the same map with every two-sided coupling as its two halves, in the order of the forward map.
+
+    Example:
+        >>> shear = Conditioner([np.array([[0.0], [3.0]])], [np.zeros(2)], "tanh")
+        >>> [type(step).__name__ for step in expanded([Coupling(1, shear, shear, 1.0)])]
+        ['PartialCoupling', 'PartialCoupling']
+    """
+    simple: list[Simple] = []
+    for layer in layers:
+        if isinstance(layer, Coupling):
+            dim = dimension_of(layer)
+            head, tail = np.arange(layer.first), np.arange(layer.first, dim)
+            for network, changed, seen in ((layer.on_second, head, tail), (layer.on_first, tail, head)):
+                if network is not None:
+                    simple.append(PartialCoupling(dim, changed, seen, network, layer.clamp))
+        else:
+            simple.append(layer)
+    return simple
 
 
 def inverse_map(layers: Sequence[Layer]) -> Callable[[Tensor], Tensor]:
@@ -144,7 +204,7 @@ def inverse_map(layers: Sequence[Layer]) -> Callable[[Tensor], Tensor]:
         >>> f(torch.tensor([[4.0, 4.0]], dtype=torch.float64))
         tensor([[2., 1.]], dtype=torch.float64)
     """
-    steps = [_inverse_step(layer) for layer in reversed(layers)]
+    steps = [_inverse_step(layer) for layer in reversed(expanded(layers))]
 
     def inverse(z: Tensor) -> Tensor:
         for step in steps:
@@ -169,7 +229,37 @@ def _as_function(network: Conditioner) -> Callable[[Tensor], Tensor]:
     return evaluate
 
 
-def _inverse_step(layer: Layer) -> Callable[[Tensor], Tensor]:
+def step_map(layer: Simple) -> Callable[[Tensor], Tensor]:
+    """Return one layer of T as a differentiable function of rows in float64."""
+    match layer:
+        case Permutation(order=order):
+            places = torch.as_tensor(order)
+            return lambda x: x[:, places]
+        case Affine(matrix=matrix, offset=offset):
+            linear, shift = torch.as_tensor(matrix), torch.as_tensor(offset)
+            return lambda x: x @ linear.T + shift
+        case PartialCoupling():
+            changed, coefficients = torch.as_tensor(layer.changed), _coefficients(layer)
+
+            def coupled(x: Tensor) -> Tensor:
+                s, t = coefficients(x)
+                return x.index_copy(1, changed, x[:, changed] * torch.exp(s) + t)
+
+            return coupled
+
+
+def _coefficients(layer: PartialCoupling) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """The clamped s and t as functions of rows."""
+    seen, network, clamp = torch.as_tensor(layer.seen), _as_function(layer.network), layer.clamp
+
+    def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
+        s, t = network(x[:, seen]).chunk(2, dim=1)
+        return (2 * clamp / math.pi) * torch.atan(s / clamp), t
+
+    return evaluate
+
+
+def _inverse_step(layer: Simple) -> Callable[[Tensor], Tensor]:
     match layer:
         case Permutation(order=order):
             back = torch.as_tensor(np.argsort(order))
@@ -177,17 +267,11 @@ def _inverse_step(layer: Layer) -> Callable[[Tensor], Tensor]:
         case Affine(matrix=matrix, offset=offset):
             inverse, shift = torch.as_tensor(np.linalg.inv(matrix)), torch.as_tensor(offset)
             return lambda z: (z - shift) @ inverse.T
-        case Coupling(first=first, on_second=on_second, on_first=on_first, clamp=clamp):
-            of_second, of_first = (None if part is None else _as_function(part) for part in (on_second, on_first))
+        case PartialCoupling():
+            changed, coefficients = torch.as_tensor(layer.changed), _coefficients(layer)
 
-            def undo(changed: Tensor, network: Callable[[Tensor], Tensor] | None, seen: Tensor) -> Tensor:
-                if network is None:
-                    return changed
-                s, t = network(seen).chunk(2, dim=1)
-                return (changed - t) * torch.exp(-(2 * clamp / math.pi) * torch.atan(s / clamp))
+            def uncoupled(v: Tensor) -> Tensor:
+                s, t = coefficients(v)
+                return v.index_copy(1, changed, (v[:, changed] - t) * torch.exp(-s))
 
-            def coupled(z: Tensor) -> Tensor:
-                x_2 = undo(z[:, first:], of_first, z[:, :first])
-                return torch.cat((undo(z[:, :first], of_second, x_2), x_2), dim=1)
-
-            return coupled
+            return uncoupled
