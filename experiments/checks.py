@@ -21,6 +21,7 @@ from experiments.networks import Trained, labels_of, relative_entropy
 from lipbounds.distances import clopper_pearson, total_variation_from_kl, wasserstein, wasserstein_1_line
 from lipbounds.domains import Ball
 from lipbounds.enclosure import Enclosure, Guarantee
+from lipbounds.errors import NotConverged
 from lipbounds.lipschitz import Found, certify_lipschitz, find_lipschitz
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.theorems import (
@@ -196,10 +197,13 @@ def _draw_sets(network: Trained, x: Array, rng: np.random.Generator, kind: str) 
     normal, t = tilt / np.linalg.norm(tilt), rng.uniform(0.05, 0.3)
     along = x @ normal
     if kind == "half-spaces":
-        gap = law.slab_mass(normal, -t, t)
-        # by the symmetry of the law about 0 both sets have the same mass
-        known = replace(Masses.equal(gap), guarantee=EXACT)
-        return _Sets(f"half-spaces, t {t:.2f}", along <= -t, along >= t, 2 * t, known)
+        # off the middle, so that the masses differ
+        shift = rng.uniform(-0.2, 0.2)
+        low, high = shift - t, shift + t
+        known = Masses(
+            law.half_space_mass(normal, low), law.half_space_mass(-normal, -high), law.slab_mass(normal, low, high), EXACT
+        )
+        return _Sets(f"half-spaces, {low:.2f} and {high:.2f}", along <= low, along >= high, 2 * t, known)
     if kind == "balls":
         radius = rng.uniform(0.75, 0.98)
         q, r = (np.linalg.norm(x - side * axis, axis=1) <= radius for side in (-1.0, 1.0))
@@ -233,7 +237,8 @@ def unconditional_checks(measured: Measured, count: int) -> Iterator[Check]:
         yield from set_checks(measured, kinds[index % len(kinds)], rng)
     yield Remark3(), _supports(measured), f"{SUPPORT} data, {SUPPORT} latent points"
     if measured.network.setting.latent == "normal":
-        yield from _generator_checks(measured, rng)
+        yield from _generator_checks(measured)
+    yield from _black_box_checks(measured, rng)
 
 
 def set_checks(measured: Measured, kind: str, rng: np.random.Generator) -> Iterator[Check]:
@@ -276,8 +281,8 @@ def _supports(measured: Measured) -> TransportedLaws:
     return TransportedLaws(Discrete(network.forward(data)), Discrete(latent), data, network.inverse(latent))
 
 
-def _generator_checks(measured: Measured, rng: np.random.Generator) -> Iterator[Check]:
-    """S4, the frontier and S6 for f o proj_K (S7 in data space) and the statistic along the modes' axis."""
+def _generator_checks(measured: Measured) -> Iterator[Check]:
+    """S4 and the frontier for f o proj_K (S7 in data space) and the statistic along the modes' axis."""
     network, line = measured.network, measured.network.law.marginal(measured.statistic)
     dim = network.setting.dim
 
@@ -294,11 +299,30 @@ def _generator_checks(measured: Measured, rng: np.random.Generator) -> Iterator[
         masses = Masses.equal(line.slab_mass([1.0], -t, t))
         yield TwoSetBound(), DataSets(accuracy(t), masses, 2 * t, measured.lipschitz), f"half-spaces, t {t}"
     yield FrontierBound(), StatisticLaw(line, accuracy(None), measured.lipschitz), "projection on the modes' axis"
-    fresh = generated(standard_normal(dim).sample(POINTS, rng))
-    for t in (0.2, 0.5):
-        low, _ = clopper_pearson([int((fresh <= -t).sum()), int((fresh > t).sum())], len(fresh), alpha=ALPHA / 2)
-        below, above = (Enclosure(float(v), 1.0, Guarantee.CONFIDENCE, "Clopper-Pearson", ALPHA / 2) for v in low)
-        yield BlackBoxBound(), TwoThresholds((-t, t), below, above, measured.lipschitz), f"thresholds -{t} and {t}"
+
+
+def _black_box_checks(measured: Measured, rng: np.random.Generator) -> Iterator[Check]:
+    """S6 for f o proj_K and the statistic along the modes' axis, component by component of the latent law."""
+    components = measured.network.setting.law_of_z.measure.means
+    alpha = ALPHA / len(components)
+    for index, mean in enumerate(components):
+
+        def generated(points: Array, mean: Array = mean) -> Array:
+            z = measured.domain.project(torch.as_tensor(mean + points)).numpy()
+            return measured.network.inverse(z) @ measured.statistic
+
+        normal = standard_normal(measured.network.setting.dim)
+        # thresholds from points of their own: about the middle, or where this component's mode has its quartiles
+        quantiles = np.quantile(generated(normal.sample_quasi(2000, measured.seed + 3)), [0.1, 0.25, 0.75, 0.9])
+        pairs = (
+            [(-0.2, 0.2), (-0.5, 0.5)] if len(components) == 1 else [(quantiles[1], quantiles[2]), (quantiles[0], quantiles[3])]
+        )
+        values = generated(normal.sample(POINTS, rng))
+        for low, high in pairs:
+            limits, _ = clopper_pearson([int((values <= low).sum()), int((values > high).sum())], POINTS, alpha=alpha / 2)
+            below, above = (Enclosure(float(v), 1.0, Guarantee.CONFIDENCE, "Clopper-Pearson", alpha / 2) for v in limits)
+            words = f"component {index}, thresholds {low:.2f} and {high:.2f}"
+            yield BlackBoxBound(), TwoThresholds((float(low), float(high)), below, above, measured.lipschitz), words
 
 
 def conditional_checks(measured: Measured, count: int) -> Iterator[Check]:
@@ -314,11 +338,13 @@ def label_checks(measured: Measured, rng: np.random.Generator) -> Iterator[Check
     k = network.setting.dim - n
     x, y = measured.labelled
     # a label of its own: the points that are counted do not choose the ball
-    centre = 0.5 * labels_of(network.law.sample(1, rng), network.setting)[0]
-    radius = rng.uniform(0.3, 0.5) * math.sqrt(n)
+    centre = labels_of(network.law.sample(1, rng), network.setting)[0]
+    others = np.linalg.norm(labels_of(network.law.sample(POINTS, rng), network.setting) - centre, axis=1)
+    # large enough to hold points: twice the share that is needed, by points that are not counted
+    radius = max(rng.uniform(0.3, 0.5) * math.sqrt(n), float(np.quantile(others, 2 * FEWEST_GIVEN / len(x))))
     given = x[np.linalg.norm(y - centre, axis=1) <= radius]
     if len(given) < FEWEST_GIVEN:
-        return
+        raise NotConverged(f"label_checks: {len(given)} points with Y within {radius} of {centre}, wanted {FEWEST_GIVEN}")
     image = network.forward(given)
     predicted, z = image[:, :n], image[:, n:]
     if k == 1:

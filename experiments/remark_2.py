@@ -1,6 +1,6 @@
 r"""Remark 2: on compact sets $W_1$ and $\mathcal{D}_K$ agree on convergence; where mass escapes they part.
 
-Four sequences that converge weakly to the point mass at 0 (or to the uniform law on a grid), two of them inside a compact set:
+Five sequences that converge weakly to the point mass at 0 (or to the uniform law on a grid), two of them inside a compact set:
 
 | sequence | law of index n | W_1 to the limit |
 |---|---|---|

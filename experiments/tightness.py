@@ -55,7 +55,7 @@ class Tightness:
     """Folder of the results."""
     sigma: float = 0.2
     """Width of the modes of Example 1."""
-    dimensions: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    dimensions: tuple[int, ...] = tuple(range(1, 65))
     """Latent dimensions."""
     accuracies: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2)
     """Values of epsilon, below 1/4, where the printed statements end."""

@@ -99,8 +99,8 @@ def envelopes() -> Array:
     r"""Return bounds of derivatives: [kind, n, i] is at least the sup of |f^{(n)}(a)| over |a| >= i FARTHEST / STEPS.
 
     Shape (3, HIGHEST + 1, STEPS + 1), for tanh, softplus and silu. Derivatives are polynomials in tanh or the logistic
-    function p; between the points of a fine grid they are bounded by the next one, for which Cauchy's inequality serves: $|p|\le1$ where
-    $|\mathrm{Im}\,a|\le\pi/2$, so $|p^{(n)}|\le n!(2/\pi)^n$, and tanh a = 2 p(2a) - 1.
+    function p; between the points of a fine grid they are bounded by the next one, for which Cauchy's inequality serves:
+    $|p|\le1$ where $|\mathrm{Im}\,a|\le\pi/2$, so $|p^{(n)}|\le n!(2/\pi)^n$, and tanh a = 2 p(2a) - 1.
     """
     fine = 64
     a = np.linspace(0.0, FARTHEST, STEPS * fine + 1)

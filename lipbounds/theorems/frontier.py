@@ -50,6 +50,7 @@ THINNEST_CELL = 1e-6  # in z: a step below the solver's threshold for coefficien
 FARTHEST = 5.0  # the outermost cuts, in z
 BITS = 192
 JUMPS = 8  # of data, near which cells crowd
+MOST_SCALED = 1e6  # of the row of cell masses: the solver drops coefficients below 1e-9, and parts of little mass with them
 ACCEPTED_LOSS = 1e-3  # between the solver's value and the certified one, relative
 
 
@@ -62,7 +63,7 @@ def forced_by_frontier(
         law: Law of the statistic s(X) on the line, a mixture or finitely many atoms (data).
         epsilon: Enclosure of $W_1(s_\#f_\#\gamma,s_\#\mu)$; only its upper end is used.
         clip: If the statistic is clipped to [-clip, clip], as confidence bounds for epsilon need.
-        cells: Number of cells; the bound grows with it towards L*.
+        cells: Number of cells; the bound tends to L* as it grows, though not monotonically, because the cuts move.
 
     Returns:
         [L, inf) with the guarantee of epsilon, CERTIFIED at the best. The bound is evaluated in ball arithmetic from the
@@ -251,6 +252,7 @@ def _solve(weights: Array, steps: Array, target: Array, epsilon: float) -> tuple
     Returns the value and the psi that its multipliers are.
     """
     n = len(weights)
+    row_scale = min(MOST_SCALED, 1.0 / float(weights.min()))
     eye = identity(n, format="csc")
     difference = csc_array(diags_array([-np.ones(n), np.ones(n - 1)], offsets=[0, 1], shape=(n - 1, n)))
     zero = coo_array((n - 1, n))
@@ -260,11 +262,11 @@ def _solve(weights: Array, steps: Array, target: Array, epsilon: float) -> tuple
             [-eye, -eye, None],
             [difference, zero, coo_array(-steps[:, None])],
             [-difference, zero, None],
-            [None, coo_array(weights[None, :]), coo_array((1, 1))],
+            [None, coo_array(row_scale * weights[None, :]), coo_array((1, 1))],
         ],
         format="csc",
     )
-    right = np.concatenate((target, -target, np.zeros(2 * (n - 1)), [epsilon]))
+    right = np.concatenate((target, -target, np.zeros(2 * (n - 1)), [row_scale * epsilon]))
     objective = np.concatenate((np.zeros(2 * n), [1.0]))
     bounds = [(None, None)] * n + [(0, None)] * (n + 1)
     result = linprog(objective, A_ub=upper, b_ub=right, bounds=bounds, method="highs")
@@ -273,7 +275,7 @@ def _solve(weights: Array, steps: Array, target: Array, epsilon: float) -> tuple
     above, below, accuracy = result.ineqlin.marginals[:n], result.ineqlin.marginals[n : 2 * n], result.ineqlin.marginals[-1]
     if accuracy == 0.0:
         return 0.0, np.zeros(n)
-    return float(result.fun), np.asarray((below - above) / (weights * abs(accuracy)))
+    return float(result.fun), np.asarray((below - above) / (weights * abs(accuracy) * row_scale))
 
 
 @dataclass(frozen=True, eq=False)

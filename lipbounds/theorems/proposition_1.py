@@ -21,6 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 from flint import arb
+from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import chi
 
@@ -95,7 +96,7 @@ def _normal_constant(n: int) -> PrintedConstant:
 def _constant_of(nu: GaussianMixture) -> PrintedConstant:
     n, present = nu.dim, nu.weights > 0
     diagonal = all(np.array_equal(matrix, np.diag(np.diag(matrix))) for matrix in nu.covariances[present])
-    eigenvalues = np.linalg.eigvalsh(nu.covariances[present])
+    eigenvalues: NDArray[np.float64] = np.linalg.eigvalsh(nu.covariances[present])
     if diagonal:
         eigenvalues = np.sort(np.diagonal(nu.covariances[present], axis1=1, axis2=2), axis=1)
     # eigenvalues are floats with an error of some ulps of the largest
@@ -128,9 +129,35 @@ def _constant_of(nu: GaussianMixture) -> PrintedConstant:
             smallest = arb(float(values[0])) - margin
             terms.append((w / total).log() - (m + 2 * s) ** 2 / (2 * smallest) - log_det / 2 - arb(n) * (2 * arb.pi()).log() / 2)
         peak = max(terms, key=lambda term: float(term.mid()))
-        log_density = peak + sum(((term - peak).exp() for term in terms), arb(0)).log()
+        by_components = peak + sum(((term - peak).exp() for term in terms), arb(0)).log()
+        together = _log_density_by_concavity(n, s, [w / total for w in weights], nu.means[present], eigenvalues, margin)
+        log_density = by_components.max(together)
         guarantee = Guarantee.CERTIFIED if diagonal else Guarantee.EXACT
-        return _finish(n, s, log_density, guarantee, "mass and infimum by components")
+        return _finish(n, s, log_density, guarantee, "mass by components, infimum by components or concavity")
+
+
+def _log_density_by_concavity(
+    n: int, s: arb, weights: list[arb], means: NDArray[np.float64], eigenvalues: NDArray[np.float64], margin: float
+) -> arb:
+    r"""A lower bound of the log density on $B_{2s}$: $\log\sum w_kN_k\ge\sum w_k\log N_k$, a quadratic.
+
+    $\sum_kw_k|x-m_k|^2/\lambda_k\le4s^2\sum v_k+4s|\sum v_km_k|+\sum v_k|m_k|^2$ for $|x|\le2s$, $v_k=w_k/\lambda_k$, with the
+    smallest eigenvalue of each component. Better than the farthest point of every component where the means balance.
+    """
+    shares = [w / (arb(float(values[0])) - margin) for w, values in zip(weights, eigenvalues, strict=True)]
+    vectors = [[arb(float(x)) for x in mean] for mean in means]
+    pulled = [sum((v * mean[i] for v, mean in zip(shares, vectors, strict=True)), arb(0)) for i in range(n)]
+    length = sum((x * x for x in pulled), arb(0)).sqrt() if any(not x.is_zero() for x in pulled) else arb(0)
+    quadratic = 4 * s * s * sum(shares, arb(0)) + 4 * s * length
+    quadratic += sum((v * sum((x * x for x in mean), arb(0)) for v, mean in zip(shares, vectors, strict=True)), arb(0))
+    log_det = sum(
+        (
+            w * sum(((arb(float(v)) + margin).log() for v in values), arb(0))
+            for w, values in zip(weights, eigenvalues, strict=True)
+        ),
+        arb(0),
+    )
+    return -(quadratic + log_det + arb(n) * (2 * arb.pi()).log()) / 2
 
 
 def _chi_cdf(n: int, radius: arb) -> arb:

@@ -140,7 +140,7 @@ class Remark1Repaired(Remark1):
     """Kernels that metrize weak convergence by either theorem separate laws; the paper's is one of them."""
 
     version = "repaired"
-    text = "psi bounded, in C_0, integrally strictly positive definite: the same"
+    text = "psi bounded, in C_0, integrally strictly positive definite: D_K metrizes weak convergence; the same inequality"
 
     def hypotheses(self, instance: LawsOnPoints) -> list[Hypothesis]:
         """Return that the kernel metrizes weak convergence."""

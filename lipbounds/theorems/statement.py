@@ -16,7 +16,7 @@ Version = Literal["printed", "sharp", "repaired"]
 
 Instance = TypeVar("Instance")
 
-NEGLIGIBLE = 1e-3  # width of an enclosure around 0, relative to what it is compared with
+ROUNDING = 1e-9  # a left side of at most this, enclosed from 0, is an equality up to rounding
 
 
 class Outcome(StrEnum):
@@ -82,7 +82,7 @@ class Verdict:
         """Whether these sides could have refuted it: the left one known from below too, the right one from above."""
         if self.left is None or self.right is None:
             return False
-        known = self.left.lower > 0.0 or self.left.upper - self.left.lower <= NEGLIGIBLE * self.right.upper
+        known = self.left.lower > 0.0 or self.left.upper <= ROUNDING
         return known and self.right.upper < math.inf
 
 

@@ -261,3 +261,30 @@ def test_the_default_search_is_above_every_bound_on_a_trained_network(measured):
 def test_bad_input(call):
     with pytest.raises(InvalidInput):
         call()
+
+
+@pytest.mark.parametrize("dim", [2, 3, 6])
+def test_the_infimum_of_a_mixtures_density_is_bounded_and_nearly_met(dim):
+    # between the means the density is far above what the farthest point of every component allows
+    means = np.zeros((2, dim))
+    means[:, 0] = (-5.0, 5.0)
+    nu = GaussianMixture(means, np.stack([np.eye(dim)] * 2))
+    constant = printed_constant(nu)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((100_000, dim))
+    x *= 2 * constant.s.lower / np.linalg.norm(x, axis=1, keepdims=True)
+    log_volume = 0.5 * dim * math.log(math.pi) - gammaln(dim / 2 + 1)
+    # log C = log 4 - (log infimum + log V_1) / n
+    infimum = dim * (math.log(4) - constant.log_c.upper) - log_volume
+    sampled = float(nu.log_density(x).min())
+    assert infimum <= sampled
+    assert infimum >= sampled - 1.0
+
+
+def test_an_enclosure_from_zero_against_a_large_number_could_refute_nothing():
+    statement = Proposition1()
+    instance = replace(statement.extremal(), image_distance=Enclosure(0.0, 0.5, Guarantee.EXACT, "pair of points"))
+    verdict = statement.check(instance)
+    assert verdict.right.upper > 1e3 * verdict.left.upper
+    assert verdict.outcome is Outcome.CONFIRMED
+    assert not verdict.refutable

@@ -19,6 +19,8 @@ from lipbounds.theorems import (
     Masses,
     exact_lipschitz,
     forced_by_frontier,
+    forced_by_kl,
+    forced_by_total_variation,
     forced_by_two_sets,
     forced_in_latent_space,
     separation,
@@ -327,3 +329,23 @@ def test_the_numbers_of_the_exact_map():
     assert exact_lipschitz(0.2) == pytest.approx(53667.5, rel=1e-6)
     # phi(0) over the density at 0, straight from the definition
     assert exact_lipschitz(0.3) == pytest.approx(float(np.exp(-0.5 * np.log(2 * np.pi) - two_modes(0.3).log_pdf(0.0))), rel=1e-12)
+
+
+@pytest.mark.parametrize("weight", [1e-3, 1e-6])
+@pytest.mark.parametrize("cells", [300, 1000])
+def test_parts_of_little_mass_count_in_the_frontier(weight, cells):
+    # the solver drops coefficients below 1e-9: masses of cells must not be among them. Two atoms far apart, where S4 is attained
+    accuracy = Enclosure(0.0, 1.0, Guarantee.EXACT, "given")
+    far = 1e3 / weight
+    least = forced_by_two_sets(far, Masses(weight, 1 - weight, 0.0), accuracy).lower
+    found = forced_by_frontier(Discrete([[0.0], [far]], [1 - weight, weight]), accuracy, cells=cells).lower
+    assert 0.98 * least < found <= least * (1 + 1e-6)
+
+
+def test_kl_is_pinskers_total_variation():
+    masses = Masses(0.4, 0.5, 0.1)
+    by_kl = forced_by_kl(2.0, masses, Enclosure(0.0, 0.02, Guarantee.EXACT, "given"))
+    by_tv = forced_by_total_variation(2.0, masses, Enclosure(0.0, math.sqrt(0.01), Guarantee.EXACT, "given"))
+    assert by_kl.lower == pytest.approx(by_tv.lower, rel=1e-12)
+    # a large divergence still leaves a total variation below 1, by the other inequality
+    assert forced_by_kl(2.0, masses, Enclosure(0.0, 3.0, Guarantee.EXACT, "given")).lower == 0.0
