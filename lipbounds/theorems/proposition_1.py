@@ -96,9 +96,9 @@ def _normal_constant(n: int) -> PrintedConstant:
 def _constant_of(nu: GaussianMixture) -> PrintedConstant:
     n, present = nu.dim, nu.weights > 0
     diagonal = all(np.array_equal(matrix, np.diag(np.diag(matrix))) for matrix in nu.covariances[present])
-    eigenvalues: NDArray[np.float64] = np.linalg.eigvalsh(nu.covariances[present])
+    eigenvalues: NDArray[np.float64] = np.asarray(np.linalg.eigvalsh(nu.covariances[present]), dtype=np.float64)
     if diagonal:
-        eigenvalues = np.sort(np.diagonal(nu.covariances[present], axis1=1, axis2=2), axis=1)
+        eigenvalues = np.asarray(np.sort(np.diagonal(nu.covariances[present], axis1=1, axis2=2), axis=1), dtype=np.float64)
     # eigenvalues are floats with an error of some ulps of the largest
     margin = 0.0 if diagonal else 64 * n * float(np.finfo(float).eps) * float(eigenvalues.max())
     if not float(eigenvalues.min()) > margin:
