@@ -1,5 +1,6 @@
 """How strongly must a generator stretch space, how strongly does it, and do the theorems agree?"""
 
+from lipbounds.diagnosis import Diagnosis, diagnose
 from lipbounds.distances import (
     InverseMultiquadric,
     InverseQuadratic,
@@ -36,6 +37,7 @@ __all__ = [
     "Capsule",
     "Certificate",
     "ConvexHull",
+    "Diagnosis",
     "Discrete",
     "Enclosure",
     "Forced",
@@ -52,6 +54,7 @@ __all__ = [
     "certify_found",
     "certify_lipschitz",
     "conditional",
+    "diagnose",
     "discrepancy",
     "find_bilipschitz",
     "find_inversion_error",

@@ -1,0 +1,88 @@
+"""`python -m lipbounds diagnose MODEL.py:make_flow --data X.npy`: the diagnosis of a user's own generator."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lipbounds.diagnosis import diagnose
+from lipbounds.errors import InvalidInput, LipboundsError
+
+__all__ = ["main"]
+
+
+def _model(text: str) -> Any:
+    """The model that a function of a file makes, or the object itself if it is none that can be called without arguments."""
+    path, _, name = text.rpartition(":")
+    if not path or not Path(path).is_file():
+        raise InvalidInput("MODEL", text, "FILE.py:NAME", "name a file and a function in it that returns the flow")
+    spec = importlib.util.spec_from_file_location("lipbounds_user_model", path)
+    if spec is None or spec.loader is None:
+        raise InvalidInput("MODEL", text, "a Python file", "give its path")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(Path(path).resolve().parent))  # so that it may import its neighbours
+    try:
+        spec.loader.exec_module(module)
+        return getattr(module, name)()
+    except LipboundsError:
+        raise
+    except Exception as error:
+        got = f"{text} ({type(error).__name__}: {error})"
+        raise InvalidInput("MODEL", got, "a function without arguments that returns the flow", "run the file to see") from error
+    finally:
+        sys.path.pop(0)
+
+
+def _data(path: str) -> np.ndarray:
+    try:
+        data = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InvalidInput("--data", f"{path} ({error})", "a .npy file with numbers", "write it with numpy.save") from error
+    if not isinstance(data, np.ndarray):
+        raise InvalidInput("--data", path, "one array (.npy)", "numpy.save, not savez")
+    return data
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; errors of the caller are one line and status 2."""
+    parser = argparse.ArgumentParser(prog="python -m lipbounds", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("diagnose", help="measure a generator against its data")
+    command.add_argument("model", metavar="MODEL.py:make_flow", help="function without arguments that returns the flow")
+    command.add_argument("--data", required=True, metavar="X.npy", help="samples of the target, shape (N, d)")
+    command.add_argument("--out", metavar="DIR", help="where to write diagnosis.html and diagnosis.png (needs matplotlib)")
+    command.add_argument("--latent", type=int, metavar="K", help="dimension of the latent; that of the data by default")
+    command.add_argument("--seconds", type=float, default=60.0, help="most time for the certificate (60)")
+    command.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    try:
+        diagnosis = diagnose(
+            _model(options.model),
+            data=_data(options.data),
+            latent=options.latent,
+            seed=options.seed,
+            seconds=options.seconds,
+            callback=lambda words: print(f"... {words}", file=sys.stderr, flush=True),
+        )
+        print(diagnosis.verdict)
+        if options.out is not None:
+            from lipbounds.report import write_report
+
+            print(*write_report(diagnosis, Path(options.out)), sep="\n")
+    except LipboundsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
