@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from scipy.stats import chi
 
 from lipbounds.distances import wasserstein, wasserstein_1_line
 from lipbounds.distances.inputs import as_discrete
+from lipbounds.distances.statistics import candidates
 from lipbounds.domains import Ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, LipboundsError, NotConverged
@@ -54,7 +56,9 @@ MOST_COMPONENTS = 6
 VALLEY = 0.5  # density between two modes, relative to the lower of both, below which they count as two
 FAR_MASS = 0.999  # of a normal law of a mode's width: a point outside is far from the mode
 CLUSTERED = 1500  # points from which mixture latents are judged
+COST_CELLS = 100
 WITHIN = 2.0  # a cost that counts as good as the best
+TOLERATED = 0.02  # of the spread of the data: an accuracy beyond it makes no demands on a latent
 SEPARATION = 8.0  # latent deviations between the components proposed
 FEWEST = 200
 SWAPPED = 0.5
@@ -93,7 +97,8 @@ class LatentChoice:
 
     Attributes:
         components: k.
-        cost: Largest constant that a single cluster forces at the accuracy, by S4 with the cluster as target; ESTIMATE.
+        cost: Largest constant that a single cluster forces at the accuracy, by the frontier of S4 with the cluster as target;
+            ESTIMATE.
         means: Proposed m_i in latent space, shape (k, d), at least 8 apart.
         widths: Deviations of the clusters in data space: what their generator has to scale by.
         shares: Their probabilities.
@@ -129,7 +134,8 @@ class Diagnosis:
         generated_shares: Share of the generated points at each mode.
         between: Share of the generated points far from every mode (`Modes.outside`).
         between_data: The same share of the data.
-        forced: Lower bound of the constant of every generator with a normal latent at `line_accuracy`, for a normal latent. ESTIMATE.
+        forced: Lower bound of the constant of every generator with a normal latent at `line_accuracy`; 0 for a mixture
+            latent. ESTIMATE.
         forced_witness: The statistic and thresholds behind it.
         found: Lower bound of Lip(T^{-1}) with its witness.
         both: Constants of T^{-1} and T and the worst condition number, in at most 24 dimensions with as many outputs as inputs.
@@ -180,6 +186,7 @@ def diagnose(
     *,
     data: ArrayLike,
     latent: GaussianMixture | int | None = None,
+    epsilon: float | None = None,
     seed: int = 0,
     seconds: float = 60.0,
     callback: Progress | None = None,
@@ -191,6 +198,8 @@ def diagnose(
         data: Samples of the target, shape (N, d), N >= 200.
         latent: Latent law with isotropic components of one deviation, or the dimension of a standard normal one; that of the
             data by default.
+        epsilon: Accuracy W_1 at which latents are compared; by default that measured along the steepest statistic, at most 2
+            percent of the spread of the data.
         seed: Of everything random.
         seconds: Most time for the certificate.
         callback: Called with a line of words before each stage, with its expected time where it is long.
@@ -208,13 +217,13 @@ def diagnose(
         >>> found = diagnose(lambda z: torch.tanh(5 * z) + 0.1 * z, data=x, seconds=1.0)
         >>> len(found.modes.means), 5.0 < found.found.value < 5.2, found.forced.lower < found.found.value
         (2, True, True)
-        >>> found.recommended.components
-        2
     """
     say = callback or (lambda words: None)
     x = as_discrete("data", data, None).points
     if len(x) < FEWEST:
         raise InvalidInput("data", f"{len(x)} points", f"at least {FEWEST}", "pass more samples")
+    if epsilon is not None and not 0.0 < epsilon < math.inf:
+        raise InvalidInput("epsilon", epsilon, "a finite number > 0", "pass the accuracy W_1 asked for")
     generator = as_generator(model)
     law = _latent_law(latent, x.shape[1])
     domain = _domain(law)
@@ -257,8 +266,10 @@ def diagnose(
     inversion = InversionErrors(*(_inversion(generator, domain, seed, dtype) for dtype in (torch.float32, torch.float64)))
 
     say("which latent would do better")
-    target = max(floor, accuracy.upper / 2) if line is None else max(line.upper, 1e-3 * float(x.std()))
-    latents = _latents(x, target, seed)
+    spread = math.sqrt(float(((x - x.mean(0)) ** 2).sum(1).mean()))
+    measured = accuracy.upper if line is None else line.upper
+    asked = min(max(measured, 1e-3 * spread), TOLERATED * spread) if epsilon is None else epsilon
+    latents = _latents(x, asked, seed)
     best = min(choice.cost for choice in latents)
     recommended = next(choice for choice in latents if choice.cost <= WITHIN * best)
     torn = _torn_pair(generator, found, modes, domain)
@@ -479,10 +490,8 @@ def _forced(x: Array, generated: Array, accuracy: Enclosure, seed: int) -> tuple
             else np.quantile(values, (np.arange(FRONTIER_POINTS) + 0.5) / FRONTIER_POINTS)
         )
         if error > 0:
-            try:
+            with suppress(NotConverged):  # two sets remain
                 bounds.append(forced_by_frontier(Discrete(some[:, None]), line).lower)
-            except NotConverged:  # two sets remain
-                pass
         bound = max(bounds, default=0.0)
         if bound > best[0].lower:
             best = (
@@ -553,7 +562,7 @@ def _latents(x: Array, epsilon: float, seed: int) -> tuple[LatentChoice, ...]:
         if labels is None or np.bincount(labels, minlength=k).min() < 50:
             continue
         clusters = _clusters(some, labels)
-        costs = [forced_lipschitz(some[labels == i], epsilon, alpha=None, seed=seed, clusters=3).bound.lower for i in range(k)]
+        costs = [_cost(some[labels == i], epsilon, rng) for i in range(k)]
         choices.append(
             LatentChoice(
                 k,
@@ -564,6 +573,16 @@ def _latents(x: Array, epsilon: float, seed: int) -> tuple[LatentChoice, ...]:
             )
         )
     return tuple(choices)
+
+
+def _cost(cluster: Array, epsilon: float, rng: np.random.Generator) -> float:
+    """The largest constant that a projection of the cluster forces: the frontier of S4, on principal axes and between halves."""
+    best = 0.0
+    accuracy = Enclosure(0.0, epsilon, Guarantee.ESTIMATE, "asked for")
+    for statistic in candidates(cluster, 2, rng):
+        with suppress(NotConverged):  # others remain
+            best = max(best, forced_by_frontier(Discrete(statistic(cluster)[:, None]), accuracy, cells=COST_CELLS).lower)
+    return best
 
 
 def _spread(means: Array, width: float) -> Array:

@@ -52,9 +52,10 @@ def _latent(axes: Axes, diagnosis: Diagnosis) -> None:
         return
     origin, basis = domain.center, torch.eye(dim, dtype=torch.float64)[:, :2]
     if dim > 2:
-        near = point.clone().requires_grad_()
-        jacobian = torch.autograd.functional.jacobian(lambda z: diagnosis.generator.inverse(z[None])[0], near)
-        basis = torch.linalg.svd(jacobian)[2][:2].T
+        near = point[None].clone().requires_grad_()
+        image = diagnosis.generator.inverse(near)
+        rows = [torch.autograd.grad(value, near, retain_graph=True)[0][0] for value in image[0]]
+        basis = torch.linalg.svd(torch.stack(rows))[2][:2].T
         origin = domain.center + (point - domain.center) - basis @ (basis.T @ (point - domain.center))
     side = torch.linspace(-domain.radius, domain.radius, GRID, dtype=torch.float64)
     u, v = torch.meshgrid(side, side, indexing="ij")
@@ -63,7 +64,8 @@ def _latent(axes: Axes, diagnosis: Diagnosis) -> None:
     values = torch.full((len(grid),), math.nan, dtype=torch.float64)
     values[inside] = jacobian_norms(diagnosis.generator.inverse, grid[inside]).log10()
     shift = (basis.T @ domain.center).tolist() if dim == 2 else [0.0, 0.0]
-    mesh = axes.pcolormesh(u + shift[0], v + shift[1], values.reshape(GRID, GRID), cmap="magma", rasterized=True)
+    colours = values.reshape(GRID, GRID).numpy()
+    mesh = axes.pcolormesh((u + shift[0]).numpy(), (v + shift[1]).numpy(), colours, cmap="magma", rasterized=True)
     axes.figure.colorbar(mesh, ax=axes, label=r"$\log_{10}\sigma_{\max}$ of $DT^{-1}$")
     at = basis.T @ (point - origin) + torch.tensor(shift, dtype=torch.float64)
     axes.plot(float(at[0]), float(at[1]), "o", mfc="none", mec="white", mew=1.2, ms=7)
@@ -77,7 +79,7 @@ def _points(axes: Axes, diagnosis: Diagnosis) -> None:
     dim = data.shape[1]
     between = diagnosis.modes.outside(generated)
     if dim == 1:
-        edges = np.histogram_bin_edges(np.concatenate((data, generated)), 80)
+        edges = np.histogram_bin_edges(np.concatenate((data, generated)), 80).tolist()
         axes.hist(data[:, 0], edges, color=DATA, label="data", density=True)
         axes.hist(generated[:, 0], edges, histtype="step", color=GENERATED, label="generated", density=True)
         axes.set(xlabel="x", ylabel="density", title="data and generated points")
@@ -147,7 +149,8 @@ PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Diagnosis of a generator</title>
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse; margin: 1rem 0 }} td, th {{ padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top }}
+table {{ border-collapse: collapse; margin: 1rem 0 }}
+td, th {{ padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top }}
 tr {{ border-bottom: 1px solid #ddd }} td:nth-child(3) {{ color: #666; font-size: .85em }} img {{ width: 100% }}
 .verdict {{ font-size: 1.1em; border-left: 4px solid #1f6fb2; padding-left: 1rem }}
 </style></head><body>

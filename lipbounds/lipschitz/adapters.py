@@ -88,8 +88,8 @@ def as_generator(model: object) -> Generator:
     """Return a model as a generator.
 
     Args:
-        model: A flow of zuko, FrEIA, normflows or nflows; anything with methods `forward` (data to latent) and `inverse` (latent to
-            data), as the networks of `inn`; or any callable on batches that maps latent to data.
+        model: A flow of zuko, FrEIA, normflows or nflows; anything with methods `forward` (data to latent) and `inverse`
+            (latent to data), as the networks of `inn`; or any callable on batches that maps latent to data.
 
     Raises:
         InvalidInput: If it is none of these.
