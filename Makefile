@@ -19,6 +19,7 @@ sweep: $(VENV)/experiments
 
 bench: $(VENV)/bench
 	$(BIN)/python -m experiments bench distances
+	$(BIN)/python -m experiments bench lipschitz
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest

@@ -16,8 +16,8 @@ from typing import Literal
 import pandas as pd
 import tyro
 
-from experiments.bench import distances
-from experiments.bench.plots import bench_distances_figure
+from experiments.bench import distances, lipschitz
+from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure
 from experiments.plots import remark_2_figure, sigma_sweep_figure, theorems_figure, tightness_figure
 from experiments.remark_2 import KERNELS, Remark2
 from experiments.remark_2 import run as run_remark_2
@@ -75,7 +75,7 @@ def recompute_row(config: tyro.conf.OmitArgPrefixes[Recompute]) -> None:
 class Bench:
     """Measure side by side with peers, in one run; needs the extra `bench` for all of them."""
 
-    suite: tyro.conf.Positional[Literal["distances"]]
+    suite: tyro.conf.Positional[Literal["distances", "lipschitz"]]
     """What is measured."""
     out: Path | None = None
     """Folder of the results; results/bench-SUITE by default."""
@@ -87,16 +87,23 @@ class Bench:
 
 @app.command(name="bench")
 def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
-    """Time, memory and width beside peers: authors' formulas, POT, scipy, geomloss."""
+    """Beside peers: distances (authors' formulas, POT, scipy, geomloss) or Lipschitz constants (torchlip, ECLipsE and others)."""
     if config.threads < 1:
         raise InvalidInput("--threads", config.threads, "an integer >= 1", "two cores are the reference")
     out = config.out or Path(f"results/bench-{config.suite}")
-    results = distances.run(out, quick=config.quick, threads=config.threads)
-    paths = bench_distances_figure(out)
-    shown = results.drop(columns=["key", "order", "threads", "warm_seconds"])
+    if config.suite == "distances":
+        results = distances.run(out, quick=config.quick, threads=config.threads)
+        paths = bench_distances_figure(out)
+        tables = [results.drop(columns=["key", "order", "threads", "warm_seconds"])]
+    else:
+        results = lipschitz.run(out, quick=config.quick, threads=config.threads)
+        paths = bench_lipschitz_figure(out)
+        flows = results[results["kind"] == "flow"]
+        tables = [lipschitz.summary(results), flows[list(lipschitz.FLOW_COLUMNS)]]
     with pd.option_context("display.width", 250, "display.max_columns", None, "display.max_rows", None):
-        print(shown.to_string(float_format=lambda value: f"{value:.3g}", na_rep="-"))
-    print(f"\n{out / 'results.parquet'}", *paths, sep="\n")
+        for shown in tables:
+            print(shown.to_string(float_format=lambda value: f"{value:.3g}", na_rep="-"), end="\n\n")
+    print(out / "results.parquet", *paths, sep="\n")
 
 
 @app.command(name="remark-2")

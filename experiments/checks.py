@@ -340,8 +340,8 @@ def label_checks(measured: Measured, rng: np.random.Generator) -> Iterator[Check
     # a label of its own: the points that are counted do not choose the ball
     centre = labels_of(network.law.sample(1, rng), network.setting)[0]
     others = np.linalg.norm(labels_of(network.law.sample(POINTS, rng), network.setting) - centre, axis=1)
-    # large enough to hold four times the points that are needed, by points that are not counted
-    radius = max(rng.uniform(0.3, 0.5) * math.sqrt(n), float(np.quantile(others, 4 * FEWEST_GIVEN / len(x))))
+    # large enough to hold eight times the points that are needed, by points that are not counted
+    radius = max(rng.uniform(0.3, 0.5) * math.sqrt(n), float(np.quantile(others, 8 * FEWEST_GIVEN / len(x))))
     given = x[np.linalg.norm(y - centre, axis=1) <= radius]
     if len(given) < FEWEST_GIVEN:
         raise NotConverged(f"label_checks: {len(given)} points with Y within {radius} of {centre}, wanted {FEWEST_GIVEN}")

@@ -88,7 +88,6 @@ SETTINGS = (
     Setting("normal, 5-d", 5, sigmas=(0.7, 0.6)),
     Setting("normal, 8-d", 8, sigmas=(0.7, 0.6), steps=800),
     Setting("mixture, 2-d", 2, latent="mixture", sigmas=(0.35, 0.2)),
-    Setting("mixture, 3-d", 3, latent="mixture", sigmas=(0.5, 0.35)),
     Setting("y in 1-d, z in 1-d", 2, labels=1, sigmas=(0.5, 0.4), steps=600),
     Setting("y in 1-d, z in 2-d", 3, labels=1),
     Setting("y in 2-d, z in 2-d", 4, labels=2, sigmas=(0.6, 0.5), steps=800),

@@ -27,7 +27,20 @@ INN_MAY_USE = {"lipbounds.errors", "lipbounds.domains", "lipbounds.measures", "l
 THIRD_PARTY = {
     "lipbounds": {"flint", "numba", "numpy", "scipy", "ot", "torch"},
     "inn": {"numpy", "torch", "safetensors"},
-    "experiments": {"geomloss", "numpy", "ot", "scipy", "torch", "joblib", "matplotlib", "pandas", "tqdm", "tyro"},
+    "experiments": {
+        "deel",
+        "eclipse_nn",
+        "geomloss",
+        "numpy",
+        "ot",
+        "scipy",
+        "torch",
+        "joblib",
+        "matplotlib",
+        "pandas",
+        "tqdm",
+        "tyro",
+    },
 }
 PROJECT = set(THIRD_PARTY)
 # drawing is for the report alone

@@ -12,8 +12,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-__all__ = ["bench_distances_figure"]
+__all__ = ["bench_distances_figure", "bench_lipschitz_figure"]
 
 STYLE = Path(__file__).parent.parent / "style.mplstyle"
 OURS = "lipbounds"
@@ -40,10 +41,14 @@ def bench_distances_figure(folder: Path) -> list[Path]:
         for axis, kind in zip(axes, kinds, strict=True):
             _enclosures(axis, large[large["problem"] == kind])
         below.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7)
-        paths = [folder / f"bench-distances.{suffix}" for suffix in ("png", "pdf")]
-        for path in paths:
-            figure.savefig(path)
-        plt.close(figure)
+        return _saved(figure, folder, "bench-distances")
+
+
+def _saved(figure: Figure, folder: Path, name: str) -> list[Path]:
+    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf")]
+    for path in paths:
+        figure.savefig(path)
+    plt.close(figure)
     return paths
 
 
@@ -83,3 +88,56 @@ def _enclosures(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylabel("$W_1$ (units of the data)")
     axes.set_ylim(0.0, None)
     axes.set_title(f"{rows['points'].iloc[0]:,} points: {rows['problem'].iloc[0].removeprefix('large W_1, ')}")
+
+
+def bench_lipschitz_figure(folder: Path) -> list[Path]:
+    """Draw bench-lipschitz.png and .pdf in a results folder; returns their paths."""
+    results = pd.read_parquet(folder / "results.parquet")
+    with plt.style.context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.4), layout="constrained", width_ratios=[1.0, 1.1])
+        _reached_in_time(left, results[results["kind"] == "known"])
+        _flow_bounds(right, results[results["kind"] == "flow"])
+        return _saved(figure, folder, "bench-lipschitz")
+
+
+def _reached_in_time(axes: Axes, known: pd.DataFrame) -> None:
+    """How many of the known maps each contender has at 0.99 of the truth, as time passes."""
+    total = known["case"].nunique()
+    for index, (name, group) in enumerate(known.groupby("contender", sort=False)):
+        times = np.sort(group["seconds_to_99"].replace(np.inf, np.nan).dropna())
+        steps = np.arange(1, len(times) + 1) / total
+        end = max(20.0, float(known["seconds"].max()))
+        axes.step(
+            np.concatenate(([1e-3], times, [end])),
+            np.concatenate(([0.0], steps, [steps[-1] if len(steps) else 0.0])),
+            where="post",
+            label=name,
+            color="#c0392b" if index == 0 else f"C{index}",
+            lw=1.8 if index == 0 else 1.0,
+        )
+    axes.axhline(0.95, color="grey", lw=0.6, ls=":")
+    axes.set(xscale="log", xlabel="seconds", ylabel="share of maps at 0.99 of the truth", ylim=(-0.02, 1.04))
+    axes.set_title("maps with known constants")
+    axes.legend(fontsize=5.5, frameon=False, loc="center left", bbox_to_anchor=(0.0, 0.62))
+
+
+def _flow_bounds(axes: Axes, flows: pd.DataFrame) -> None:
+    """Upper bounds over the constant found, flow by flow."""
+    labels = [f"{case}" + (f" ({int(seed)})" if seed else "") for case, seed in zip(flows["case"], flows["seed"], strict=True)]
+    rows = np.arange(len(flows))[::-1]
+    for column, marker, colour, label in (
+        ("eclipse", "^", "#5b8c2a", "ECLipsE in (13)"),
+        ("product", "s", "#1f6fb2", "product of layers"),
+    ):
+        values = flows[column] / flows["found"]
+        axes.plot(values.clip(upper=1e30), rows, marker, ms=3, color=colour, label=label)
+    proven = (flows["guarantee"] == "CERTIFIED").to_numpy()
+    ratio = flows["certified_ratio"].to_numpy()
+    axes.plot(ratio[proven], rows[proven], "o", ms=4, color="#c0392b", label="certified")
+    if not proven.all():
+        axes.plot(ratio[~proven], rows[~proven], "o", ms=4, mfc="none", color="#c0392b", label="conditional")
+    axes.axvline(1.0, color="grey", lw=0.6)
+    axes.set(xscale="log", xlabel="upper bound / constant found", yticks=rows)
+    axes.set_yticklabels(labels, fontsize=5.5)
+    axes.set_title("trained flows, 99% latent ball")
+    axes.legend(fontsize=5.5, loc="upper right")

@@ -3,7 +3,9 @@ r"""Found: lower bounds of Lipschitz constants by gradient search, each with a p
 On a convex set $\mathrm{Lip}(f)=\sup\|Df\|_2$, so the search climbs on $\log\sigma_{\max}(Df(z))$: a screening of many points,
 projected ascent from the best, random steps of shrinking size (a map with kinks has no gradient towards its steepest piece),
 an L-BFGS polish, and at last the best finite pair about the point found. The screening matters most: a map that tears two modes
-apart is steep in a thin layer only, which random points miss; segments between latent images of the modes must cross it.
+apart is steep in a thin layer only, which random points miss. Segments must cross it: those between latent images of the modes,
+and random ones through the domain. Of every segment the half with the larger quotient is kept, again and again, which leads to a
+jump however thin it is, by values of f alone.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ SCATTER_ROUNDS = 8
 SCATTER_CHILDREN = 96
 POLISHED = 3
 POINTS_PER_SEGMENT = 33
+HALVED = 256  # random segments that are halved
+HALVINGS = 30
 BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a few ulps
 
 
@@ -212,6 +216,24 @@ class _Search:
         self._points = domain.project(torch.cat([c.to(torch.float64) for c in candidates]))
         self._width = float((self._points - self._points.mean(0)).abs().max())
         self._outputs = check_map(f, self._points[: min(64, len(self._points))])
+        ends = [(a, b) for a, b in segments if len(a)]
+        random = domain.sample(2 * min(HALVED, screening), rng)
+        ends.append((random[::2], random[1::2]))
+        self._points = torch.cat(
+            (self._points, *(self._halved(*(domain.project(end.double()) for end in pair)) for pair in ends))
+        )
+
+    def _halved(self, a: Tensor, b: Tensor) -> Tensor:
+        """The places that segments lead to when the half with the larger quotient is kept."""
+        with torch.no_grad():
+            image_a, image_b = evaluate(self._f, a), evaluate(self._f, b)
+            for _ in range(HALVINGS):
+                middle = 0.5 * (a + b)
+                image = evaluate(self._f, middle)
+                first = ((image - image_a).square().sum(1) >= (image_b - image).square().sum(1))[:, None]
+                a, image_a = torch.where(first, a, middle), torch.where(first, image_a, image)
+                b, image_b = torch.where(first, middle, b), torch.where(first, image, image_b)
+        return 0.5 * (a + b)
 
     def run(self, quantity: Quantity) -> Found:
         """Raise one quantity; the value is the quotient of the pair, inverted for the smallest singular value."""

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from lipbounds.domains import Ball, Box, Capsule, ConvexHull, Segment, conditional
+from lipbounds.domains import Ball, Box, Capsule, ConvexHull, Segment, conditional, latent_ball
 from lipbounds.errors import InvalidInput, NotInvertible
 from lipbounds.lipschitz import find_bilipschitz, find_inversion_error, find_lipschitz, jacobian_norms, quotient
 from lipbounds.lipschitz.stretch import LARGEST_EXACT, Exact, Power
@@ -82,15 +82,16 @@ def test_a_maximum_on_the_boundary():
 
 
 def test_segments_find_what_random_points_miss():
-    # a tear of width 2e-4 in four dimensions: no random point lies in it, the segment between its sides crosses it
-    width = 1e-4
+    # a tear of width 1e-4 whose edge is a small disc: neither random points nor random segments meet it
+    width, edge = 1e-4, 0.002
 
     def f(z):
-        return torch.cat((torch.tanh(z[:, :1] / width), z[:, 1:]), dim=1)
+        inside = torch.exp(-((z[:, 1:3] - 0.1).square().sum(1, keepdim=True)) / edge**2)
+        return torch.cat((torch.tanh(z[:, :1] / width) * inside, z[:, 1:]), dim=1)
 
     domain = Ball(np.zeros(4), 1.0)
-    left = torch.tensor([[-0.5, 0.1, 0.2, 0.0]], dtype=torch.float64)
-    right = torch.tensor([[0.5, -0.1, 0.1, 0.0]], dtype=torch.float64)
+    left = torch.tensor([[-0.5, 0.1, 0.1, 0.0]], dtype=torch.float64)
+    right = torch.tensor([[0.5, 0.1, 0.1, 0.0]], dtype=torch.float64)
     assert find_lipschitz(f, domain, seed=0, screening=512).value < 0.5 / width
     assert find_lipschitz(f, domain, seed=0, screening=512, segments=[(left, right)]).value > 0.999 / width
 
@@ -291,3 +292,18 @@ def test_discontinuous_maps_have_pairs_that_show_it():
     )
     assert found.value >= 1.0
     assert found.jacobian_norm == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("dim", [1, 8, 100])
+@pytest.mark.parametrize("width", [1e-4, 1e-6])
+def test_jumps_that_no_random_point_meets(dim, width):
+    # 4,000 random points hit a layer of this width with a chance of 1 percent or less; segments must cross it
+    f = lambda z: z + torch.nn.functional.pad(torch.tanh((z[:, :1] - 0.3) / width), (0, dim - 1))
+    found = find_lipschitz(f, latent_ball(np.zeros(dim), mass=0.99), seed=0)
+    assert found.value == pytest.approx(1 + 1 / width, rel=0.01)
+
+
+def test_without_halved_segments_thin_jumps_are_missed(monkeypatch):
+    monkeypatch.setattr("lipbounds.lipschitz.search.HALVINGS", 0)
+    f = lambda z: z + torch.tanh((z - 0.3) / 1e-6)
+    assert find_lipschitz(f, Ball([0.0], 3.0), seed=0).value < 1e5
