@@ -67,7 +67,8 @@ def needles(dim: int, width: float, seed: int) -> KnownMap:
 
     def f(z: Tensor) -> Tensor:
         x = z @ turn.T
-        return (a * x + b * torch.tanh((x - c) / w)) @ back.T
+        image: Tensor = (a * x + b * torch.tanh((x - c) / w)) @ back.T
+        return image
 
     truth = float((slopes + heights / widths).max())
     return KnownMap(f"needle {width:g}, d = {dim}", "needles", dim, f, latent_ball(np.zeros(dim), mass=0.99), truth)
@@ -112,7 +113,8 @@ def quantile(sigma: float) -> KnownMap:
     """The monotone map from N(0, 1) to two modes of width sigma: sigma exp(1 / (2 sigma^2)) at 0."""
 
     def cdf(x: Tensor) -> Tensor:
-        return 0.5 * (ndtr((x - 1) / sigma) + ndtr((x + 1) / sigma))
+        value: Tensor = 0.5 * (ndtr((x - 1) / sigma) + ndtr((x + 1) / sigma))
+        return value
 
     def density(x: Tensor) -> Tensor:
         parts = [torch.exp(-0.5 * ((x - m) / sigma) ** 2) for m in (-1.0, 1.0)]

@@ -52,7 +52,7 @@ class Found:
         pair: The witness, two points of D, each of shape (d,).
         on_boundary: Whether `point` lies on the boundary of D; then a larger domain may have a larger constant.
         evaluations: Number of points at which the derivative of f was evaluated.
-        history: Largest value seen after the screening, after each ascent step, each round of random steps and each polish.
+        history: Largest value seen where segments led to, after the screening, after each ascent step, each round of random steps and each polish.
         guarantee: EXACT: nothing but rounding stands between `value` and a proven lower bound.
     """
 
@@ -219,9 +219,9 @@ class _Search:
         ends = [(a, b) for a, b in segments if len(a)]
         random = domain.sample(2 * min(HALVED, screening), rng)
         ends.append((random[::2], random[1::2]))
-        self._points = torch.cat(
-            (self._points, *(self._halved(*(domain.project(end.double()) for end in pair)) for pair in ends))
-        )
+        jumps = [self._halved(*(domain.project(end.double()) for end in pair)) for pair in ends]
+        self._jumps = sum(map(len, jumps))
+        self._points = torch.cat((*jumps, self._points))
 
     def _halved(self, a: Tensor, b: Tensor) -> Tensor:
         """The places that segments lead to when the half with the larger quotient is kept."""
@@ -239,8 +239,13 @@ class _Search:
         """Raise one quantity; the value is the quotient of the pair, inverted for the smallest singular value."""
         stretch = stretch_of(self._f, self._outputs, self._domain.dim, self._domain.span, quantity)
         rng = np.random.default_rng([self._seed, 1])
-        norms = stretch.values(self._points)
-        self._evaluations, self._history = len(norms), [float(norms.max())]
+        # where segments led to first: there the steepest place mostly is
+        parts = []
+        self._evaluations, self._history = len(self._points), [0.0]
+        for points in torch.split(self._points, [self._jumps, len(self._points) - self._jumps]):
+            parts.append(stretch.values(points))
+            self._record(float(parts[-1].max()))
+        norms = torch.cat(parts)
         order = torch.as_tensor(rng.permutation(len(norms)))
         subsets = [subset[norms[subset].argmax()] for subset in order.tensor_split(STARTS // 2)]
         chosen = torch.unique(torch.cat((norms.topk(min(STARTS // 2, len(norms))).indices, torch.stack(subsets))))
