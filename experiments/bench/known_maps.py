@@ -82,11 +82,13 @@ def radial(dim: int, width: float) -> KnownMap:
     """g(|x|) x / |x| with a step of g at radius 1.5: max of sup g' and sup g(r) / r."""
 
     def profile(r: Tensor) -> Tensor:
-        return r + torch.tanh((r - 1.5) / width) + math.tanh(1.5 / width)
+        value: Tensor = r + torch.tanh((r - 1.5) / width) + math.tanh(1.5 / width)
+        return value
 
     def f(z: Tensor) -> Tensor:
         r = torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp_min(1e-9)
-        return profile(r) / r * z
+        image: Tensor = profile(r) / r * z
+        return image
 
     r = torch.linspace(1e-3, 3.0, 2_000_001, dtype=torch.float64)
     truth = max(1 + 1 / width, float((profile(r) / r).max()))

@@ -7,7 +7,8 @@ variable is replaced by its interpolant in Chebyshev nodes of the model's range,
 $\sup|\varphi^{(n)}|\rho^n/(n!\,2^{n-1})$, for large ranges by the middle of its values.
 
 In memory a model is one row: coefficients by degree, symbols, $\varepsilon$. Rounding: every product adds 64 ulps of the
-product of both sums of absolute values, more than its sums can lose (a coefficient collects at most 16 terms).
+product of both sums of absolute values, more than its sums can lose (a coefficient collects at most 16 terms); sums over a row
+are charged an ulp for each of its entries.
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ def reach(p, even, n, ns):
     for i in range(n, n + ns):
         radius += abs(p[i])
     radius += p[-1]
-    return middle, radius * (1 + 256 * EPS) + 256 * EPS * size
+    charge = (256 + n + ns) * EPS
+    return middle, radius * (1 + charge) + charge * size
 
 
 @njit(cache=True, error_model="numpy")
@@ -185,30 +187,35 @@ def multiply(p, q, out, alg, ns, tails):
         tq += sq
     ep, eq = p[-1], q[-1]
     # tp - |p0| may lose an ulp of tp, which the last term covers
-    out[-1] = (dropped + ep * (tq + eq) + eq * tp) * (1 + 128 * EPS) + 64 * EPS * (tp + ep) * (tq + eq)
+    charge = (128 + n + ns) * EPS
+    out[-1] = (dropped + ep * (tq + eq) + eq * tp) * (1 + charge) + 64 * EPS * (tp + ep) * (tq + eq) * (1 + charge)
 
 
 @njit(cache=True, error_model="numpy")
 def _envelope(table, kind, n, nearest):
-    return table[kind, n, min(int(nearest * (STEPS / FARTHEST)), STEPS)]
+    return table[kind, n, int(min(nearest, FARTHEST) * (STEPS / FARTHEST))]
 
 
 @njit(cache=True, error_model="numpy")
 def _values(kind, a):
-    """A function and its partner: the derivative, or exp(-a) beside exp(a)."""
+    """A function and its partner (the derivative, or exp(-a) beside exp(a)), and what the partner's rounding is relative to."""
     if kind == 0:
-        y = math.tanh(a)
-        return y, (1.0 - y) * (1.0 + y)
+        # not 1 - y^2, whose error is an ulp of 1 however small it is
+        e = math.exp(-2.0 * abs(a))
+        slope = 4.0 * e / ((1.0 + e) * (1.0 + e))
+        return math.tanh(a), slope, slope
     if kind == EXPONENTIAL:
-        return math.exp(a), math.exp(-a)
+        return math.exp(a), math.exp(-a), math.exp(-a)
     if kind == 3:
-        return math.atan(a), 1.0 / (1.0 + a * a)
-    # logistic without overflow
+        slope = 1.0 / (1.0 + a * a)
+        return math.atan(a), slope, slope
+    # the logistic function and its complement without overflow and cancellation
     e = math.exp(-abs(a))
-    p = 1.0 / (1.0 + e) if a >= 0 else e / (1.0 + e)
+    large, small = 1.0 / (1.0 + e), e / (1.0 + e)
+    p, q = (large, small) if a >= 0 else (small, large)
     if kind == 1:
-        return max(a, 0.0) + math.log1p(e), p
-    return a * p, p + a * p * (1.0 - p)
+        return max(a, 0.0) + math.log1p(e), p, p
+    return a * p, p + a * p * q, p + abs(a) * p * q
 
 
 @njit(cache=True, error_model="numpy")
@@ -231,8 +238,8 @@ def _suprema(kind, n, low, high, table):
 @njit(cache=True, error_model="numpy")
 def _hulls(kind, low, high):
     """Ranges of a function and of its partner on an interval, each as middle and radius."""
-    f_low, g_low = _values(kind, low)
-    f_high, g_high = _values(kind, high)
+    f_low, g_low, _ = _values(kind, low)
+    f_high, g_high, _ = _values(kind, high)
     if kind == EXPONENTIAL or kind == 1:  # both monotone
         f_0, f_1, g_0, g_1 = min(f_low, f_high), max(f_low, f_high), min(g_low, g_high), max(g_low, g_high)
     elif kind == 2:
@@ -299,9 +306,9 @@ def compose(kind, a, f, g, alg, table, powers, work, values):
         return
     largest_f, largest_g = 0.0, 0.0
     for i in range(nn):
-        values[0, i], values[1, i] = _values(kind, middle + radius * alg.nodes[i])
+        values[0, i], values[1, i], size = _values(kind, middle + radius * alg.nodes[i])
         largest_f = max(largest_f, abs(values[0, i]))
-        largest_g = max(largest_g, abs(values[1, i]))
+        largest_g = max(largest_g, size)
     # powers of (a - middle) / radius
     for i in range(n):
         powers[0, i] = 0.0
@@ -330,8 +337,9 @@ def compose(kind, a, f, g, alg, table, powers, work, values):
         g[n] += abs(c_g) * powers[k, n]
         total_f += abs(c_f) * norm
         total_g += abs(c_g) * norm
-    # rounding: of the values (4 ulps), of the coefficients (the inverse has entries below 20), of the sums
+    # rounding: of the values (4 ulps), of the inverse matrix (below 2,000 ulps in all up to order 6) and of the sums; the
+    # last terms are for what underflows
     if not plain_f:
-        f[n] = (f[n] + sup_f * share) * (1 + 64 * EPS) + EPS * (32 * total_f + 2048 * largest_f)
+        f[n] = (f[n] + sup_f * share) * (1 + 64 * EPS) + EPS * (32 * total_f + 8192 * largest_f) + 1e-300
     if not plain_g:
-        g[n] = (g[n] + sup_g * share) * (1 + 64 * EPS) + EPS * (32 * total_g + 2048 * largest_g)
+        g[n] = (g[n] + sup_g * share) * (1 + 64 * EPS) + EPS * (32 * total_g + 8192 * largest_g) + 1e-300

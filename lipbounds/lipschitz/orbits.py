@@ -24,6 +24,7 @@ from lipbounds.lipschitz.models import EPS, EXPONENTIAL, compose, multiply, reac
 __all__ = ["DENSITY", "Program", "bound_boxes", "model_cells"]
 
 DENSITY = 8  # tabulated intervals of one length begin every eighth of half their length
+SQUARINGS = 8
 CORNERS = 4  # directions whose both ends are tried in the norm
 
 
@@ -190,8 +191,9 @@ def _look_up(cells, step, middle, radius, order, rows, out):
             for q in range(1, order + 1):
                 factor *= share
                 p[q] *= factor
-            # the offset is below 1/8 and good to a few ulps of a coordinate over a length
-            p[order + 1] = cells.models[begin + r * size + order + 1] + 65536 * EPS * total
+            # the offset is good to some ulps of a coordinate over a length, and it is below 1/8
+            place = 64 * (abs(middle) + abs(cells.low[step, level])) / long
+            p[order + 1] = cells.models[begin + r * size + order + 1] + (1024 + 2 * order * place) * EPS * total
         return share * long
     return 0.0
 
@@ -225,19 +227,26 @@ def _substituted(outer, monomials, count, out, used):
 def _norm(a, scratch, d):
     """An upper bound of the largest singular value of a matrix: a root of the trace of a power of its Gram matrix."""
     g, h = scratch[0], scratch[1]
+    scale = 0.0
+    for i in range(d):
+        for j in range(d):
+            if not abs(a[i, j]) < math.inf:
+                return math.inf
+            scale = max(scale, abs(a[i, j]))
+    if scale == 0.0:
+        return 0.0
+    # scaled, so that squares neither overflow nor vanish
     for i in range(d):
         for j in range(d):
             total = 0.0
             for k in range(d):
-                total += a[k, i] * a[k, j]
+                total += (a[k, i] / scale) * (a[k, j] / scale)
             g[i, j] = total
     logarithm, weight = 0.0, 1.0
-    for _ in range(6):
+    for _ in range(SQUARINGS):
         trace = 0.0
         for i in range(d):
             trace += g[i, i]
-        if not trace > 0.0:
-            return 0.0 if trace == 0.0 else math.inf
         logarithm += weight * math.log(trace)
         weight *= 0.5
         for i in range(d):
@@ -254,7 +263,7 @@ def _norm(a, scratch, d):
     for i in range(d):
         trace += g[i, i]
     logarithm += weight * math.log(trace)
-    return math.exp(0.5 * logarithm) * (1 + 1e-11)
+    return scale * math.exp(0.5 * logarithm) * (1 + 1e-11)
 
 
 @njit(cache=True, error_model="numpy")
@@ -277,7 +286,7 @@ def _bound(a, alg, n, ns, d, lead, rest, scratch, scores, tried):
             for s in range(n, n + ns):
                 radius += abs(p[s])
             middle[i, j] = centre
-            rest[i, j] = radius + 256 * EPS * (abs(p[0]) + radius)
+            rest[i, j] = radius + (256 + n + ns) * EPS * (abs(p[0]) + radius)
     for v in range(d):
         frobenius = 0.0
         for i in range(d):
@@ -308,11 +317,14 @@ def _bound(a, alg, n, ns, d, lead, rest, scratch, scores, tried):
         for i in range(d):
             for j in range(d):
                 rest[i, j] += share * abs(lead[1 + v][i, j])
-    spread = 0.0
+    spread, scale = 0.0, 1e-300
     for i in range(d):
         for j in range(d):
-            spread += rest[i, j] ** 2
-    spread = math.sqrt(spread) * (1 + 64 * EPS)
+            scale = max(scale, rest[i, j])
+    for i in range(d):
+        for j in range(d):
+            spread += (rest[i, j] / scale) ** 2
+    spread = scale * math.sqrt(spread) * (1 + (64 + d * d) * EPS)
     largest = 0.0
     if spread < math.inf:
         corner = scratch[2]
@@ -490,7 +502,7 @@ def bound_boxes(middles, radii, program, cells, outer, algebras, table, center, 
             length += (x[i, 0] - center[i]) ** 2
         length = math.sqrt(length)
         nearest = -math.inf
-        if length > 0.0:
+        if length > 1e-140:  # below, squares are not what they should be
             total, size_0 = 0.0, 0.0
             for i in range(d):
                 total += (x[i, 0] - center[i]) / length * (x[i, 0] - center[i])
@@ -514,7 +526,7 @@ def bound_boxes(middles, radii, program, cells, outer, algebras, table, center, 
                     along += (x[i, 0] - center[i]) / length * generators[g, i]
                     size_0 += abs(generators[g, i])
                 away += abs(along)
-            nearest = total - away * (1 + 256 * EPS) - 64 * EPS * size_0
+            nearest = total - away * (1 + (256 + n + ns) * EPS) - 64 * EPS * size_0
         if nearest * (1 - 1e-12) > radius:
             bounds[box] = 0.0
             continue

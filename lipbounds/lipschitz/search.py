@@ -52,7 +52,8 @@ class Found:
         pair: The witness, two points of D, each of shape (d,).
         on_boundary: Whether `point` lies on the boundary of D; then a larger domain may have a larger constant.
         evaluations: Number of points at which the derivative of f was evaluated.
-        history: Largest value seen where segments led to, after the screening, after each ascent step, each round of random steps and each polish.
+        history: Largest value seen where segments led to, after the screening, and after each ascent step, each round of random
+            steps and each polish.
         guarantee: EXACT: nothing but rounding stands between `value` and a proven lower bound.
     """
 
@@ -364,7 +365,8 @@ class _Search:
                         )
                     found = 1.0 / found
                 # a closer pair must gain more than rounding, which grows as the pair shrinks
-                noise = 32 * torch.finfo(ends.dtype).eps * size / float(torch.linalg.vector_norm(ends[0] - ends[1]))
+                apart = max(float(torch.linalg.vector_norm(ends[0] - ends[1])), torch.finfo(ends.dtype).tiny)
+                noise = 32 * torch.finfo(ends.dtype).eps * size / apart
                 if quantity == "smallest":
                     noise *= found**2
                 if best is None or found > best[0] * (1 + 1e-9) + noise:

@@ -49,9 +49,14 @@ MOST_BOXES = 4_000_000
 
 def is_spatial(layers: Sequence[Layer]) -> bool:
     """Whether these are layers that this method reads: couplings with conditioners of at most 4 inputs, and permutations."""
-    return dimension_of(layers[0]) <= MOST_DIMENSIONS and all(
-        isinstance(step, Permutation) or (isinstance(step, PartialCoupling) and len(step.seen) <= MOST_INPUTS)
-        for step in expanded(layers)
+    steps = expanded(layers)
+    return (
+        dimension_of(layers[0]) <= MOST_DIMENSIONS
+        and any(isinstance(step, PartialCoupling) for step in steps)
+        and all(
+            isinstance(step, Permutation) or (isinstance(step, PartialCoupling) and len(step.seen) <= MOST_INPUTS)
+            for step in steps
+        )
     )
 
 
@@ -89,7 +94,7 @@ def bound_in_space(
         domain: In latent space.
         lower: A lower bound of the constant; it decides which boxes are done, not what is true.
         ratio: upper / lower at which the work ends.
-        seconds: Time for tables, cover and boxes together; then the bound that holds so far is returned.
+        seconds: Time for cover and boxes together, after tables and compilation; then the bound that holds so far is returned.
         seed: Of the points that place the box of data.
         threads: Number of threads; all processors by default.
         improve: Returns the lower bound after a look at latent points, the images of the middles of the worst boxes.
@@ -101,8 +106,8 @@ def bound_in_space(
     rng = np.random.default_rng(seed)
     images = inverse_map(layers)(torch.cat((domain.sample(SAMPLES, rng), _rim(domain, rng)))).numpy()
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        begin = time.perf_counter()
         loop = _Loop(layers, domain, images, pool)
+        begin = time.perf_counter()
         width = np.ptp(images, axis=0)
         covered = False
         for margin in MARGINS:
@@ -146,6 +151,8 @@ class _Loop:
             (gradient,) = torch.autograd.grad(outputs[:, i].sum(), some, retain_graph=True)
             slopes += gradient.square().mean(0).numpy()
         self._slopes = np.sqrt(slopes)
+        self.count = 0
+        self._run(images[:1], np.zeros((1, dim)), False, math.inf)  # compiles, where no cache has it
         self.count = 0
 
     def _run(self, middles: Array, radii: Array, deep: bool, wild: float) -> tuple[Array, Array]:
@@ -239,7 +246,7 @@ class _Loop:
     def _split_scores(self, radii: Array, bounds: Array, scores: Array, lower: float) -> Array:
         """What each side contributes: to the bound, or while that is wild to the remainders and to the size of the image."""
         sizes = radii * self._slopes
-        sizes /= sizes.sum(1, keepdims=True)
+        sizes = sizes / np.maximum(sizes.sum(1, keepdims=True), 1e-300)
         totals = scores.sum(1, keepdims=True)
         usable = np.isfinite(totals) & (totals > 0)
         shares = np.divide(scores, totals, out=np.ones_like(scores), where=usable)

@@ -6,6 +6,7 @@ $f=T^{-1}$. Networks of other libraries need only an adapter to this form: anyth
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ class Permutation:
 
     order: NDArray[np.intp]
 
+    def __post_init__(self) -> None:
+        if not np.array_equal(np.sort(self.order), np.arange(len(self.order))):
+            raise InvalidInput("order", list(self.order), "each of 0..d-1 once", "it is a permutation")
+
 
 @dataclass(frozen=True, eq=False)
 class Affine:
@@ -78,6 +83,22 @@ class Conditioner:
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise InvalidInput("activation", repr(self.activation), f"one of {sorted(ACTIVATIONS)}", "add its enclosure")
+        # the doubles that a certificate speaks of
+        for name in ("weights", "biases"):
+            arrays = [np.asarray(part, dtype=np.float64) for part in getattr(self, name)]
+            if not arrays or not all(np.isfinite(part).all() for part in arrays):
+                raise InvalidInput(name, "none, or numbers that are not finite", "finite arrays", "check the network")
+            object.__setattr__(self, name, arrays)
+        shapes = [part.shape for part in self.weights]
+        if [len(bias) for bias in self.biases] != [shape[0] for shape in shapes] or any(
+            after[1] != before[0] for before, after in itertools.pairwise(shapes)
+        ):
+            raise InvalidInput("weights, biases", shapes, "matrices that compose, one bias each", "input side first")
+
+
+def _check_clamp(clamp: float) -> None:
+    if not 0.0 < clamp < math.inf:
+        raise InvalidInput("clamp", clamp, "a finite number > 0", "it bounds |s|")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +116,9 @@ class Coupling:
     on_second: Conditioner | None
     on_first: Conditioner | None
     clamp: float
+
+    def __post_init__(self) -> None:
+        _check_clamp(self.clamp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +143,9 @@ class PartialCoupling:
 
     def __post_init__(self) -> None:
         together = np.concatenate((self.changed, self.seen))
-        if len(np.unique(together)) != len(together) or not np.isin(together, np.arange(self.dim)).all():
+        _check_clamp(self.clamp)
+        fits = len(np.unique(together)) == len(together) and np.isin(together, np.arange(self.dim)).all()
+        if not fits or not len(self.changed) or not len(self.seen):
             got = f"changed {self.changed.tolist()}, seen {self.seen.tolist()}"
             raise InvalidInput("changed, seen", got, f"different coordinates below {self.dim}", "a coupling sees what it leaves")
         sizes = (self.network.weights[0].shape[1], self.network.weights[-1].shape[0])

@@ -15,13 +15,14 @@ from inn import CouplingFlow, coupling_flow
 from lipbounds import Ball, Box, Capsule, ConvexHull, certify_lipschitz, find_lipschitz, latent_ball
 from lipbounds.balls import working_precision
 from lipbounds.enclosure import Guarantee
+from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms
 from lipbounds.lipschitz.models import EXPONENTIAL, KINDS, algebra, compose, envelopes, multiply
-from lipbounds.lipschitz.orbits import model_cells
+from lipbounds.lipschitz.orbits import _norm, model_cells
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.space import _flatten, _Loop, bound_in_space
-from lipbounds.lipschitz.structure import PartialCoupling, Permutation, expanded, inverse_map
+from lipbounds.lipschitz.structure import Conditioner, PartialCoupling, Permutation, expanded, inverse_map
 
 FUNCTIONS = {
     "tanh": (np.tanh, lambda a: 1 - np.tanh(a) ** 2),
@@ -273,3 +274,76 @@ def test_permutations_move_the_domain_too():
     bound = certify_lipschitz(layers, domain, ratio=1.05, seconds=30)
     norms = jacobian_norms(inverse_map(layers), domain.sample(2000, np.random.default_rng(0)))
     assert float(norms.max()) <= bound.upper <= 1.06 * float(norms.max())
+
+
+@pytest.mark.parametrize("kind", ["tanh", "softplus", "silu", "arctan", "exp"])
+@pytest.mark.parametrize("far", [-30.0, -19.6, -8.0, 0.0, 5.0, 12.0, 19.2, 30.0])
+def test_partners_are_relatively_accurate_where_units_saturate(kind, far):
+    # 1 - y^2 would lose all digits of the slope of tanh; its model must hold with a remainder as small as the slope
+    tables = algebra(1, 3)
+    for radius in (1e-9, 1e-3, 0.3):
+        model = np.array([far, radius, 0.0, 0.0, 0.0])
+        f, g = composed(kind, model, tables)
+        for t in (-1.0, -0.3, 0.8, 1.0):
+            with working_precision(300):
+                a = arb(far) + arb(radius) * arb(t)
+                e = (-a).exp()
+                logistic, double = 1 / (1 + e), (-2 * a).exp()
+                exact = {
+                    "tanh": (a.tanh(), 4 * double / ((1 + double) * (1 + double))),
+                    "softplus": ((a.exp() + 1).log(), logistic),
+                    "silu": (a * logistic, logistic + a * logistic * (1 - logistic)),
+                    "arctan": (a.atan(), 1 / (1 + a * a)),
+                    "exp": (a.exp(), e),
+                }[kind]
+                for result, value in zip((f, g), exact, strict=True):
+                    at = arb(0)
+                    for coefficient in result[-2::-1]:
+                        at = at * arb(t) + arb(float(coefficient))
+                    assert abs(value - at) <= arb(float(result[-1])) * (1 + arb(1e-12))
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1.0, 1.2e154, 1e300])
+def test_norms_of_matrices_of_any_size(scale):
+    rng = np.random.default_rng(0)
+    for dim in (1, 3, 12):
+        matrix = rng.standard_normal((dim, dim)) * scale
+        bound = _norm(matrix, np.zeros((3, dim, dim)), dim)
+        truth = np.linalg.norm(matrix / scale, 2) * scale
+        assert truth <= bound * (1 + 1e-12)
+        assert bound <= truth * 1.01
+        assert _norm(np.eye(dim) * scale, np.zeros((3, dim, dim)), dim) >= scale
+    assert _norm(np.full((2, 2), math.nan), np.zeros((3, 2, 2)), 2) == math.inf
+
+
+def conditioner(inputs=1, outputs=2, **changes):
+    parts = {"weights": [np.ones((outputs, inputs))], "biases": [np.zeros(outputs)], "activation": "tanh"}
+    return Conditioner(**(parts | changes))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Permutation(np.array([0, 0, 1])),
+        lambda: PartialCoupling(3, np.array([0]), np.array([], dtype=int), conditioner(), 1.0),
+        lambda: PartialCoupling(3, np.array([0]), np.array([0]), conditioner(), 1.0),
+        lambda: PartialCoupling(3, np.array([0]), np.array([3]), conditioner(), 1.0),
+        lambda: PartialCoupling(3, np.array([0]), np.array([1]), conditioner(), 0.0),
+        lambda: PartialCoupling(3, np.array([0]), np.array([1]), conditioner(inputs=2), 1.0),
+        lambda: conditioner(weights=[np.full((2, 1), np.nan)]),
+        lambda: conditioner(weights=[np.ones((2, 1)), np.ones((2, 3))], biases=[np.zeros(2), np.zeros(2)]),
+        lambda: conditioner(biases=[np.zeros(3)]),
+        lambda: certify_lipschitz(random_flow(3, "tanh", 0), Ball(np.zeros(3), 1.0), threads=0),
+        lambda: certify_lipschitz(random_flow(3, "tanh", 0), Ball(np.zeros(3), 1.0), seconds=math.nan),
+    ],
+)
+def test_bad_input(make):
+    with pytest.raises(InvalidInput):
+        make()
+
+
+def test_weights_in_single_precision_and_permutations_alone():
+    single = conditioner(weights=[np.ones((2, 1), dtype=np.float32)], biases=[np.zeros(2, dtype=np.float32)])
+    assert single.weights[0].dtype == np.float64
+    layers = [Permutation(np.array([1, 2, 0]))]
+    assert certify_lipschitz(layers, Ball(np.zeros(3), 1.0)).upper == pytest.approx(1.0)
