@@ -190,7 +190,7 @@ def _from_counts(q: NDArray[np.bool_], r: NDArray[np.bool_], alpha: float) -> Ma
     return Masses(small, rest, max(0.0, 1 - small - rest), Guarantee.CONFIDENCE, alpha)
 
 
-def _draw_sets(network: Trained, x: Array, rng: np.random.Generator, kind: str) -> _Sets | None:
+def _draw_sets(network: Trained, x: Array, rng: np.random.Generator, kind: str, shift: float = 0.2) -> _Sets | None:
     """Half-spaces tilted against the modes' axis, balls about the modes, or a half-space against a staggered union of two."""
     axis, law = network.setting.axis, network.law
     tilt = axis + 0.3 * rng.uniform(0, 1) * _unit(rng.standard_normal(len(axis)))
@@ -198,8 +198,8 @@ def _draw_sets(network: Trained, x: Array, rng: np.random.Generator, kind: str) 
     along = x @ normal
     if kind == "half-spaces":
         # off the middle, so that the masses differ
-        shift = rng.uniform(-0.2, 0.2)
-        low, high = shift - t, shift + t
+        middle = rng.uniform(-shift, shift)
+        low, high = middle - t, middle + t
         known = Masses(
             law.half_space_mass(normal, low), law.half_space_mass(-normal, -high), law.slab_mass(normal, low, high), EXACT
         )
@@ -351,7 +351,8 @@ def label_checks(measured: Measured, rng: np.random.Generator) -> Iterator[Check
         value = wasserstein_1_line(Discrete(z), standard_normal(1)).upper
     else:
         value = wasserstein(z[:FEWEST_GIVEN], standard_normal(k).sample_quasi(FEWEST_GIVEN, measured.seed)).upper
-    sets = _draw_sets(network, given, rng, "half-spaces")
+    # nearer to the middle: the part of the posterior that T_y maps out of A joins the gap, which the printed text wants below 1/4
+    sets = _draw_sets(network, given, rng, "half-spaces", shift=0.05)
     assert sets is not None
     within = (np.linalg.norm(predicted - centre, axis=1) <= radius) & np.asarray(
         measured.domain.depth(torch.as_tensor(image)) >= 0
