@@ -1,6 +1,7 @@
 """Upper bounds in 3 and more dimensions: Taylor models enclose, boxes bound, the cover covers, and each of these can fail."""
 
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
@@ -347,3 +348,15 @@ def test_weights_in_single_precision_and_permutations_alone():
     assert single.weights[0].dtype == np.float64
     layers = [Permutation(np.array([1, 2, 0]))]
     assert certify_lipschitz(layers, Ball(np.zeros(3), 1.0)).upper == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(20 if os.environ.get("LIPBOUNDS_PROFILE") == "hunt" else 2))
+def test_no_upper_bound_is_below_ten_thousand_sampled_norms(seed):
+    # stopped early or not: whatever comes out is above every norm on the domain
+    dim, inputs = [(3, None), (2, None), (4, None), (4, 1), (5, 2)][seed % 5]
+    flow = random_flow(dim, ["tanh", "relu", "softplus", "silu"][seed % 4], seed + 10, inputs, gain=2.0, blocks=2 + seed % 2)
+    domain = latent_ball(np.zeros(dim), mass=0.9)
+    bound = certify_lipschitz(flow, domain, seconds=5.0, ratio=1.1)
+    norms = jacobian_norms(flow.inverse, domain.sample(10_000, np.random.default_rng(seed)))
+    assert float(norms.max()) <= bound.upper
+    assert bound.lower <= bound.upper
