@@ -18,6 +18,8 @@ __all__ = ["bench_distances_figure", "bench_lipschitz_figure"]
 
 STYLE = Path(__file__).parent.parent / "style.mplstyle"
 OURS = "lipbounds"
+LINES = ("#c0392b", "#1f6fb2", "#5b8c2a", "#d68910", "#8e44ad", "#7f8c8d", "#16a085")
+BEYOND = 1e30
 MARKS = {
     "sliced": ("v", "#5b8c2a"),
     "max-sliced": ("^", "#8e44ad"),
@@ -112,13 +114,13 @@ def _reached_in_time(axes: Axes, known: pd.DataFrame) -> None:
             np.concatenate(([0.0], steps, [steps[-1] if len(steps) else 0.0])),
             where="post",
             label=name,
-            color="#c0392b" if index == 0 else f"C{index}",
+            color=LINES[index % len(LINES)],
             lw=1.8 if index == 0 else 1.0,
         )
     axes.axhline(0.95, color="grey", lw=0.6, ls=":")
     axes.set(xscale="log", xlabel="seconds", ylabel="share of maps at 0.99 of the truth", ylim=(-0.02, 1.04))
     axes.set_title("maps with known constants")
-    axes.legend(fontsize=5.5, frameon=False, loc="center left", bbox_to_anchor=(0.0, 0.62))
+    axes.legend(fontsize=5.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
 def _flow_bounds(axes: Axes, flows: pd.DataFrame) -> None:
@@ -126,11 +128,11 @@ def _flow_bounds(axes: Axes, flows: pd.DataFrame) -> None:
     labels = [f"{case}" + (f" ({int(seed)})" if seed else "") for case, seed in zip(flows["case"], flows["seed"], strict=True)]
     rows = np.arange(len(flows))[::-1]
     for column, marker, colour, label in (
-        ("eclipse", "^", "#5b8c2a", "ECLipsE in (13)"),
+        ("eclipse", "^", "#5b8c2a", "ECLipsE in (13), beyond 1e30"),
         ("product", "s", "#1f6fb2", "product of layers"),
     ):
         values = flows[column] / flows["found"]
-        axes.plot(values.clip(upper=1e30), rows, marker, ms=3, color=colour, label=label)
+        axes.plot(values.clip(upper=BEYOND), rows, marker, ms=3, color=colour, label=label)
     proven = (flows["guarantee"] == "CERTIFIED").to_numpy()
     ratio = flows["certified_ratio"].to_numpy()
     axes.plot(ratio[proven], rows[proven], "o", ms=4, color="#c0392b", label="certified")
@@ -140,4 +142,4 @@ def _flow_bounds(axes: Axes, flows: pd.DataFrame) -> None:
     axes.set(xscale="log", xlabel="upper bound / constant found", yticks=rows)
     axes.set_yticklabels(labels, fontsize=5.5)
     axes.set_title("trained flows, 99% latent ball")
-    axes.legend(fontsize=5.5, loc="upper right")
+    axes.legend(fontsize=5.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)

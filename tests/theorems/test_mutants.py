@@ -208,6 +208,7 @@ MUTANTS = [
         left=lambda i, r: 1 / (1 / r.lower - i.diameter.upper / i.sets.distance),
         extra=TINY_CONDITION,
     ),
+    Mutant("SharpCorollary2", "0.9 of the distances", left=lambda i, r: r.lower / 0.9),
     Mutant("SharpCorollary2", "rho dropped", instance=lambda i: replace(i, diameter=exactly(0.0))),
     Mutant(
         "SharpCorollary2",
