@@ -95,7 +95,16 @@ def _points(axes: Axes, diagnosis: Diagnosis) -> None:
         axes.plot(at[:, 0], at[:, 1], ".", ms=1.5, color=colour, label=f"{label} ({len(points)})", alpha=0.6, rasterized=True)
     names = ("$x_1$", "$x_2$") if dim == 2 else ("along the modes", "across")
     axes.set(xlabel=names[0], ylabel=names[1], title="data and generated points")
-    axes.legend(framealpha=0.85, edgecolor="none", markerscale=5, loc="lower center", fontsize=6, ncols=3, handletextpad=0.1)
+    axes.legend(
+        frameon=False,
+        markerscale=5,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        fontsize=6,
+        ncols=3,
+        handletextpad=0.1,
+        columnspacing=0.8,
+    )
 
 
 def _plane(diagnosis: Diagnosis) -> Array:
@@ -202,7 +211,7 @@ def write_report(diagnosis: Diagnosis, folder: Path) -> list[Path]:
         InvalidInput: If the folder cannot be written.
     """
     buffer = io.BytesIO()
-    draw(diagnosis).savefig(buffer, format="png")
+    draw(diagnosis).savefig(buffer, format="png", bbox_inches="tight")
     contents = {"diagnosis.png": buffer.getvalue(), "diagnosis.html": _page(diagnosis, buffer.getvalue()).encode()}
     paths = []
     try:
