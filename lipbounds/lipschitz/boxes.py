@@ -125,10 +125,17 @@ def bounds_of_boxes(middles, radii, program, tables, ball):
         if lost:
             result[k] = math.inf
             continue
-        # spectral norm of the middle in closed form, and the Frobenius norm of the radius
-        a, b, c_, d = jm[0, 0], jm[0, 1], jm[1, 0], jm[1, 1]
-        norm = 0.5 * (math.sqrt((a + d) ** 2 + (b - c_) ** 2) + math.sqrt((a - d) ** 2 + (b + c_) ** 2))
-        spread = math.sqrt(jr[0, 0] ** 2 + jr[0, 1] ** 2 + jr[1, 0] ** 2 + jr[1, 1] ** 2)
-        bound = (norm + spread) * (1 + 64 * EPS)
+        # the norm is convex: it is largest at a corner of the interval matrix
+        bound = 0.0
+        for corner in range(16):
+            a = jm[0, 0] + (jr[0, 0] if corner & 1 else -jr[0, 0])
+            b = jm[0, 1] + (jr[0, 1] if corner & 2 else -jr[0, 1])
+            c_ = jm[1, 0] + (jr[1, 0] if corner & 4 else -jr[1, 0])
+            d = jm[1, 1] + (jr[1, 1] if corner & 8 else -jr[1, 1])
+            norm = 0.5 * (math.sqrt((a + d) ** 2 + (b - c_) ** 2) + math.sqrt((a - d) ** 2 + (b + c_) ** 2))
+            # a nan must not be lost: once there it stays
+            if norm > bound or norm != norm:
+                bound = norm
+        bound *= 1 + 64 * EPS
         result[k] = bound if bound == bound else math.inf
     return result

@@ -20,7 +20,6 @@ from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.search import STARTS, Found, find_lipschitz, jacobian_norms
 from lipbounds.lipschitz.space import bound_in_space, is_spatial
 from lipbounds.lipschitz.structure import Layer, Structured, dimension_of, inverse_map, structure_of
-from lipbounds.lipschitz.tables import CELLS
 
 __all__ = ["Certificate", "certify_lipschitz"]
 
@@ -54,7 +53,7 @@ def certify_lipschitz(
     seed: int = 0,
     ratio: float = 1.01,
     seconds: float = 60.0,
-    cells: int = CELLS,
+    cells: int | None = None,
     threads: int | None = None,
     callback: Callable[[float, float], None] | None = None,
 ) -> Certificate:
@@ -75,7 +74,8 @@ def certify_lipschitz(
         seed: Of the search.
         ratio: upper / lower at which the work ends.
         seconds: Time after which branch and bound stops with the bound that holds so far; tables and compilation come before.
-        cells: Of the tables of the plane; fewer are quicker and may not reach a small ratio.
+        cells: Of the tables of the plane, 65536 by default and twice as many for relu, whose slopes jump within cells; fewer are
+            quicker and may not reach a small ratio.
         threads: For more than two dimensions; all processors by default.
         callback: Called with both ends after every round.
 
@@ -100,7 +100,7 @@ def certify_lipschitz(
         raise InvalidInput("seconds", seconds, "a finite number >= 0", "60 is the default")
     if threads is not None and threads < 1:
         raise InvalidInput("threads", threads, "an integer >= 1, or None", "None takes all processors")
-    if cells < FEWEST_CELLS:
+    if cells is not None and cells < FEWEST_CELLS:
         raise InvalidInput("cells", cells, f"an integer >= {FEWEST_CELLS}", "65536 is the default")
     layers = structure_of(model)
     f = inverse_map(layers)

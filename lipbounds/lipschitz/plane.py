@@ -2,8 +2,8 @@ r"""Upper bounds of Lip(T^{-1}) on a disc or box of the latent plane, by branch 
 
 For coupling networks of the plane. Over a latent box with middle c and half widths r the inverse is run layer by layer, carrying
 the value at c (with its error), an interval matrix that contains every Jacobian on the box, and by the mean value theorem the
-range $f(c)\pm|J|r$ of both coordinates. Conditioners come from `tables`. The spectral norm of an interval matrix with middle M
-and radius R is at most $\|M\|_2+\|R\|_F$. A box is done when its bound is within the ratio asked for of the constant found, and
+range $f(c)\pm|J|r$ of both coordinates. Conditioners come from `tables`. The spectral norm of an interval matrix is
+largest at one of its 16 corners. A box is done when its bound is within the ratio asked for of the constant found, and
 is split otherwise; boxes outside the domain are dropped. Lip is the supremum of the norm over the convex domain, so the largest
 bound left is an upper bound of it, whenever the work stops.
 
@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 from lipbounds.domains import Ball, Box
 from lipbounds.lipschitz.boxes import EPS, bounds_of_boxes
 from lipbounds.lipschitz.structure import Conditioner, Coupling, Layer, Permutation
-from lipbounds.lipschitz.tables import Table, tabulate
+from lipbounds.lipschitz.tables import CELLS, Table, tabulate
 
 __all__ = ["bound_in_the_plane", "is_planar"]
 
 Array = NDArray[np.float64]
 
 ROOT_CELLS = 32  # boxes along each axis at the start
-MOST_BOXES = 4_000_000  # held at a time
+MOST_BOXES = 16_000_000  # held at a time, 40 bytes each
+ROUND = 1 << 19  # boxes split at a time, those of the largest bounds
 BATCH = 1 << 15
 WORST = 256  # boxes whose middles are looked at after every round
 
@@ -54,7 +55,7 @@ def bound_in_the_plane(
     *,
     ratio: float,
     seconds: float,
-    cells: int,
+    cells: int | None,
     improve: Callable[[Array], float],
     callback: Callable[[float, float], None],
 ) -> tuple[float, int]:
@@ -66,7 +67,7 @@ def bound_in_the_plane(
         lower: A lower bound of the constant; it decides which boxes are done, not what is true.
         ratio: upper / lower at which the work ends.
         seconds: Time after which it stops with the bound that holds so far; tables come before it.
-        cells: Of the tables.
+        cells: Of the tables; by default `CELLS`, twice as many for relu.
         improve: Returns the lower bound after a look at points of the domain, the middles of the worst boxes.
         callback: Called with both ends after every round.
 
@@ -74,36 +75,44 @@ def bound_in_the_plane(
         The bound, infinite if the time ends before every box has a finite one, and the number of boxes looked at.
     """
     program, tables = _compile(layers, cells)
-    middles, radii = _roots(domain)
     ball = np.array([0.0, 0.0, -1.0])
     if isinstance(domain, Ball):
         ball = np.array([*domain.center.tolist(), domain.radius * (1 + 4 * EPS)])
+    fresh = _roots(domain)
+    middles, radii, bounds = np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0)
     done, count, begin = 0.0, 0, time.perf_counter()
     while True:
-        bounds = np.concatenate(
+        new = np.concatenate(
             [
-                bounds_of_boxes(middles[start : start + BATCH], radii[start : start + BATCH], program, tables, ball)
-                for start in range(0, len(middles), BATCH)
+                bounds_of_boxes(fresh[0][start : start + BATCH], fresh[1][start : start + BATCH], program, tables, ball)
+                for start in range(0, len(fresh[0]), BATCH)
             ]
         )
-        count += len(middles)
-        open_boxes = bounds > ratio * lower
-        if open_boxes.any():
-            worst = np.argsort(-bounds, kind="stable")[:WORST]
-            lower = improve(middles[worst])
-            open_boxes = bounds > ratio * lower
-        if not open_boxes.all():
-            done = max(done, float(bounds[~open_boxes].max(initial=0.0)))
-        middles, radii, bounds = middles[open_boxes], radii[open_boxes], bounds[open_boxes]
+        count += len(new)
+        if (new > ratio * lower).any():
+            lower = improve(fresh[0][np.argsort(-new, kind="stable")[:WORST]])
+        middles, radii = np.concatenate((middles, fresh[0])), np.concatenate((radii, fresh[1]))
+        bounds = np.concatenate((bounds, new))
+        is_open = bounds > ratio * lower
+        done = max(done, float(bounds[~is_open].max(initial=0.0)))
+        middles, radii, bounds = middles[is_open], radii[is_open], bounds[is_open]
         upper = max(done, float(bounds.max(initial=0.0)))
         callback(lower, upper)
-        if not len(middles) or time.perf_counter() - begin > seconds or 2 * len(middles) > MOST_BOXES:
+        if not len(middles) or time.perf_counter() - begin > seconds or len(middles) + ROUND > MOST_BOXES:
             return upper, count
-        middles, radii = _split(middles, radii)
+        worst = np.ones(len(bounds), dtype=bool)
+        if len(bounds) > ROUND:
+            worst[:] = False
+            worst[np.argpartition(-bounds, ROUND)[:ROUND]] = True
+        fresh = _split(middles[worst], radii[worst])
+        middles, radii, bounds = middles[~worst], radii[~worst], bounds[~worst]
 
 
-def _compile(layers: Sequence[Layer], cells: int) -> tuple[NDArray[np.int64], Array]:
+def _compile(layers: Sequence[Layer], cells: int | None) -> tuple[NDArray[np.int64], Array]:
     """The inverse as steps: (-1, swapped), or (table, half that it changes); and the stacked tables."""
+    networks = [part for layer in layers if isinstance(layer, Coupling) for part in (layer.on_first, layer.on_second) if part]
+    # slopes of relu jump within a cell, and the fewer boxes see one the better
+    size = cells or (2 * CELLS if any(network.activation == "relu" for network in networks) else CELLS)
     steps: list[tuple[int, int]] = []
     tables: list[Table] = []
     for layer in reversed(layers):
@@ -114,8 +123,8 @@ def _compile(layers: Sequence[Layer], cells: int) -> tuple[NDArray[np.int64], Ar
             for network, changed in ((layer.on_first, 1), (layer.on_second, 0)):
                 if network is not None:
                     steps.append((len(tables), changed))
-                    tables.append(tabulate(network, layer.clamp, cells))
-    stacked = np.stack([table.stacked for table in tables]) if tables else np.zeros((1, 17, cells))
+                    tables.append(tabulate(network, layer.clamp, size))
+    stacked = np.stack([table.stacked for table in tables]) if tables else np.zeros((1, 17, size))
     return np.array(steps, dtype=np.int64).reshape(-1, 2), stacked
 
 
