@@ -20,7 +20,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from inn import Composition, Latent
+from inn import Invertible, Latent
 from lipbounds.distances import clopper_pearson, wasserstein, wasserstein_1_line, wasserstein_1_upper
 from lipbounds.domains import Ball
 from lipbounds.enclosure import Enclosure, Guarantee
@@ -76,7 +76,7 @@ class Effort:
     screening: int = 4_096
 
 
-def sandwich(flow: Composition, latent: Latent, sigma: float, *, seed: int, effort: Effort) -> dict[str, Any]:
+def sandwich(flow: Invertible, latent: Latent, sigma: float, *, seed: int, effort: Effort) -> dict[str, Any]:
     """Measure one network; the keys are the columns of the results.
 
     Args:
@@ -114,7 +114,7 @@ def _first(points: Array) -> Discrete:
     return Discrete(points[:, :1])
 
 
-def _accuracy(flow: Composition, latent: Latent, sigma: float, *, seeds: list[int], effort: Effort) -> dict[str, Any]:
+def _accuracy(flow: Invertible, latent: Latent, sigma: float, *, seeds: list[int], effort: Effort) -> dict[str, Any]:
     """How well the network's law fits: W_1 of the separating statistic in data space, W_1 in latent space."""
     law, line = two_modes_in_plane(sigma), two_modes(sigma)
     quasi = latent.measure.sample_quasi(effort.accuracy, seeds[0])
@@ -146,7 +146,7 @@ def _accuracy(flow: Composition, latent: Latent, sigma: float, *, seeds: list[in
 
 
 def _component_samples(
-    flow: Composition, latent: Latent, balls: list[Ball], rng: np.random.Generator, effort: Effort
+    flow: Invertible, latent: Latent, balls: list[Ball], rng: np.random.Generator, effort: Effort
 ) -> list[tuple[Array, Array]]:
     """For every component the statistic of f(proj_D(Z)), Z from it: a selection and an evaluation sample."""
     pairs = []
@@ -179,7 +179,7 @@ class _Search:
         }
 
 
-def _search(flow: Composition, latent: Latent, sigma: float, balls: list[Ball], *, seed: int, effort: Effort) -> _Search:
+def _search(flow: Invertible, latent: Latent, sigma: float, balls: list[Ball], *, seed: int, effort: Effort) -> _Search:
     """Search every ball and the hull, from data, and between the latent images of the two modes."""
     x = torch.as_tensor(two_modes_in_plane(sigma).sample_quasi(512, seed))
     with torch.no_grad():
@@ -200,7 +200,7 @@ def _search(flow: Composition, latent: Latent, sigma: float, balls: list[Ball], 
 
 
 def _bounds(
-    flow: Composition,
+    flow: Invertible,
     latent: Latent,
     sigma: float,
     balls: list[Ball],
@@ -254,7 +254,7 @@ def _bounds(
 
 
 def _gaussian_bounds(
-    flow: Composition,
+    flow: Invertible,
     sigma: float,
     ball: Ball,
     evaluation: Array,
@@ -316,7 +316,7 @@ def _gaussian_bounds(
 
 
 def _verdicts(
-    flow: Composition,
+    flow: Invertible,
     sigma: float,
     offset: float,
     kappa: Enclosure,

@@ -1,28 +1,46 @@
 """Invertible networks of the paper in torch: T maps data to latent, its inverse is the generator."""
 
+from inn.architectures import Architecture, Glow, ODEFlow, RealNVP, ResidualFlow, build
 from inn.checkpoint import load_flow, save_flow
 from inn.compose import Composition, CouplingFlow, coupling_flow
-from inn.coupling import SparseCoupling, TwoSidedCoupling, arctan_clamp
+from inn.coupling import Clamp, OneSidedCoupling, SparseCoupling, TwoSidedCoupling, arctan_clamp
 from inn.ensemble import Ensemble
+from inn.freia import coupling_from_freia
 from inn.invertible import Invertible
 from inn.latents import Latent
+from inn.linear import ActNorm, LearnedLinear
+from inn.ode import NeuralODE
 from inn.permutation import FixedPermutation
+from inn.residual import ResidualLayer
 from inn.subnets import MLP
 from inn.training import Training, train
 
 __all__ = [
     "MLP",
+    "ActNorm",
+    "Architecture",
+    "Clamp",
     "Composition",
     "CouplingFlow",
     "Ensemble",
     "FixedPermutation",
+    "Glow",
     "Invertible",
     "Latent",
+    "LearnedLinear",
+    "NeuralODE",
+    "ODEFlow",
+    "OneSidedCoupling",
+    "RealNVP",
+    "ResidualFlow",
+    "ResidualLayer",
     "SparseCoupling",
     "Training",
     "TwoSidedCoupling",
     "arctan_clamp",
+    "build",
     "coupling_flow",
+    "coupling_from_freia",
     "load_flow",
     "save_flow",
     "train",

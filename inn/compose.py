@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from inn.coupling import SparseCoupling, TwoSidedCoupling
+from inn.coupling import Clamp, ClampForm, SparseCoupling, TwoSidedCoupling
 from inn.invertible import Invertible
 from inn.permutation import FixedPermutation
 from inn.subnets import Activation
@@ -64,6 +64,8 @@ class CouplingFlow:
         depth: Number of their hidden layers.
         activation: Their activation.
         clamp: Bound of the clamped s.
+        clamp_form: The paper's clamp or FrEIA's (`Clamp`).
+        clamp_translation: Whether t is clamped too.
         inputs: Coordinates that a subnetwork sees: all of the other half, or few for sharp certificates (`SparseCoupling`).
     """
 
@@ -73,6 +75,8 @@ class CouplingFlow:
     depth: int = 2
     activation: Activation = "silu"
     clamp: float = 2.0
+    clamp_form: ClampForm = "paper"
+    clamp_translation: bool = False
     inputs: int | None = None
 
 
@@ -107,7 +111,8 @@ def coupling_flow(architecture: CouplingFlow, *, seed: int) -> Composition:
 
 
 def _coupling(architecture: CouplingFlow, generator: torch.Generator) -> Invertible:
-    settings = {name: getattr(architecture, name) for name in ("hidden", "depth", "activation", "clamp")}
+    settings = {name: getattr(architecture, name) for name in ("hidden", "depth", "activation")}
+    settings |= {"clamp": Clamp(architecture.clamp, architecture.clamp_form, architecture.clamp_translation)}
     if architecture.inputs is None:
         return TwoSidedCoupling(architecture.dim, **settings, generator=generator)
     return SparseCoupling(architecture.dim, inputs=architecture.inputs, **settings, generator=generator)

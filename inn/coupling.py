@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 from inn.invertible import Invertible
 from inn.subnets import MLP, Activation
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.structure import Coupling, PartialCoupling
+from lipbounds.lipschitz.structure import Conditioner, Coupling, PartialCoupling
 
-__all__ = ["SparseCoupling", "TwoSidedCoupling", "arctan_clamp"]
+__all__ = ["Clamp", "ClampForm", "OneSidedCoupling", "SparseCoupling", "TwoSidedCoupling", "arctan_clamp"]
+
+ClampForm = Literal["paper", "freia"]
+FREIA_FACTOR = 0.636  # 2 / pi as FrEIA writes it
 
 
 def arctan_clamp(s: Tensor, alpha: float) -> Tensor:
@@ -27,11 +31,59 @@ def arctan_clamp(s: Tensor, alpha: float) -> Tensor:
     return (2.0 * alpha / math.pi) * torch.atan(s / alpha)
 
 
-def _check(dim: int, clamp: float) -> None:
+@dataclass(frozen=True)
+class Clamp:
+    r"""How a coupling layer bounds its coefficients.
+
+    Attributes:
+        alpha: The bound $\alpha>0$ of |s|.
+        form: `paper`, $\frac{2\alpha}{\pi}\arctan(s/\alpha)$, whose slope at 0 is $2/\pi$ whatever $\alpha$ is; or `freia`,
+            FrEIA's present one, $0.636\,\alpha\arctan(s)$, whose slope is proportional to $\alpha$.
+        translation: Whether t is clamped to $(-\alpha,\alpha)$ as well, in the paper's form.
+
+    Source:
+        Hagemann and Neumayer (2022), Section 4, "Enforcing the Lipschitz Constraint".
+    """
+
+    alpha: float
+    form: ClampForm = "paper"
+    translation: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.alpha < math.inf:
+            raise InvalidInput("clamp", self.alpha, "a finite number > 0", "the paper's programs use 0.01 to 3")
+        if self.form not in get_args(ClampForm):
+            raise InvalidInput("form", repr(self.form), f"one of {get_args(ClampForm)}", "choose one of these")
+
+    def coefficients(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Split a subnetwork's outputs of shape (..., 2m) into clamped s and t."""
+        s, t = outputs.chunk(2, dim=-1)
+        s = arctan_clamp(s, self.alpha) if self.form == "paper" else FREIA_FACTOR * self.alpha * torch.atan(s)
+        return s, arctan_clamp(t, self.alpha) if self.translation else t
+
+    def structure_of(self, subnet: MLP) -> tuple[Conditioner, float]:
+        """The subnetwork and alpha in the paper's form, in which certificates read them.
+
+        Raises:
+            InvalidInput: If t is clamped.
+        """
+        if self.translation:
+            raise InvalidInput("translation", True, "an unclamped t", "certificates know no clamp of t; use find_lipschitz")
+        network = subnet.structure()
+        if self.form == "paper":
+            return network, self.alpha
+        # 0.636 alpha arctan(s) = (2 beta / pi) arctan(beta s / beta)
+        beta = FREIA_FACTOR * math.pi / 2 * self.alpha
+        scale = np.ones(len(network.biases[-1]))
+        scale[: len(scale) // 2] = beta
+        weights, biases = list(network.weights), list(network.biases)
+        weights[-1], biases[-1] = scale[:, None] * weights[-1], scale * biases[-1]
+        return Conditioner(weights, biases, network.activation), beta
+
+
+def _check(dim: int) -> None:
     if dim < 2:
         raise InvalidInput("dim", dim, "an integer >= 2", "a coupling layer needs two halves; add a coordinate")
-    if not 0.0 < clamp < math.inf:
-        raise InvalidInput("clamp", clamp, "a finite number > 0", "the paper's programs use 0.01 to 3")
 
 
 class TwoSidedCoupling(Invertible):
@@ -39,7 +91,8 @@ class TwoSidedCoupling(Invertible):
 
     $$v_1 = x_1\odot\exp(s_2(x_2)) + t_2(x_2),\qquad v_2 = x_2\odot\exp(s_1(v_1)) + t_1(v_1).$$
 
-    $s_i$ and $t_i$ are the two outputs of one subnetwork; s is clamped to $(-\alpha,\alpha)$ by `arctan_clamp`.
+    $s_i$ and $t_i$ are the two outputs of one subnetwork; s is clamped to $(-\alpha,\alpha)$. FrEIA's GLOWCouplingBlock is the
+    same layer with its clamp; `inn.coupling_from_freia` reads its weights.
 
     With a non-constant s the layer has no global Lipschitz constant (its derivative grows with the multiplied half), so
     every constant must name its domain.
@@ -49,7 +102,7 @@ class TwoSidedCoupling(Invertible):
         hidden: Width of the hidden layers of the subnetworks.
         depth: Number of hidden layers of the subnetworks.
         activation: Their activation.
-        clamp: The $\alpha$ above, > 0.
+        clamp: The $\alpha$ of the paper's clamp, > 0, or another `Clamp`.
         generator: Source of the initial weights.
 
     Source:
@@ -63,40 +116,80 @@ class TwoSidedCoupling(Invertible):
         hidden: int,
         depth: int,
         activation: Activation,
-        clamp: float,
+        clamp: float | Clamp,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        _check(dim, clamp)
+        _check(dim)
         self.dim = dim
-        self.clamp = clamp
+        self.clamp = clamp if isinstance(clamp, Clamp) else Clamp(clamp)
         self.split = [dim // 2, dim - dim // 2]
         n, k = self.split
         self.subnet_2 = MLP(k, 2 * n, hidden=hidden, depth=depth, activation=activation, generator=generator)
         self.subnet_1 = MLP(n, 2 * k, hidden=hidden, depth=depth, activation=activation, generator=generator)
 
-    def _coefficients(self, subnet: MLP, condition: Tensor) -> tuple[Tensor, Tensor]:
-        s, t = subnet(condition).chunk(2, dim=-1)
-        return arctan_clamp(s, self.clamp), t
-
     def structure(self) -> tuple[Coupling]:
-        return (Coupling(self.split[0], self.subnet_2.structure(), self.subnet_1.structure(), self.clamp),)
+        on_second, alpha = self.clamp.structure_of(self.subnet_2)
+        on_first, _ = self.clamp.structure_of(self.subnet_1)
+        return (Coupling(self.split[0], on_second, on_first, alpha),)
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x_1, x_2 = torch.split(x, self.split, dim=-1)
-        s_2, t_2 = self._coefficients(self.subnet_2, x_2)
+        s_2, t_2 = self.clamp.coefficients(self.subnet_2(x_2))
         v_1 = x_1 * s_2.exp() + t_2
-        s_1, t_1 = self._coefficients(self.subnet_1, v_1)
+        s_1, t_1 = self.clamp.coefficients(self.subnet_1(v_1))
         v_2 = x_2 * s_1.exp() + t_1
         return torch.cat((v_1, v_2), dim=-1), s_1.sum(-1) + s_2.sum(-1)
 
     def inverse_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         v_1, v_2 = torch.split(z, self.split, dim=-1)
-        s_1, t_1 = self._coefficients(self.subnet_1, v_1)
+        s_1, t_1 = self.clamp.coefficients(self.subnet_1(v_1))
         x_2 = (v_2 - t_1) * (-s_1).exp()
-        s_2, t_2 = self._coefficients(self.subnet_2, x_2)
+        s_2, t_2 = self.clamp.coefficients(self.subnet_2(x_2))
         x_1 = (v_1 - t_2) * (-s_2).exp()
         return torch.cat((x_1, x_2), dim=-1), -s_1.sum(-1) - s_2.sum(-1)
+
+
+class OneSidedCoupling(Invertible):
+    r"""The coupling layer of real NVP: the first half stays, $v_1=x_1$, $v_2=x_2\odot\exp(s(x_1))+t(x_1)$.
+
+    Arguments as `TwoSidedCoupling`.
+
+    Source:
+        Dinh, Sohl-Dickstein and Bengio (2017), equations (4) and (5), with the arctan clamp; Section 2 of the paper.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        hidden: int,
+        depth: int,
+        activation: Activation,
+        clamp: float | Clamp,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        _check(dim)
+        self.dim = dim
+        self.clamp = clamp if isinstance(clamp, Clamp) else Clamp(clamp)
+        self.split = [dim // 2, dim - dim // 2]
+        n, k = self.split
+        self.subnet = MLP(n, 2 * k, hidden=hidden, depth=depth, activation=activation, generator=generator)
+
+    def structure(self) -> tuple[Coupling]:
+        on_first, alpha = self.clamp.structure_of(self.subnet)
+        return (Coupling(self.split[0], None, on_first, alpha),)
+
+    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x_1, x_2 = torch.split(x, self.split, dim=-1)
+        s, t = self.clamp.coefficients(self.subnet(x_1))
+        return torch.cat((x_1, x_2 * s.exp() + t), dim=-1), s.sum(-1)
+
+    def inverse_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        v_1, v_2 = torch.split(z, self.split, dim=-1)
+        s, t = self.clamp.coefficients(self.subnet(v_1))
+        return torch.cat((v_1, (v_2 - t) * (-s).exp()), dim=-1), -s.sum(-1)
 
 
 class SparseCoupling(Invertible):
@@ -113,7 +206,7 @@ class SparseCoupling(Invertible):
         hidden: Width of the hidden layers of the subnetworks.
         depth: Number of hidden layers of the subnetworks.
         activation: Their activation.
-        clamp: The $\alpha$ of `arctan_clamp`, > 0.
+        clamp: The $\alpha$ of the paper's clamp, > 0, or another `Clamp`.
         generator: Source of the initial weights.
 
     Source:
@@ -128,15 +221,15 @@ class SparseCoupling(Invertible):
         hidden: int,
         depth: int,
         activation: Activation,
-        clamp: float,
+        clamp: float | Clamp,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        _check(dim, clamp)
+        _check(dim)
         if inputs < 1:
             raise InvalidInput("inputs", inputs, "an integer >= 1", "a subnetwork needs something to see")
         self.dim = dim
-        self.clamp = clamp
+        self.clamp = clamp if isinstance(clamp, Clamp) else Clamp(clamp)
         n = dim // 2
         head, tail = list(range(n)), list(range(n, dim))
         self.wiring: list[tuple[int, list[int]]] = [
@@ -150,7 +243,7 @@ class SparseCoupling(Invertible):
 
     def structure(self) -> tuple[PartialCoupling, ...]:
         return tuple(
-            PartialCoupling(self.dim, np.array([changed]), np.array(seen), cast(MLP, subnet).structure(), self.clamp)
+            PartialCoupling(self.dim, np.array([changed]), np.array(seen), *self.clamp.structure_of(cast(MLP, subnet)))
             for (changed, seen), subnet in zip(self.wiring, self.subnets, strict=True)
         )
 
@@ -160,8 +253,8 @@ class SparseCoupling(Invertible):
             subnet(torch.stack([columns[j] for j in seen], dim=-1))
             for (_, seen), subnet in zip(self.wiring[half], list(self.subnets)[half], strict=True)
         ]
-        s, t = torch.stack(outputs, dim=-1).unbind(dim=-2)
-        return arctan_clamp(s, self.clamp), t
+        # outputs are pairs: all s first, then all t
+        return self.clamp.coefficients(torch.stack(outputs, dim=-1).flatten(-2))
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         n = self.dim // 2

@@ -16,7 +16,7 @@ def coupling_layer(layer, x):
     n, k = layer.split
 
     def clamp(s):
-        return 2 * layer.clamp / np.pi * np.arctan(s / layer.clamp)
+        return 2 * layer.clamp.alpha / np.pi * np.arctan(s / layer.clamp.alpha)
 
     x_1, x_2 = x[:n], x[n:]
     out = _subnet(layer.subnet_2, x_2)
