@@ -16,7 +16,7 @@ from typing import Literal
 import pandas as pd
 import tyro
 
-from experiments.bench import distances, lipschitz
+from experiments.bench import distances, lipschitz, training
 from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure
 from experiments.plots import remark_2_figure, sigma_sweep_figure, theorems_figure, tightness_figure
 from experiments.remark_2 import KERNELS, Remark2
@@ -75,7 +75,7 @@ def recompute_row(config: tyro.conf.OmitArgPrefixes[Recompute]) -> None:
 class Bench:
     """Measure side by side with peers, in one run; needs the extra `bench` for all of them."""
 
-    suite: tyro.conf.Positional[Literal["distances", "lipschitz"]]
+    suite: tyro.conf.Positional[Literal["distances", "lipschitz", "training"]]
     """What is measured."""
     out: Path | None = None
     """Folder of the results; results/bench-SUITE by default."""
@@ -87,14 +87,18 @@ class Bench:
 
 @app.command(name="bench")
 def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
-    """Beside peers: distances (authors' formulas, POT, scipy, geomloss) or Lipschitz constants (torchlip, ECLipsE and others)."""
+    """Beside peers: distances (POT, scipy, geomloss), Lipschitz constants (torchlip, ECLipsE and others) or training (FrEIA)."""
     if config.threads < 1:
         raise InvalidInput("--threads", config.threads, "an integer >= 1", "two cores are the reference")
     out = config.out or Path(f"results/bench-{config.suite}")
+    hidden = ["key", "order", "threads", "warm_seconds"]
+    paths: list[Path] = []
     if config.suite == "distances":
         results = distances.run(out, quick=config.quick, threads=config.threads)
         paths = bench_distances_figure(out)
-        tables = [results.drop(columns=["key", "order", "threads", "warm_seconds"])]
+        tables = [results.drop(columns=hidden)]
+    elif config.suite == "training":
+        tables = [training.run(out, quick=config.quick, threads=config.threads).drop(columns=[*hidden, "lower", "upper"])]
     else:
         results = lipschitz.run(out, quick=config.quick, threads=config.threads)
         paths = bench_lipschitz_figure(out)

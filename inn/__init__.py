@@ -9,7 +9,9 @@ from inn.freia import coupling_from_freia
 from inn.invertible import Invertible
 from inn.latents import Latent
 from inn.linear import ActNorm, LearnedLinear
+from inn.mixture import LearnedMixture, sparsity
 from inn.ode import NeuralODE
+from inn.padding import Padding, label_loss, padding_loss
 from inn.permutation import FixedPermutation
 from inn.residual import ResidualLayer
 from inn.subnets import MLP
@@ -28,9 +30,11 @@ __all__ = [
     "Invertible",
     "Latent",
     "LearnedLinear",
+    "LearnedMixture",
     "NeuralODE",
     "ODEFlow",
     "OneSidedCoupling",
+    "Padding",
     "RealNVP",
     "ResidualFlow",
     "ResidualLayer",
@@ -41,7 +45,10 @@ __all__ = [
     "build",
     "coupling_flow",
     "coupling_from_freia",
+    "label_loss",
     "load_flow",
+    "padding_loss",
     "save_flow",
+    "sparsity",
     "train",
 ]

@@ -7,11 +7,8 @@ with peak memory; ours has 1. What a contender returns is in `value`, or in `low
 from __future__ import annotations
 
 import importlib.util
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ot
@@ -20,10 +17,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from torch import Tensor
-from tqdm import tqdm
 
-from experiments.bench.measure import measure
-from experiments.store import Store, key_of
+from experiments.bench.contenders import OURS, Contender, Work, measure_all
 from lipbounds.distances import (
     Energy,
     InverseMultiquadric,
@@ -41,8 +36,6 @@ from lipbounds.enclosure import Enclosure
 __all__ = ["authors_discrepancy", "problems", "run"]
 
 Array = NDArray[np.float64]
-Work = Callable[..., Callable[[], Any]]
-OURS = "lipbounds"
 
 
 def authors_discrepancy(x: Tensor, y: Tensor) -> Tensor:
@@ -197,20 +190,6 @@ def geomloss_sinkhorn(kind: str, n: int, d: int, part: int) -> Callable[[], floa
     return lambda: float(loss(x, y))
 
 
-@dataclass(frozen=True)
-class Contender:
-    """One row to be measured."""
-
-    problem: str
-    points: int
-    dim: int
-    name: str
-    work: Work
-    arguments: tuple[object, ...]
-    warm: tuple[object, ...]
-    repetitions: int
-
-
 def problems(quick: bool) -> Iterator[Contender]:
     """All contenders; ours is the first of each problem."""
     for m in (400,) if quick else (1600, 3200):
@@ -254,41 +233,4 @@ def run(out: Path, *, quick: bool, threads: int) -> pd.DataFrame:
     contenders = list(problems(quick))
     if importlib.util.find_spec("geomloss") is None:
         contenders = [contender for contender in contenders if "geomloss" not in contender.name]
-    store = Store(out, "bench-distances", {"quick": quick, "threads": threads, "rows": [_label(c) for c in contenders]})
-    begin = time.perf_counter()
-    ours: dict[tuple[str, int, int], dict[str, float]] = {}
-    for order, contender in enumerate(tqdm(contenders, desc="bench distances")):
-        key = key_of({"row": _label(contender)})
-        measured = measure(
-            contender.work, contender.arguments, warm=contender.warm, threads=threads, repetitions=contender.repetitions
-        )
-        value = measured.result
-        lower, upper = (value.lower, value.upper) if isinstance(value, Enclosure) else (float("nan"), float("nan"))
-        row = {
-            "order": order,
-            "problem": contender.problem,
-            "points": contender.points,
-            "dim": contender.dim,
-            "contender": contender.name,
-            "threads": threads,
-            "seconds": measured.seconds,
-            "warm_seconds": measured.warm_seconds,
-            "peak_megabytes": measured.peak_megabytes,
-            "value": float("nan") if isinstance(value, Enclosure) else float(value),
-            "lower": lower,
-            "upper": upper,
-        }
-        problem = contender.problem, contender.points, contender.dim
-        reference = ours.setdefault(problem, {"seconds": measured.seconds, "peak": measured.peak_megabytes})
-        row["ratio"] = measured.seconds / reference["seconds"]
-        row["memory_ratio"] = max(measured.peak_megabytes, 1.0) / max(
-            reference["peak"], 1.0
-        )  # below 1 MB nothing can be told apart
-        store.put(key, row)
-    results = store.merge(["order"])
-    store.describe(wall_seconds=time.perf_counter() - begin)
-    return results
-
-
-def _label(contender: Contender) -> str:
-    return f"{contender.problem}; {contender.points} points in {contender.dim} dimensions; {contender.name}"
+    return measure_all(out, "distances", contenders, quick=quick, threads=threads)

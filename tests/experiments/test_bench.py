@@ -4,6 +4,7 @@ import os
 import pytest
 import torch
 
+from experiments.bench import training
 from experiments.bench.distances import authors_discrepancy, problems
 from experiments.bench.measure import measure
 from experiments.bench.plots import bench_distances_figure
@@ -60,3 +61,15 @@ def test_figure_from_a_table(tmp_path):
         store.put(str(order), {"order": order, "threads": 2, **dict(zip(names, row, strict=True))})
     store.merge(["order"])
     assert all(path.stat().st_size > 5000 for path in bench_distances_figure(tmp_path / "out"))
+
+
+def test_training_beside_freia_gives_the_same_losses():
+    pytest.importorskip("FrEIA")
+    values = {}
+    for contender in training.problems(quick=True):
+        work = contender.work(*contender.warm)
+        values.setdefault(contender.problem, []).append([work() for _ in range(3)])
+    assert len(values) == 2
+    for ours, theirs in values.values():
+        assert ours == pytest.approx(theirs, rel=1e-4)
+        assert ours[0] != pytest.approx(ours[2], rel=1e-3)  # it trains
