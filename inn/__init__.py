@@ -13,6 +13,7 @@ from inn.mixture import LearnedMixture, sparsity
 from inn.ode import NeuralODE
 from inn.padding import Padding, label_loss, padding_loss
 from inn.permutation import FixedPermutation
+from inn.posterior import sample_posterior
 from inn.residual import ResidualLayer
 from inn.subnets import MLP
 from inn.training import Training, train
@@ -48,6 +49,7 @@ __all__ = [
     "label_loss",
     "load_flow",
     "padding_loss",
+    "sample_posterior",
     "save_flow",
     "sparsity",
     "train",
