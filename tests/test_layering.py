@@ -28,6 +28,7 @@ THIRD_PARTY = {
     "lipbounds": {"flint", "numba", "numpy", "scipy", "ot", "torch"},
     "inn": {"numpy", "torch", "safetensors"},
     "experiments": {
+        "FrEIA",
         "deel",
         "eclipse_nn",
         "geomloss",
@@ -43,8 +44,8 @@ THIRD_PARTY = {
     },
 }
 PROJECT = set(THIRD_PARTY)
-# drawing is for the report alone
-ALSO = {"lipbounds.report": {"matplotlib"}}
+# drawing is for the report alone, solvers of differential equations for the network that needs one
+ALSO = {"lipbounds.report": {"matplotlib"}, "inn.ode": {"torchdiffeq"}}
 SOURCES = sorted(path for package in sorted(PROJECT) for path in (ROOT / package).rglob("*.py"))
 
 
