@@ -25,8 +25,8 @@ class ResidualLayer(Invertible):
     Every weight matrix of g is divided by its spectral norm where that exceeds $c^{1/L}$ over the activation's slope. The norm
     is exact (a singular value decomposition); power iteration, as elsewhere, normalises by less than the norm and
     guarantees nothing. The inverse iterates $x\leftarrow z-g(x)$ so often that the error is below 1e-3 of the first step by
-    Banach's theorem, and ends by two Newton steps with the Jacobian, so it is differentiable like any other map and exact to
-    rounding; `inversion_error` bounds what is left. Log-determinants are those of the full Jacobian: d backward passes, meant for
+    Banach's theorem, and ends by two Newton steps with the Jacobian, so it is differentiable like any other map and for
+    smooth activations exact to rounding; `inversion_error` bounds what is left, with relu too. Log-determinants are those of the full Jacobian: d backward passes, meant for
     d up to some dozens.
 
     Args:
