@@ -26,8 +26,8 @@ class ResidualLayer(Invertible):
     is exact (a singular value decomposition); power iteration, as elsewhere, normalises by less than the norm and
     guarantees nothing. The inverse iterates $x\leftarrow z-g(x)$ so often that the error is below 1e-3 of the first step by
     Banach's theorem, and ends by two Newton steps with the Jacobian, so it is differentiable like any other map and for
-    smooth activations exact to rounding; `inversion_error` bounds what is left, with relu too. Log-determinants are those of the full Jacobian: d backward passes, meant for
-    d up to some dozens.
+    smooth activations exact to rounding; `inversion_error` bounds what is left, with relu too. Log-determinants are those
+    of the full Jacobian: d backward passes, meant for d up to some dozens.
 
     Args:
         dim: Dimension d >= 1.
