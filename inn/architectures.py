@@ -22,27 +22,21 @@ __all__ = ["ARCHITECTURES", "Architecture", "Glow", "ODEFlow", "RealNVP", "Resid
 
 
 @dataclass(frozen=True)
-class RealNVP:
+class _OneSided:
+    dim: int = 2
+    blocks: int = 8
+    hidden: int = 32
+    depth: int = 2
+    activation: Activation = "silu"
+    clamp: float = 2.0
+
+
+class RealNVP(_OneSided):
     """One-sided couplings behind fixed random permutations; attributes as `CouplingFlow`."""
 
-    dim: int = 2
-    blocks: int = 8
-    hidden: int = 32
-    depth: int = 2
-    activation: Activation = "silu"
-    clamp: float = 2.0
 
-
-@dataclass(frozen=True)
-class Glow:
+class Glow(_OneSided):
     """Blocks of `ActNorm`, `LearnedLinear` and a one-sided coupling; attributes as `CouplingFlow`."""
-
-    dim: int = 2
-    blocks: int = 8
-    hidden: int = 32
-    depth: int = 2
-    activation: Activation = "silu"
-    clamp: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,7 @@ def _real_nvp(architecture: RealNVP, seed: int) -> Composition:
     return Composition([*layers, FixedPermutation(torch.argsort(total))] if layers else [])
 
 
-def _one_sided(architecture: RealNVP | Glow, generator: torch.Generator) -> OneSidedCoupling:
+def _one_sided(architecture: _OneSided, generator: torch.Generator) -> OneSidedCoupling:
     settings = {name: getattr(architecture, name) for name in ("hidden", "depth", "activation")}
     return OneSidedCoupling(architecture.dim, **settings, clamp=Clamp(architecture.clamp), generator=generator)
 

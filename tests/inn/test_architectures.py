@@ -159,9 +159,9 @@ def test_far_inputs_stay_finite_and_come_back(name):
     with torch.no_grad():
         image = flow(points)
         assert torch.isfinite(image).all()
-        # stretched by at most e^(blocks alpha): the couplings' only source of growth back
-        bound = (2e-3 if name == "ode" else 1e-9) * 1e3 * np.exp(6)
-        assert (flow.inverse(image) - points).abs().max() <= bound
+        # rounding of points of size 1e3, stretched on the way back by at most about e^6; far out the field of the ODE is
+        # saturated, hence constant, and its solver exact
+        assert (flow.inverse(image) - points).abs().max() <= 1e-9 * 1e3 * np.exp(6)
 
 
 @every
