@@ -67,6 +67,7 @@ class CouplingFlow:
         clamp_form: The paper's clamp or FrEIA's (`Clamp`).
         clamp_translation: Whether t is clamped too.
         inputs: Coordinates that a subnetwork sees: all of the other half, or few for sharp certificates (`SparseCoupling`).
+        constant: Lipschitz constant that the subnetworks keep by exact spectral norms; None leaves them free.
     """
 
     dim: int = 2
@@ -78,6 +79,7 @@ class CouplingFlow:
     clamp_form: ClampForm = "paper"
     clamp_translation: bool = False
     inputs: int | None = None
+    constant: float | None = None
 
 
 def coupling_flow(architecture: CouplingFlow, *, seed: int) -> Composition:
@@ -111,7 +113,7 @@ def coupling_flow(architecture: CouplingFlow, *, seed: int) -> Composition:
 
 
 def _coupling(architecture: CouplingFlow, generator: torch.Generator) -> Invertible:
-    settings = {name: getattr(architecture, name) for name in ("hidden", "depth", "activation")}
+    settings = {name: getattr(architecture, name) for name in ("hidden", "depth", "activation", "constant")}
     settings |= {"clamp": Clamp(architecture.clamp, architecture.clamp_form, architecture.clamp_translation)}
     if architecture.inputs is None:
         return TwoSidedCoupling(architecture.dim, **settings, generator=generator)

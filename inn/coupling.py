@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -104,6 +104,7 @@ class TwoSidedCoupling(Invertible):
         activation: Their activation.
         clamp: The $\alpha$ of the paper's clamp, > 0, or another `Clamp`.
         generator: Source of the initial weights.
+        constant: Lipschitz constant that every subnetwork keeps by exact spectral norms (`MLP`); None leaves them free.
 
     Source:
         Hagemann and Neumayer (2022), equation (8) and the displayed inverse below it.
@@ -118,6 +119,7 @@ class TwoSidedCoupling(Invertible):
         activation: Activation,
         clamp: float | Clamp,
         generator: torch.Generator,
+        constant: float | None = None,
     ) -> None:
         super().__init__()
         _check(dim)
@@ -125,8 +127,10 @@ class TwoSidedCoupling(Invertible):
         self.clamp = clamp if isinstance(clamp, Clamp) else Clamp(clamp)
         self.split = [dim // 2, dim - dim // 2]
         n, k = self.split
-        self.subnet_2 = MLP(k, 2 * n, hidden=hidden, depth=depth, activation=activation, generator=generator)
-        self.subnet_1 = MLP(n, 2 * k, hidden=hidden, depth=depth, activation=activation, generator=generator)
+        settings: dict[str, Any] = {"hidden": hidden, "depth": depth, "activation": activation}
+        settings |= {"generator": generator, "constant": constant}
+        self.subnet_2 = MLP(k, 2 * n, **settings)
+        self.subnet_1 = MLP(n, 2 * k, **settings)
 
     def structure(self) -> tuple[Coupling]:
         on_second, alpha = self.clamp.structure_of(self.subnet_2)
@@ -168,6 +172,7 @@ class OneSidedCoupling(Invertible):
         activation: Activation,
         clamp: float | Clamp,
         generator: torch.Generator,
+        constant: float | None = None,
     ) -> None:
         super().__init__()
         _check(dim)
@@ -175,7 +180,7 @@ class OneSidedCoupling(Invertible):
         self.clamp = clamp if isinstance(clamp, Clamp) else Clamp(clamp)
         self.split = [dim // 2, dim - dim // 2]
         n, k = self.split
-        self.subnet = MLP(n, 2 * k, hidden=hidden, depth=depth, activation=activation, generator=generator)
+        self.subnet = MLP(n, 2 * k, hidden=hidden, depth=depth, activation=activation, generator=generator, constant=constant)
 
     def structure(self) -> tuple[Coupling]:
         on_first, alpha = self.clamp.structure_of(self.subnet)
@@ -208,6 +213,7 @@ class SparseCoupling(Invertible):
         activation: Their activation.
         clamp: The $\alpha$ of the paper's clamp, > 0, or another `Clamp`.
         generator: Source of the initial weights.
+        constant: Lipschitz constant that every subnetwork keeps by exact spectral norms (`MLP`); None leaves them free.
 
     Source:
         Hagemann and Neumayer (2022), equation (8), with sparse s and t.
@@ -223,6 +229,7 @@ class SparseCoupling(Invertible):
         activation: Activation,
         clamp: float | Clamp,
         generator: torch.Generator,
+        constant: float | None = None,
     ) -> None:
         super().__init__()
         _check(dim)
@@ -238,7 +245,8 @@ class SparseCoupling(Invertible):
             for place, changed in enumerate(half)
         ]
         self.subnets = nn.ModuleList(
-            MLP(len(seen), 2, hidden=hidden, depth=depth, activation=activation, generator=generator) for _, seen in self.wiring
+            MLP(len(seen), 2, hidden=hidden, depth=depth, activation=activation, generator=generator, constant=constant)
+            for _, seen in self.wiring
         )
 
     def structure(self) -> tuple[PartialCoupling, ...]:

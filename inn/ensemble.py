@@ -68,6 +68,10 @@ class Ensemble(Generic[Network]):
         """The stacked parameters, each of shape (E, ...), for an optimizer."""
         return iter(self._parameters.values())
 
+    def named_parameters(self) -> dict[str, Tensor]:
+        """The same by name, for `fit`."""
+        return dict(self._parameters)
+
     def _apply(self, name: str, points: Tensor) -> tuple[Tensor, Tensor]:
         call = self._calls[name]
 

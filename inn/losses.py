@@ -10,7 +10,7 @@ from torch import Tensor
 from inn.ensemble import Ensemble
 from inn.invertible import Invertible
 from inn.latents import Latent
-from lipbounds.distances import InverseMultiquadric, Kernel, discrepancy
+from inn.metrics import Discrepancy, Metric
 
 __all__ = [
     "conditional_negative_log_likelihood",
@@ -49,29 +49,33 @@ def conditional_negative_log_likelihood(
     return (misfit - latent.log_density(image[..., n:]) - log_det).mean(-1)
 
 
-def latent_discrepancy(ensemble: Ensemble[Invertible], x: Tensor, z: Tensor, kernel: Kernel | None = None) -> Tensor:
-    r"""Return $L_z=\mathcal{D}_K(T_\#P_X,P_Z)$, the root, from data x and latent samples z of shape (E, n, d).
+def latent_discrepancy(ensemble: Ensemble[Invertible], x: Tensor, z: Tensor, metric: Metric | None = None) -> Tensor:
+    r"""Return $L_z=D(T_\#P_X,P_Z)$ from data x and latent samples z of shape (E, n, d).
+
+    D is a metric of `inn.metrics`, by default the root of the discrepancy with the paper's kernel.
 
     Source:
-        Hagemann and Neumayer (2022), equations (9) and (12), with the paper's kernel by default.
+        Hagemann and Neumayer (2022), equations (9) and (12).
     """
     image, _ = ensemble.forward_and_log_det(x)
-    return _roots(image, z, kernel)
+    return _distances(image, z, metric)
 
 
-def data_discrepancy(ensemble: Ensemble[Invertible], x: Tensor, z: Tensor, kernel: Kernel | None = None) -> Tensor:
-    r"""Return $L_x=\mathcal{D}_K(T^{-1}_\#P_Z,P_X)$, the root, from data x and latent samples z of shape (E, n, d).
+def data_discrepancy(ensemble: Ensemble[Invertible], x: Tensor, z: Tensor, metric: Metric | None = None) -> Tensor:
+    r"""Return $L_x=D(T^{-1}_\#P_Z,P_X)$ from data x and latent samples z of shape (E, n, d).
+
+    D is a metric of `inn.metrics`, by default the root of the discrepancy with the paper's kernel.
 
     Source:
-        Hagemann and Neumayer (2022), equations (9) and (12), with the paper's kernel by default.
+        Hagemann and Neumayer (2022), equations (9) and (12).
     """
     image, _ = ensemble.inverse_and_log_det(z)
-    return _roots(image, x, kernel)
+    return _distances(image, x, metric)
 
 
-def _roots(x: Tensor, y: Tensor, kernel: Kernel | None) -> Tensor:
-    chosen = InverseMultiquadric() if kernel is None else kernel
-    return torch.stack([discrepancy(a, b, chosen, squared=False) for a, b in zip(x, y, strict=True)])
+def _distances(x: Tensor, y: Tensor, metric: Metric | None) -> Tensor:
+    chosen = Discrepancy() if metric is None else metric
+    return torch.stack([chosen(a, b) for a, b in zip(x, y, strict=True)])
 
 
 def stretch_penalty(

@@ -96,10 +96,10 @@ class LearnedMixture(nn.Module):
             raise InvalidInput("temperature", temperature, "a number > 0, or None", "None samples exactly")
         return chosen + self.scale * torch.randn(chosen.shape, generator=generator).to(chosen)
 
-    def log_density(self, z: Tensor, y: Tensor) -> Tensor:
-        """log p(z|y), shape (n,), by logsumexp."""
+    def log_density(self, z: Tensor, y: Tensor, *, spread: float = 1.0) -> Tensor:
+        """log p(z|y), shape (n,), by logsumexp, with the means multiplied by `spread`."""
         k = self.means.shape[1]
-        squares = ((z.unsqueeze(-2) - self.means) / self.scale).square().sum(-1)
+        squares = ((z.unsqueeze(-2) - spread * self.means) / self.scale).square().sum(-1)
         constant = k * math.log(self.scale * math.sqrt(2 * math.pi))
         return torch.logsumexp(self.log_probabilities(y) - 0.5 * squares, dim=-1) - constant
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from inn.invertible import Invertible
 from lipbounds.errors import InvalidInput
 
-__all__ = ["Padding", "label_loss", "padding_loss"]
+__all__ = ["Padding", "label_loss", "padding_loss", "padding_terms"]
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,17 @@ class Padding:
             raise InvalidInput("y, z", (len(y), len(z)), "one number of rows", "draw one z a label")
         return torch.cat((y, self._noise(y, self.dim - self.labels - self.latent, generator), z), dim=1)
 
+    def check_pairs(self, x: Tensor, y: Tensor) -> None:
+        """Refuse data and labels that are not finite rows of these sizes, one label a row."""
+        _check_rows("x", x, self.data)
+        _check_rows("y", y, self.labels)
+        if len(x) != len(y):
+            raise InvalidInput("x, y", (len(x), len(y)), "one number of rows", "pass one label a row of x")
+
     def split(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Y, padding and z of an image, shape (n, dim)."""
-        _check_rows("image", image, self.dim)
+        """Y, padding and z of an image, shape (n, dim); what a network returns may be NaN."""
+        if image.ndim != 2 or image.shape[1] != self.dim:
+            raise InvalidInput("image", f"shape {tuple(image.shape)}", f"shape (n, {self.dim})", "check the sizes of Padding")
         y, pad, z = torch.split(image, [self.labels, self.dim - self.labels - self.latent, self.latent], dim=1)
         return y, pad, z
 
@@ -82,6 +90,25 @@ def label_loss(image: Tensor, y: Tensor, padding: Padding) -> Tensor:
         Hagemann and Neumayer (2022), the displayed losses before equation (9).
     """
     return (padding.split(image)[0] - y).square().sum(-1).mean()
+
+
+def padding_terms(
+    x: Tensor, image: Tensor, again: Tensor, generated: Tensor, target: Tensor, padding: Padding
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Return the means over rows of the three terms of $L_{pad}$ from maps that are already evaluated.
+
+    Args:
+        x: Padded data, shape (n, dim).
+        image: T(x).
+        again: $T^{-1}$ where x should come back.
+        generated: $T^{-1}$ of `target`.
+        target: Padded $(y,z_{pad},z)$.
+        padding: The sizes.
+    """
+    kept = padding.split(image)[1] - padding.split(target)[1]
+    terms = kept, x - again, generated[:, padding.data :]
+    first, second, third = (term.square().sum(-1).mean() for term in terms)
+    return first, second, third
 
 
 def padding_loss(
@@ -107,8 +134,8 @@ def padding_loss(
     """
     _check_rows("x", x, padding.dim)
     y, z_pad, _ = padding.split(target)
-    own_y, own_pad, own_z = padding.split(image)
-    again = flow.inverse(torch.cat((y if from_labels else own_y, z_pad, own_z), dim=1))
-    generated = flow.inverse(target)[:, padding.data :]
-    terms = (own_pad - z_pad).square().sum(-1) + (x - again).square().sum(-1) + generated.square().sum(-1)
-    return terms.mean()
+    own_y, _, own_z = padding.split(image)
+    start = torch.cat((y if from_labels else own_y, z_pad, own_z), dim=1)
+    # one pass for both: rows are independent
+    again, generated = torch.split(flow.inverse(torch.cat((start, target))), len(x))
+    return torch.stack(padding_terms(x, image, again, generated, target, padding)).sum()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import jacrev, vmap
 
 from inn.invertible import Invertible
-from inn.subnets import ACTIVATIONS, MLP, Activation
+from inn.subnets import MLP, Activation
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.layers import SLOPES
 
 __all__ = ["ResidualLayer"]
 
@@ -22,12 +20,11 @@ TOLERANCE = 1e-3  # of the fixed point before the Newton step, which squares it
 class ResidualLayer(Invertible):
     r"""The layer $S(x)=x+g(x)$ of an iResNet, $\mathrm{Lip}(g)\le c<1$, hence invertible.
 
-    Every weight matrix of g is divided by its spectral norm where that exceeds $c^{1/L}$ over the activation's slope. The norm
-    is exact (a singular value decomposition); power iteration, as elsewhere, normalises by less than the norm and
-    guarantees nothing. The inverse iterates $x\leftarrow z-g(x)$ so often that the error is below 1e-3 of the first step by
-    Banach's theorem, and ends by two Newton steps with the Jacobian, so it is differentiable like any other map and for
-    smooth activations exact to rounding; `inversion_error` bounds what is left, with relu too. Log-determinants are those
-    of the full Jacobian: d backward passes, meant for d up to some dozens.
+    g is an `MLP` whose matrices are divided by their exact spectral norms where needed. The inverse iterates
+    $x\leftarrow z-g(x)$ so often that the error is below 1e-3 of the first step by Banach's theorem, and ends by two Newton
+    steps with the Jacobian, so it is differentiable like any other map and for smooth activations exact to rounding;
+    `inversion_error` bounds what is left, with relu too. Log-determinants are those of the full Jacobian: d backward
+    passes, meant for d up to some dozens.
 
     Args:
         dim: Dimension d >= 1.
@@ -56,35 +53,17 @@ class ResidualLayer(Invertible):
             raise InvalidInput("constant", constant, "a number in (0, 1)", "0.9 is usual; at 1 the layer need not be invertible")
         self.dim = dim
         self.constant = constant
-        self.subnet = MLP(dim, dim, hidden=hidden, depth=depth, activation=activation, generator=generator)
+        self.subnet = MLP(dim, dim, hidden=hidden, depth=depth, activation=activation, generator=generator, constant=constant)
         self.iterations = math.ceil(math.log(TOLERANCE * (1 - constant)) / math.log(constant))
-
-    def _weights(self) -> list[Tensor]:
-        """The normalised matrices of g."""
-        layers = list(self.subnet.layers)
-        slope = SLOPES[self.subnet.activation] ** ((len(layers) - 1) / len(layers))
-        limit = self.constant ** (1 / len(layers)) / slope
-        # singular values of float32 are good to a few ulps: stay below by that much
-        limit *= 1 - 1e-5
-        weights = [cast(Tensor, layer.weight) for layer in layers]
-        norms = [torch.linalg.matrix_norm(weight, ord=2) for weight in weights]
-        return [weight * (limit / norm).clamp_max(1.0) for weight, norm in zip(weights, norms, strict=True)]
-
-    def _residual(self, x: Tensor, weights: list[Tensor]) -> Tensor:
-        activation = ACTIVATIONS[self.subnet.activation]
-        for index, (weight, layer) in enumerate(zip(weights, self.subnet.layers, strict=True)):
-            x = nn.functional.linear(x, weight, cast(Tensor, layer.bias))
-            if index < len(weights) - 1:
-                x = activation(x)
-        return x
 
     def residual(self, x: Tensor) -> Tensor:
         """g(x), shape (n, d)."""
-        return self._residual(x, self._weights())
+        g: Tensor = self.subnet(x)
+        return g
 
     def normalised(self) -> list[Tensor]:
         """The weight matrices of g as used, for `lipbounds.lipschitz.bound_of_residual`."""
-        return [weight.detach().cpu().double() for weight in self._weights()]
+        return [weight.detach().cpu().double() for weight in self.subnet.normalised()]
 
     def inversion_error(self, z: Tensor) -> Tensor:
         r"""Return $|S(x)-z|/(1-c)$ for x = `inverse(z)`, shape (n,): a bound of the distance to the exact preimage."""
@@ -94,33 +73,33 @@ class ResidualLayer(Invertible):
 
     def _jacobian(self, x: Tensor, weights: list[Tensor]) -> Tensor:
         """DS at every row, shape (n, d, d)."""
-        slopes: Tensor = vmap(jacrev(lambda row: self._residual(row, weights)))(x)
+        slopes: Tensor = vmap(jacrev(lambda row: self.subnet.evaluate(row, weights)))(x)
         return slopes + torch.eye(self.dim, dtype=x.dtype, device=x.device)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.residual(x)
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        weights = self._weights()
-        return x + self._residual(x, weights), torch.linalg.slogdet(self._jacobian(x, weights)).logabsdet
+        weights = self.subnet.normalised()
+        return x + self.subnet.evaluate(x, weights), torch.linalg.slogdet(self._jacobian(x, weights)).logabsdet
 
     def _inverse(self, z: Tensor, weights: list[Tensor]) -> Tensor:
         x = z.detach()
         fixed = [weight.detach() for weight in weights]
         with torch.no_grad():
             for _ in range(self.iterations):
-                x = z.detach() - self._residual(x, fixed)
+                x = z.detach() - self.subnet.evaluate(x, fixed)
         # Newton: the point before it is a constant, so derivatives are those of the implicit function
         for _ in range(2):
             x = x.detach()
-            step = torch.linalg.solve(self._jacobian(x, weights), x + self._residual(x, weights) - z)
+            step = torch.linalg.solve(self._jacobian(x, weights), x + self.subnet.evaluate(x, weights) - z)
             x = x - step
         return x
 
     def inverse(self, z: Tensor) -> Tensor:
-        return self._inverse(z, self._weights())
+        return self._inverse(z, self.subnet.normalised())
 
     def inverse_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        weights = self._weights()
+        weights = self.subnet.normalised()
         x = self._inverse(z, weights)
         return x, -torch.linalg.slogdet(self._jacobian(x, weights)).logabsdet

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.layers import SLOPES
 from lipbounds.lipschitz.structure import Conditioner
 
 __all__ = ["MLP", "Activation"]
@@ -25,6 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 OUTPUT_SCALE = 0.1
+ROUNDING = 1e-5  # singular values of float32 are good to a few ulps: normalised matrices stay below by that much
 
 
 class MLP(nn.Module):
@@ -32,6 +35,10 @@ class MLP(nn.Module):
 
     Weights start as torch's `nn.Linear` does, from `generator`, so that a seed fixes the network whatever else draws
     random numbers. Inputs and outputs are of shape (n, inputs) and (n, outputs).
+
+    With a `constant` c the network is c-Lipschitz whatever its weights: every matrix is divided by its spectral norm where that
+    exceeds $c^{1/L}$ over the activation's slope (`normalised`). The norm is exact (a singular value decomposition); power
+    iteration, as elsewhere, normalises by less than the norm and guarantees nothing.
     """
 
     def __init__(
@@ -43,8 +50,12 @@ class MLP(nn.Module):
         depth: int,
         activation: Activation,
         generator: torch.Generator,
+        constant: float | None = None,
     ) -> None:
         super().__init__()
+        if constant is not None and not 0.0 < constant < math.inf:
+            raise InvalidInput("constant", constant, "a finite number > 0, or None", "None leaves the weights free")
+        self.constant = constant
         for name, value in {"inputs": inputs, "outputs": outputs, "hidden": hidden, "depth": depth}.items():
             if value < 1:
                 raise InvalidInput(name, value, "an integer >= 1", "a subnetwork needs at least one unit everywhere")
@@ -62,15 +73,33 @@ class MLP(nn.Module):
                 layer.bias.uniform_(-bound, bound, generator=generator)
             self.layers.append(layer)
 
+    def normalised(self) -> list[Tensor]:
+        """The weight matrices as used."""
+        weights = [cast(Tensor, layer.weight) for layer in self.layers]
+        if self.constant is None:
+            return weights
+        depth = len(weights)
+        limit = self.constant ** (1 / depth) / SLOPES[self.activation] ** ((depth - 1) / depth)
+        limit *= 1 - ROUNDING
+        norms = [torch.linalg.matrix_norm(weight, ord=2) for weight in weights]
+        return [weight * (limit / norm).clamp_max(1.0) for weight, norm in zip(weights, norms, strict=True)]
+
     def structure(self) -> Conditioner:
         """Return the network as plain data in float64."""
-        arrays = {name: value.detach().cpu().double().numpy().copy() for name, value in self.state_dict().items()}
-        weights = [arrays[f"layers.{index}.weight"] for index in range(len(self.layers))]
-        return Conditioner(weights, [arrays[f"layers.{index}.bias"] for index in range(len(self.layers))], self.activation)
+        biases = [cast(Tensor, layer.bias) for layer in self.layers]
+        weights, shifts = (
+            [part.detach().cpu().double().numpy().copy() for part in parts] for parts in (self.normalised(), biases)
+        )
+        return Conditioner(weights, shifts, self.activation)
+
+    def evaluate(self, x: Tensor, weights: list[Tensor]) -> Tensor:
+        """The network at x with matrices of `normalised`, for callers that use them more than once."""
+        activation = ACTIVATIONS[self.activation]
+        for index, (weight, layer) in enumerate(zip(weights, self.layers, strict=True)):
+            x = nn.functional.linear(x, weight, cast(Tensor, layer.bias))
+            if index < len(weights) - 1:
+                x = activation(x)
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
-        activation = ACTIVATIONS[self.activation]
-        for layer in self.layers[:-1]:
-            x = activation(layer(x))
-        output: Tensor = self.layers[-1](x)
-        return output
+        return self.evaluate(x, self.normalised())

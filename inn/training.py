@@ -1,4 +1,4 @@
-"""One training loop, for an ensemble of networks that see data of their own."""
+"""Training an ensemble of networks that see data of their own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from inn.ensemble import Ensemble
 from inn.invertible import Invertible
 from inn.latents import Latent
+from inn.loop import Group, Optimization, fit
 from inn.losses import (
     conditional_negative_log_likelihood,
     data_discrepancy,
@@ -20,12 +21,11 @@ from inn.losses import (
     negative_log_likelihood,
     stretch_penalty,
 )
-from lipbounds.errors import InvalidInput, NotConverged
+from lipbounds.errors import InvalidInput
 
 __all__ = ["Objective", "Training", "train"]
 
 Objective = Literal["likelihood", "discrepancy", "conditional"]
-CHECK_EVERY = 50  # steps between looks at the loss, which cost a synchronisation
 
 
 @dataclass(frozen=True)
@@ -101,23 +101,15 @@ def train(
     Raises:
         NotConverged: If a loss is not finite; it names the step and the networks.
     """
-    generator = torch.Generator().manual_seed(seed)
-    parameters = list(ensemble.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=training.learning_rate, foreach=True)
-    for step in range(training.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = training.rate(step)
-        at_step = latent.drawn_together(training.spread(step))
-        losses = _losses(ensemble, draw(training.batch, generator), at_step, training, generator)
-        optimizer.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        if step % CHECK_EVERY == 0 or step == training.steps - 1:
-            bad = torch.nonzero(~torch.isfinite(losses.detach())).flatten().tolist()
-            if bad:
-                raise NotConverged(f"train: loss of networks {bad} not finite at step {step}; lower the learning rate")
-            if callback is not None:
-                callback(step, losses.detach())
+
+    def losses(done: float, generator: torch.Generator) -> dict[str, Tensor]:
+        at_step = latent.drawn_together(training.spread(round(done * training.steps)))
+        return {"objective": _losses(ensemble, draw(training.batch, generator), at_step, training, generator)}
+
+    rate = lambda done: training.rate(round(done * training.steps))
+    report = None if callback is None else lambda step, terms: callback(step, terms["objective"])
+    optimization = Optimization(training.steps, (Group(learning_rate=rate),))
+    fit(ensemble.named_parameters(), losses, optimization, seed=seed, callback=report)
 
 
 def _losses(ensemble: Ensemble[Invertible], x: Tensor, latent: Latent, training: Training, generator: torch.Generator) -> Tensor:

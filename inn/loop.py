@@ -1,0 +1,249 @@
+"""The training loop: Adam on named losses, with schedules, clipping, early report of NaN, and states that resume bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from inn.schedules import Number, as_schedule
+from lipbounds.errors import InvalidInput, NotConverged
+
+__all__ = ["Group", "Losses", "Optimization", "fit"]
+
+Losses = Callable[[float, torch.Generator], Mapping[str, Tensor]]
+"""From the share of the steps that is done and the source of randomness to named terms, whose sum is minimised."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """How the parameters whose names begin with `prefix` are trained.
+
+    Attributes:
+        prefix: Of their names; the longest that fits counts, the empty one fits all.
+        learning_rate: Number or schedule.
+        weight_decay: The factor $\\lambda_{reg}$ of $\\frac{\\lambda_{reg}}2|w|^2$ for every parameter, added to the gradient
+            (Adam's L^2 penalty, as in the authors' program); number or schedule.
+        clip_value: Every entry of the gradient is cut to this size (the authors take 15); None does not cut.
+    """
+
+    prefix: str = ""
+    learning_rate: Number = 1e-3
+    weight_decay: Number = 0.0
+    clip_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """Adam and its settings.
+
+    Attributes:
+        steps: Number of steps.
+        groups: One `Group` at least; together they reach every parameter.
+        betas: Of Adam.
+        eps: Of Adam.
+        clip_norm: The whole gradient is scaled down to this norm; None does not scale.
+    """
+
+    steps: int
+    groups: tuple[Group, ...] = field(default=(Group(),))
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InvalidInput("steps", self.steps, "an integer >= 1", "train for at least one step")
+        prefixes = [group.prefix for group in self.groups]
+        if not prefixes or len(set(prefixes)) < len(prefixes):
+            raise InvalidInput("groups", prefixes, "different prefixes, at least one", "one Group for each prefix")
+
+    def group_of(self, name: str) -> int:
+        """Index of the group of a parameter."""
+        fitting = [index for index, group in enumerate(self.groups) if name.startswith(group.prefix)]
+        if not fitting:
+            raise InvalidInput("groups", [group.prefix for group in self.groups], f"a prefix of {name!r}", "add Group(prefix='')")
+        return max(fitting, key=lambda index: len(self.groups[index].prefix))
+
+
+def fit(
+    parameters: Mapping[str, Tensor],
+    losses: Losses,
+    optimization: Optimization,
+    *,
+    seed: int,
+    callback: Callable[[int, Mapping[str, Tensor]], None] | None = None,
+    every: int = 50,
+    after_step: Callable[[], None] | None = None,
+    explain: Callable[[], str] | None = None,
+    state: Path | None = None,
+    memory: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Minimise the sum of the losses over the parameters, in place.
+
+    Args:
+        parameters: Leaf tensors by name, of one device.
+        losses: The terms at a step. All their randomness comes from the generator they are given, on the CPU whatever the
+            device, so that a seed means the same everywhere.
+        optimization: All settings.
+        seed: Of that generator.
+        callback: Called with the step and the terms every `every` steps and after the last.
+        every: Steps between two calls, and between two states on disk.
+        after_step: Called after every step, for weights that are projected (`clip_weights`).
+        explain: Called when a loss is not finite; what it returns is part of the message (`first_bad_layer`).
+        state: A file for the state. If it is there training goes on from it, and on the CPU ends with the same bits as without
+            interruption. It is written every `every` steps, whole or not at all, and stays.
+        memory: Further tensors that belong to the state.
+
+    Raises:
+        NotConverged: If a term is not finite: names the step, the term, parameters that are not finite, and what `explain` says.
+            The parameters are left as they were before that step.
+        InvalidInput: For a state that is damaged, or of other parameters or settings.
+
+    Example:
+        >>> x = torch.tensor([4.0], requires_grad=True)
+        >>> fit({"x": x}, lambda done, _: {"square": (x - 1).square().sum()}, Optimization(300, (Group("", 0.1),)), seed=0)
+        >>> bool((x - 1).abs() < 1e-3)
+        True
+    """
+    kept = dict(memory or {})
+    generator = torch.Generator().manual_seed(seed)
+    members: list[list[Tensor]] = [[] for _ in optimization.groups]
+    for name, value in parameters.items():
+        members[optimization.group_of(name)].append(value)
+    fused = all(value.is_floating_point() for value in parameters.values())
+    optimizer = torch.optim.Adam(
+        [{"params": part} for part in members if part], lr=0.0, betas=optimization.betas, eps=optimization.eps, fused=fused
+    )
+    groups = [group for group, part in zip(optimization.groups, members, strict=True) if part]
+    begin = 0
+    if state is not None and state.exists():
+        begin = _restore(state, parameters, kept, optimizer, generator, _identity(optimization, seed))
+    for step in range(begin, optimization.steps):
+        done = step / optimization.steps
+        for group, settings in zip(groups, optimizer.param_groups, strict=True):
+            settings["lr"] = as_schedule(group.learning_rate)(done)
+            settings["weight_decay"] = as_schedule(group.weight_decay)(done)
+        terms = losses(done, generator)
+        bad = [name for name, term in terms.items() if not bool(torch.isfinite(term.detach()).all())]
+        if bad:
+            raise NotConverged(_report(step, {name: terms[name] for name in bad}, parameters, explain))
+        optimizer.zero_grad()
+        sum(term.sum() for term in terms.values()).backward()  # type: ignore[union-attr]
+        for group, part in zip(groups, (part for part in members if part), strict=True):
+            moving = [value for value in part if value.grad is not None]
+            if group.clip_value is not None and moving:
+                torch.nn.utils.clip_grad_value_(moving, group.clip_value)
+        if optimization.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters.values(), optimization.clip_norm)
+        optimizer.step()
+        if after_step is not None:
+            after_step()
+        last = step == optimization.steps - 1
+        if callback is not None and (step % every == 0 or last):
+            callback(step, {name: term.detach() for name, term in terms.items()})
+        if state is not None and ((step + 1) % every == 0 or last):
+            _store(state, step + 1, parameters, kept, optimizer, generator, _identity(optimization, seed))
+
+
+def _report(step: int, bad: Mapping[str, Tensor], parameters: Mapping[str, Tensor], explain: Callable[[], str] | None) -> str:
+    where = []
+    for name, term in bad.items():
+        entries = torch.nonzero(~torch.isfinite(term.detach().reshape(-1))).flatten().tolist()
+        where.append(f"{name!r}" + (f" of networks {entries}" if term.ndim else ""))
+    message = f"fit: loss {', '.join(where)} not finite at step {step}"
+    broken = [name for name, value in parameters.items() if not bool(torch.isfinite(value.detach()).all())]
+    if broken:
+        message += f"; parameters not finite: {broken[0]}" + (f" and {len(broken) - 1} more" if len(broken) > 1 else "")
+    if explain is not None:
+        message += f"; {explain()}"
+    return message + "; lower the learning rate, clip gradients, or check the data"
+
+
+def _identity(optimization: Optimization, seed: int) -> str:
+    return repr((optimization, seed))
+
+
+def _named_state(parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's moments and counters by the names of the parameters."""
+    named = {}
+    for name, value in parameters.items():
+        for key, entry in optimizer.state.get(value, {}).items():
+            named[f"adam/{key}/{name}"] = entry
+    return named
+
+
+def _store(
+    path: Path,
+    step: int,
+    parameters: Mapping[str, Tensor],
+    memory: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    identity: str,
+) -> None:
+    tensors = {f"parameter/{name}": value for name, value in parameters.items()}
+    tensors |= {f"memory/{name}": value for name, value in memory.items()}
+    tensors |= _named_state(parameters, optimizer) | {"generator": generator.get_state()}
+    data = save(
+        {name: value.detach().contiguous() for name, value in tensors.items()},
+        metadata={"training": json.dumps({"step": step, "identity": identity})},
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _restore(
+    path: Path,
+    parameters: Mapping[str, Tensor],
+    memory: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    identity: str,
+) -> int:
+    """Fill everything from the file and return the step to go on with."""
+    wanted, remedy = "a state of this training", "delete it to start again"
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {})["training"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if described["identity"] != identity:
+            raise InvalidInput("state", f"{path}, of other settings or another seed", wanted, remedy)
+        step = int(described["step"])
+        sources = {f"parameter/{name}": value for name, value in parameters.items()}
+        sources |= {f"memory/{name}": value for name, value in memory.items()}
+        for name, value in sources.items():
+            if tensors[name].shape != value.shape or tensors[name].dtype != value.dtype:
+                raise InvalidInput("state", f"{path}, where {name} has another shape or dtype", wanted, remedy)
+        random = tensors["generator"]
+        moments: dict[str, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("adam/"):
+                _, key, owner = name.split("/", 2)
+                moments.setdefault(owner, {})[key] = value
+        filled = {
+            parameters[owner]: {key: (entry if key == "step" else entry.to(parameters[owner])) for key, entry in entries.items()}
+            for owner, entries in moments.items()
+        }
+        generator.set_state(random)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        got = f"{path} ({type(error).__name__}: {str(error).splitlines()[0]})"
+        raise InvalidInput("state", got, wanted, remedy) from error
+    with torch.no_grad():
+        for name, value in sources.items():
+            value.copy_(tensors[name])
+    optimizer.state.update(filled)
+    return step
