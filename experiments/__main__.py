@@ -18,7 +18,7 @@ import tyro
 
 from experiments.bench import distances, lipschitz, training
 from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure
-from experiments.plots import remark_2_figure, sigma_sweep_figure, theorems_figure, tightness_figure
+from experiments.plots import remark_2_figure, sigma_sweep_figure, theorems_figure, tightness_figure, trade_off_figure
 from experiments.remark_2 import KERNELS, Remark2
 from experiments.remark_2 import run as run_remark_2
 from experiments.sigma_sweep import RECOMPUTE_TOLERANCE, Recompute, SigmaSweep, recompute, run
@@ -26,6 +26,8 @@ from experiments.theorems import Theorems, summary
 from experiments.theorems import run as run_theorems
 from experiments.tightness import Tightness
 from experiments.tightness import run as run_tightness
+from experiments.trade_off import TradeOff
+from experiments.trade_off import run as run_trade_off
 from lipbounds.errors import InvalidInput, LipboundsError
 from lipbounds.theorems.remark_2 import feature_lipschitz
 
@@ -135,6 +137,16 @@ def tightness(config: tyro.conf.OmitArgPrefixes[Tightness]) -> None:
     """How far the printed bounds are from the sharp ones and from exact values."""
     results = run_tightness(config)
     paths = tightness_figure(config.out, config.sigma)
+    with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
+        print(results.drop(columns="key").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
+
+
+@app.command(name="trade-off")
+def trade_off(config: tyro.conf.OmitArgPrefixes[TradeOff]) -> None:
+    """What accuracy remains when Lip(T^{-1}) is held down, for every means of control."""
+    results = run_trade_off(config)
+    paths = trade_off_figure(config.out)
     with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
         print(results.drop(columns="key").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")

@@ -17,7 +17,7 @@ from matplotlib.collections import PathCollection, QuadMesh
 
 from lipbounds.theorems import exact_lipschitz
 
-__all__ = ["remark_2_figure", "sigma_sweep_figure", "theorems_figure", "tightness_figure"]
+__all__ = ["remark_2_figure", "sigma_sweep_figure", "theorems_figure", "tightness_figure", "trade_off_figure"]
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 COLOURS = {"normal": "#c0392b", "mixture": "#1f6fb2", "example1": "#5b8c2a"}
@@ -81,6 +81,44 @@ def remark_2_figure(folder: Path, constants: Mapping[str, float]) -> list[Path]:
         axes[0].set_ylim(1e-5, 1e4)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
         paths = [folder / f"remark-2.{suffix}" for suffix in ("png", "pdf")]
+        for path in paths:
+            figure.savefig(path)
+        plt.close(figure)
+    return paths
+
+
+CONTROL_MARKS = {
+    "found constant": ("#1f6fb2", "o"),
+    "gradient penalty": ("#c0392b", "s"),
+    "L2 penalty": ("#8e44ad", "^"),
+    "weight clipping": ("#d68910", "v"),
+    "spectral": ("#5b8c2a", "D"),
+    "clamp": ("#616a6b", "P"),
+    "none": ("black", "*"),
+}
+
+
+def trade_off_figure(folder: Path) -> list[Path]:
+    """Draw trade-off.png and .pdf in a results folder: accuracy against the constant, beside the frontier. Returns the paths."""
+    results = pd.read_parquet(folder / "results.parquet")
+    frontier = pd.read_parquet(folder / "frontier.parquet")
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.2, 3.9))
+        axes.fill_betweenx(frontier["epsilon"], 0.1, frontier["lip_forced_frontier"], color="black", alpha=0.12, linewidth=0)
+        axes.plot(
+            frontier["lip_forced_frontier"], frontier["epsilon"], color="black", label="frontier $L^*(\\varepsilon)$, exact (S4)"
+        )
+        for control, (colour, marker) in CONTROL_MARKS.items():
+            rows = results[results["control"] == control]
+            axes.scatter(rows["lip_found"], rows["epsilon"], s=16, color=colour, marker=marker, alpha=0.8, label=control)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(0.9, 2 * results["lip_found"].max())
+        axes.set_xlabel("Lip($T^{-1}$; D), found")
+        axes.set_ylabel("$W_1$ between generated and true law (first coordinate)")
+        axes.text(0.03, 0.05, "impossible", transform=axes.transAxes, fontsize=8, color="0.3")
+        figure.legend(loc="outside lower center", ncols=4, fontsize=7)
+        paths = [folder / f"trade-off.{suffix}" for suffix in ("png", "pdf")]
         for path in paths:
             figure.savefig(path)
         plt.close(figure)

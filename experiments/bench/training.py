@@ -65,9 +65,18 @@ def _converted(network: Any) -> Composition:
 
 
 def _step(
-    forward: Pass, inverse: Pass, distance: Callable[[Tensor, Tensor], Tensor], optimizer: torch.optim.Optimizer, batch: int
+    forward: Pass,
+    inverse: Pass,
+    distance: Callable[[Tensor, Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    batch: int,
+    *,
+    joined: bool,
 ) -> Callable[[], float]:
-    """One step of the authors' program: label fit, latent and data discrepancies, reconstruction of the padded data."""
+    """One step of the authors' program: label fit, latent and data discrepancies, reconstruction of the padded data.
+
+    The two inverse passes are two calls, as in the program, or `joined`, one call on both batches, as in `PaperObjective`.
+    """
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(batch, DIM, generator=generator), torch.randn(batch, Y, generator=generator)
     z = torch.randn(batch, DIM, generator=generator)
@@ -79,10 +88,10 @@ def _step(
         fit = (image[:, Z:] - torch.cat((z[:, Z : DIM - Y], y), dim=1)).square().mean()
         joint = torch.cat((image[:, :Z], image[:, DIM - Y :].detach()), dim=1)
         latent = distance(joint, torch.cat((z[:, :Z], y), dim=1))
-        back = inverse(torch.cat((z[:, : DIM - Y], y), dim=1))
+        starts = torch.cat((z[:, : DIM - Y], y), dim=1), image.detach() + 1e-4 * z
+        back, again = torch.split(inverse(torch.cat(starts)), batch) if joined else map(inverse, starts)
         data = distance(back[:, :X], x[:, :X])
-        again = (inverse(image.detach() + 1e-4 * z) - x).square().mean()
-        loss = fit + latent + data + again
+        loss = fit + latent + data + (again - x).square().mean()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_value_(parameters, 15.0)
         optimizer.step()
@@ -94,14 +103,14 @@ def _step(
 def freia_step(batch: int) -> Callable[[], float]:
     network = _freia(DIM, 256, 0)
     optimizer = torch.optim.Adam(_trained(network), betas=(0.8, 0.9), eps=1e-6)
-    return _step(lambda x: network(x)[0], lambda z: network(z, rev=True)[0], authors_discrepancy, optimizer, batch)
+    return _step(lambda x: network(x)[0], lambda z: network(z, rev=True)[0], authors_discrepancy, optimizer, batch, joined=False)
 
 
 def our_step(batch: int) -> Callable[[], float]:
     network = _converted(_freia(DIM, 256, 0))
     optimizer = torch.optim.Adam(network.parameters(), betas=(0.8, 0.9), eps=1e-6, fused=True)
     distance = lambda a, b: discrepancy(a, b, InverseQuadratic(), squared=True)
-    return _step(network.forward, network.inverse, distance, optimizer, batch)
+    return _step(network.forward, network.inverse, distance, optimizer, batch, joined=True)
 
 
 def freia_sweep(networks: int, batch: int) -> Callable[[], float]:

@@ -72,8 +72,8 @@ def test_a_training_resumes_bit_for_bit(tmp_path, stop):
         if step == stop:
             raise Stop
 
+    first = network()
     with pytest.raises(Stop):
-        first = network()
         fit(first, losses_of(first), SETTINGS, seed=5, callback=interrupt, every=1, state=path, memory=memory, after_step=count)
     memory["count"] += 100  # what happened after the last state is forgotten
     again = network(seed=77)  # whatever the weights are: the state has them
@@ -119,7 +119,7 @@ def test_a_loss_that_is_not_finite_is_reported_at_once():
     assert all(torch.equal(parameters[name], before[name]) for name in parameters)
     with torch.no_grad():
         parameters["latent.weight"][0, 0] = torch.inf
-    with pytest.raises(NotConverged, match="parameters not finite: latent.weight"):
+    with pytest.raises(NotConverged, match=r"parameters not finite: latent\.weight"):
         fit(parameters, losses, SETTINGS, seed=0)
 
 

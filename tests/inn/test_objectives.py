@@ -298,7 +298,7 @@ def test_labels_that_are_missing_or_of_another_shape(latent):
         PaperObjective()(model, torch.zeros(0, 2), y[:0], 0.0, random())
     with pytest.raises(InvalidInput):
         Conditional(FLOW, SIZES, Latent.normal(2))
+    sizes = Padding(dim=6, data=2, labels=2, latent=1, noise=0.0)
+    model = build_conditional(Conditional(FLOW, sizes, latent), seed=0).double()
     with pytest.raises(InvalidInput, match="zero padding has no density"):
-        sizes = Padding(dim=6, data=2, labels=2, latent=1, noise=0.0)
-        model = build_conditional(Conditional(FLOW, sizes, latent), seed=0).double()
         LikelihoodObjective()(model, x, y, 0.0, random())
