@@ -18,6 +18,9 @@ import tyro
 
 from experiments.bench import distances, lipschitz, training
 from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure
+from experiments.eight_modes import EightModes
+from experiments.eight_modes import run as run_eight_modes
+from experiments.eight_modes import summary as eight_modes_summary
 from experiments.plots import remark_2_figure, sigma_sweep_figure, theorems_figure, tightness_figure, trade_off_figure
 from experiments.remark_2 import KERNELS, Remark2
 from experiments.remark_2 import run as run_remark_2
@@ -142,6 +145,14 @@ def tightness(config: tyro.conf.OmitArgPrefixes[Tightness]) -> None:
     print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
 
 
+@app.command(name="eight-modes")
+def eight_modes(config: tyro.conf.OmitArgPrefixes[EightModes]) -> None:
+    """The 8 modes problem: points from colours, with both latents."""
+    results = run_eight_modes(config)
+    _show(eight_modes_summary(results))
+    print(config.out / "results.parquet")
+
+
 @app.command(name="trade-off")
 def trade_off(config: tyro.conf.OmitArgPrefixes[TradeOff]) -> None:
     """What accuracy remains when Lip(T^{-1}) is held down, for every means of control."""
@@ -150,6 +161,11 @@ def trade_off(config: tyro.conf.OmitArgPrefixes[TradeOff]) -> None:
     with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
         print(results.drop(columns="key").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
+
+
+def _show(table: pd.DataFrame) -> None:
+    with pd.option_context("display.width", 250, "display.max_columns", None, "display.max_rows", None):
+        print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="-"), end="\n\n")
 
 
 def main() -> None:

@@ -92,7 +92,7 @@ class ConditionalModel(nn.Module):
         head = torch.cat((y, y.new_zeros(self.padding.dim - self.padding.labels - self.padding.latent)))
 
         def generate(z: Tensor) -> Tensor:
-            return self.flow.inverse(torch.cat((head.to(z).expand(len(z), -1), z), dim=1))[:, : self.padding.data]
+            return self.padding.data_of(self.flow.inverse(torch.cat((head.to(z).expand(len(z), -1), z), dim=1)))
 
         return generate
 

@@ -110,7 +110,7 @@ class PaperObjective:
         if weight["latent"] > 0:
             terms["latent"] = self.latent_metric(torch.cat((own_y.detach(), own_z), dim=1), torch.cat((noisy_y, z), dim=1))
         if weight["data"] > 0:
-            terms["data"] = self.data_metric(generated[:, : padding.data], x)
+            terms["data"] = self.data_metric(padding.data_of(generated), x)
         if weight["sparsity"] > 0:
             if not isinstance(model.latent, LearnedMixture):
                 raise InvalidInput("sparsity", weight["sparsity"], "0 for a latent with fixed probabilities", "drop the term")

@@ -15,11 +15,15 @@ __all__ = ["Padding", "label_loss", "padding_loss", "padding_terms"]
 
 @dataclass(frozen=True)
 class Padding:
-    r"""How data $x=(x_{data},x_{pad})$ and image $(y,z_{pad},z)$ share the dimension of the network.
+    r"""How data $x=(x_{pad},x_{data})$ and image $(y,z_{pad},z)$ share the dimension of the network.
+
+    The data come last, as z does (the paper writes them first): a network near the identity then starts by carrying data to z and
+    padding to y and z_pad. The other way round it starts by carrying padding to z, and training that way ends with a latent that
+    holds noise instead of x.
 
     Attributes:
         dim: Dimension of the network.
-        data: Coordinates of $x_{data}$, the first ones.
+        data: Coordinates of $x_{data}$, the last ones.
         labels: Coordinates n of y, the first of the image.
         latent: Coordinates k of z, the last of the image.
         noise: Deviation of the random padding; 0 pads by zeros, and then nothing is learned off the data.
@@ -50,9 +54,9 @@ class Padding:
         return self.noise * torch.randn(len(like), columns, generator=generator).to(like)
 
     def pad_data(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """x with noise, shape (n, dim)."""
+        """(noise, x), shape (n, dim)."""
         _check_rows("x", x, self.data)
-        return torch.cat((x, self._noise(x, self.dim - self.data, generator)), dim=1)
+        return torch.cat((self._noise(x, self.dim - self.data, generator), x), dim=1)
 
     def pad_image(self, y: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
         """(y, noise, z), shape (n, dim)."""
@@ -68,6 +72,10 @@ class Padding:
         _check_rows("y", y, self.labels)
         if len(x) != len(y):
             raise InvalidInput("x, y", (len(x), len(y)), "one number of rows", "pass one label a row of x")
+
+    def data_of(self, x: Tensor) -> Tensor:
+        """The data coordinates of padded data, shape (n, data)."""
+        return x[:, self.dim - self.data :]
 
     def split(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Y, padding and z of an image, shape (n, dim); what a network returns may be NaN."""
@@ -106,7 +114,7 @@ def padding_terms(
         padding: The sizes.
     """
     kept = padding.split(image)[1] - padding.split(target)[1]
-    terms = kept, x - again, generated[:, padding.data :]
+    terms = kept, x - again, generated[:, : padding.dim - padding.data]
     first, second, third = (term.square().sum(-1).mean() for term in terms)
     return first, second, third
 

@@ -55,4 +55,4 @@ def sample_posterior(
     labels = y.repeat_interleave(n, dim=0)
     z = latent.sample(labels, generator) if isinstance(latent, LearnedMixture) else latent.sample(len(labels), generator).to(y)
     x = flow.inverse(padding.pad_image(labels, z, generator))
-    return x[:, : padding.data].reshape(len(y), n, padding.data)
+    return padding.data_of(x).reshape(len(y), n, padding.data)

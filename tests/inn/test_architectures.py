@@ -35,6 +35,7 @@ CASES = {
     "clamped t": CouplingFlow(dim=3, blocks=2, hidden=6, clamp_translation=True),
     "sparse": CouplingFlow(dim=4, blocks=2, hidden=6, inputs=1),
     "sparse, freia clamp": CouplingFlow(dim=4, blocks=2, hidden=6, inputs=2, clamp_form="freia"),
+    "spectral": CouplingFlow(dim=3, blocks=2, hidden=6, constant=1.5),
     "real-nvp": RealNVP(dim=3, blocks=3, hidden=6),
     "glow": Glow(dim=3, blocks=2, hidden=6),
     "residual": ResidualFlow(dim=3, blocks=2, hidden=6),

@@ -30,7 +30,7 @@ def test_as_printed(seed, from_labels):
         back = np.concatenate(((goal if from_labels else t)[:1], goal[1:4], t[4:]))
         total += np.sum((t[1:4] - goal[1:4]) ** 2)
         total += np.sum((x[row].numpy() - flow.inverse(torch.as_tensor(back)[None])[0].numpy()) ** 2)
-        total += np.sum(flow.inverse(target[row][None])[0, 2:].numpy() ** 2)
+        total += np.sum(flow.inverse(target[row][None])[0, :4].numpy() ** 2)
         fit += (t[0] - goal[0]) ** 2
     assert value == pytest.approx(total / 5, rel=1e-10)
     assert float(label_loss(image, target[:, :1], SIZES)) == pytest.approx(fit / 5, rel=1e-10)
@@ -49,7 +49,7 @@ def test_zero_where_nothing_is_wrong():
     moved = x + torch.tensor([0.0, 1.0, 0.0, 0.0])
     assert float(padding_loss(identity, moved, identity(moved), x, sizes)) == pytest.approx(2.0)  # first and second
     used = Padding(dim=4, data=3, labels=1, latent=1, noise=0.0)
-    assert float(padding_loss(identity, x, identity(x), x, used)) == pytest.approx(float(z.square().mean()))  # third
+    assert float(padding_loss(identity, x, identity(x), x, used)) == pytest.approx(float(y.square().mean()))  # third
 
 
 def test_padding_is_where_it_should_be():
@@ -57,8 +57,9 @@ def test_padding_is_where_it_should_be():
     y, pad, z = SIZES.split(target)
     assert (y.shape, pad.shape, z.shape) == ((5, 1), (5, 3), (5, 2))
     assert 0 < pad.abs().max() < 0.1
-    assert 0 < x[:, 2:].abs().max() < 0.1
-    assert not drawn(0, Padding(dim=6, data=2, labels=1, latent=2, noise=0.0))[0][:, 2:].any()
+    assert 0 < x[:, :4].abs().max() < 0.1
+    assert torch.equal(SIZES.data_of(x), x[:, 4:])
+    assert not drawn(0, Padding(dim=6, data=2, labels=1, latent=2, noise=0.0))[0][:, :4].any()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from inn import FixedPermutation, Latent, LearnedMixture, Padding, sample_poster
 from lipbounds.errors import InvalidInput
 
 SIZES = Padding(dim=4, data=3, labels=1, latent=2, noise=0.0)
-# x = (z_1, y, z_2, pad) as T maps it to (y, pad, z_1, z_2)
-NETWORK = FixedPermutation(torch.tensor([1, 3, 0, 2]))
+# x = (pad, z_1, y, z_2) as T maps it to (y, pad, z_1, z_2)
+NETWORK = FixedPermutation(torch.tensor([2, 0, 1, 3]))
 MEANS = torch.tensor([[-5.0, 0.0], [5.0, 0.0]])
 
 

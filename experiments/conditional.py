@@ -1,0 +1,146 @@
+r"""What the experiments with labels share: presets, training with checkpoints, and the constants at fixed y."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.store import Store
+from inn import (
+    Conditional,
+    ConditionalModel,
+    LearnedMixture,
+    LikelihoodObjective,
+    Optimization,
+    PaperObjective,
+    build_conditional,
+    fit_conditional,
+    load_model,
+    save_model,
+)
+from inn.objectives import Draw
+from lipbounds.domains import Ball, Capsule, Domain, latent_ball
+from lipbounds.lipschitz import find_lipschitz
+
+__all__ = ["ACTIVE", "Preset", "components", "constants", "forward_constant", "standard_start", "trained"]
+
+LATENT_MASS = 0.99  # of the ball of every component in which constants are searched
+ACTIVE = 0.01  # components of smaller probability do not count
+SCREENING = 1024
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How one network is built and trained.
+
+    Attributes:
+        model: The architecture, the latent and the sizes.
+        objective: What is minimised.
+        optimization: How.
+        batch: Pairs a step.
+        weights: Deviation of all initial weights and biases of T and of the probability network, as in the authors'
+            program; None as built.
+    """
+
+    model: Conditional
+    objective: LikelihoodObjective | PaperObjective
+    optimization: Optimization
+    batch: int
+    weights: tuple[float, float] | None = None
+
+    def build(self, seed: int) -> ConditionalModel:
+        """The model before training."""
+        model = build_conditional(self.model, seed=seed)
+        if self.weights is not None:
+            standard_start(model, *self.weights, seed=seed)
+        return model
+
+
+@torch.no_grad()
+def standard_start(model: ConditionalModel, flow: float, latent: float, *, seed: int) -> None:
+    """Normal weights and biases of these deviations, in place."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        size = latent if name.startswith("latent.") else flow
+        parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
+
+
+def trained(
+    store: Store,
+    key: str,
+    preset: Preset,
+    draw: Draw,
+    *,
+    seed: int,
+    report: Callable[[float], None],
+    prepare: Callable[[ConditionalModel], None] | None = None,
+) -> tuple[ConditionalModel, float]:
+    """The trained model, from its checkpoint if there is one, and the seconds that training took.
+
+    Interrupted training goes on from its last state; the state is removed when the checkpoint is written.
+    """
+    path, note = store.checkpoints / f"{key}.safetensors", store.checkpoints / f"{key}.json"
+    if not path.exists():
+        state = store.checkpoints / f"{key}.state"
+        model = preset.build(seed)
+        if prepare is not None:
+            prepare(model)
+        started = time.perf_counter()
+        before = json.loads(note.read_text())["training_seconds"] if note.exists() else 0.0
+        steps = preset.optimization.steps
+
+        def callback(step: int, _: Any) -> None:
+            store.put_json(note, {"training_seconds": round(before + time.perf_counter() - started, 2)})
+            report((step + 1) / steps)
+
+        fit_conditional(
+            model, draw, preset.objective, preset.optimization, batch=preset.batch, seed=seed, callback=callback, state=state
+        )
+        save_model(path, model, preset.model)
+        state.unlink(missing_ok=True)
+    model, _ = load_model(path)
+    return model.double().requires_grad_(False), float(json.loads(note.read_text())["training_seconds"])
+
+
+def components(model: ConditionalModel, y: Tensor) -> list[Ball]:
+    """Balls about the means of the components that y uses, in each of which a draw of that component lies with 99%."""
+    if isinstance(model.latent, LearnedMixture):
+        probabilities = model.latent.probabilities(y[None])[0]
+        means = [mean for mean, p in zip(model.latent.means, probabilities, strict=True) if float(p) >= ACTIVE]
+        scale = model.latent.scale
+    else:
+        means, scale = [torch.tensor(mean) for mean in model.latent.means], model.latent.scale
+    return [latent_ball(mean.double().numpy(), mass=LATENT_MASS, scale=scale) for mean in means]
+
+
+def constants(model: ConditionalModel, y: Tensor, *, seed: int) -> dict[str, Any]:
+    r"""Search the constant of $z\mapsto T^{-1}_{data}(y,z)$ at one label.
+
+    Returns:
+        `lip_found` over the balls of `components`; `lip_found_hull` over the hulls of two balls, which contain the way between
+        components that no sample takes. Lower bounds both.
+    """
+    f = model.generator_at(y)
+    balls = components(model, y)
+    largest = max(find_lipschitz(f, ball, seed=seed, screening=SCREENING).value for ball in balls)
+    hulls = [Capsule(a.center.numpy(), b.center.numpy(), float(a.radius)) for a, b in itertools.combinations(balls, 2)]
+    between = [find_lipschitz(f, hull, seed=seed, screening=SCREENING).value for hull in hulls]
+    return {"components": len(balls), "lip_found": largest, "lip_found_hull": max([largest, *between])}
+
+
+def forward_constant(model: ConditionalModel, data: Domain, *, seed: int) -> float:
+    """Search Lip(T) of x -> T(x, 0), the padding of the data at its mean, on a domain of data space."""
+    padding = model.padding
+
+    def image(x: Tensor) -> Tensor:
+        whole: Tensor = model.flow(torch.cat((x.new_zeros(len(x), padding.dim - padding.data), x), dim=1))
+        return whole
+
+    return find_lipschitz(image, data, seed=seed, screening=SCREENING).value

@@ -1,0 +1,482 @@
+r"""The 8 modes problem of Section 5: the colour of a point is known, the point is asked for.
+
+A row is one colour of one network: how far its samples are from the exact posterior, a mixture of the modes of that colour, and
+what the map $z\mapsto T^{-1}(y,z)$ does to get them.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from experiments.conditional import Preset, components, constants, forward_constant, trained
+from experiments.store import Store, key_of
+from experiments.sweep import Progress, run_units
+from inn import (
+    Conditional,
+    ConditionalModel,
+    Cosine,
+    CouplingFlow,
+    Discrepancy,
+    Geometric,
+    Group,
+    Latent,
+    LearnedMixture,
+    LikelihoodObjective,
+    MixtureLatent,
+    Optimization,
+    Padding,
+    PaperObjective,
+    Phases,
+    Ramp,
+)
+from inn.schedules import Number
+from lipbounds.distances import InverseMultiquadric, InverseQuadratic, discrepancy, wasserstein, wasserstein_1_line
+from lipbounds.domains import Box
+from lipbounds.enclosure import Enclosure, Guarantee
+from lipbounds.errors import InvalidInput
+from lipbounds.measures import Discrete, GaussianMixture, standard_normal
+from lipbounds.theorems import forced_by_frontier
+
+__all__ = ["COLOURS", "LABELS", "EightModes", "law_of_colour", "run", "summary"]
+
+WIDTH = 0.2
+ANGLES = np.pi / 8 * (2 * np.arange(1, 9) - 1)
+MODES = np.stack((np.cos(ANGLES), np.sin(ANGLES)), axis=1) / np.sin(np.pi / 8)
+COLOURS = ("red", "blue", "green", "purple")
+# colours of the modes in the order of their angles 22.5, 67.5, ... degrees
+LABELS = {
+    "first": (0, 0, 0, 0, 3, 2, 1, 1),  # `some` of the program, by Ardizzone et al.
+    "second": (1, 0, 1, 0, 3, 0, 2, 0),  # `some2`, modes of one colour farther apart
+}
+MEANS = ((-4.0, -4.0), (-4.0, 4.0), (4.0, 4.0), (4.0, -4.0))
+FAR = 4.0  # deviations from every mode of the colour beyond which a sample is of no mode
+LINK = 2.5 * WIDTH  # samples nearer than this are connected
+FEWEST = 0.01  # share of the samples that a connected component needs to count
+PICTURED = 1200
+QUICK_BATCH = 128
+
+
+def law_of_colour(labels: str, colour: int) -> GaussianMixture:
+    """The exact posterior: the modes of one colour with equal weights."""
+    means = MODES[[index for index, own in enumerate(LABELS[labels]) if own == colour]]
+    return GaussianMixture(means, np.broadcast_to(WIDTH**2 * np.eye(2), (len(means), 2, 2)))
+
+
+def draw_of(labels: str) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
+    """A source of pairs (x, unit vector of the colour)."""
+    modes, own = torch.tensor(MODES, dtype=torch.float32), torch.tensor(LABELS[labels])
+
+    def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        index = torch.randint(8, (n,), generator=generator)
+        x = modes[index] + WIDTH * torch.randn(n, 2, generator=generator)
+        return x, torch.eye(4)[own[index]]
+
+    return draw
+
+
+def likelihood_preset(latent: str, clamp: float, steps: int) -> Preset:
+    """Ours: likelihood of x given the colour, tempered.
+
+    First half: p(y) stays uniform while the components are pulled apart, so every colour is cut into four parts of one mass, and
+    cuts through gaps are the cheap ones. Then p(y) is free and the sparsity term merges parts that a mode was cut into;
+    modes stay apart, because a cut through a gap costs nothing. Settings were chosen on seeds 0 and 1 of an earlier version
+    with 2000 to 3000 steps; reported seeds begin at 100.
+    """
+    law = MixtureLatent(MEANS, 1.0, hidden=64, depth=1) if latent == "mixture" else Latent.normal(2)
+    objective = LikelihoodObjective(
+        label_scale=Geometric(0.5, 0.05, until=0.4),
+        spread=Geometric(0.2, 1.0, until=0.5) if latent == "mixture" else 1.0,
+        sparsity=Phases(((0.5, 0.0), (0.85, 0.2), (1.0, 0.0))),
+    )
+    groups = (Group("", Cosine(3e-3)), Group("latent.", Phases(((0.5, 0.0), (1.0, Cosine(5e-3))))))
+    return Preset(
+        Conditional(
+            CouplingFlow(dim=6, blocks=6, hidden=64, clamp=clamp),
+            Padding(dim=6, data=2, labels=4, latent=2, noise=0.05),
+            law,
+        ),
+        objective,
+        Optimization(steps, groups, clip_norm=20.0),
+        batch=512,
+    )
+
+
+@dataclass(frozen=True)
+class Program:
+    """What one notebook of the authors' program sets, in its phases: epochs of 8 steps, rates, weights."""
+
+    epochs: tuple[int, int, int]
+    rate: tuple[float, float, float]
+    own_rate: tuple[float, float, float]
+    decay: tuple[float, float, float]
+    fit: tuple[float, float, float]
+    latent: tuple[float, float, float]
+    data: tuple[float, float, float]
+    reconstruction: tuple[float, float, float]
+    padding: tuple[float, float, float]
+    temperature: tuple[float, float, float]
+    sparsity: tuple[float, float, float]
+    start: float
+    blocks: int = 6
+    hidden: int = 256
+
+
+ONCE = (0.0, 0.0, 0.0)
+PROGRAM = {
+    # fit and reconstruction are swapped in this notebook, as they stand there
+    ("normal", "first"): Program(
+        (200, 400, 200), (1e-3, 6e-4, 1e-4), ONCE, (2e-4, 1e-7, 0), (4, 4, 4), (300, 150, 150), (300, 600, 600), (15, 10, 10),
+        ONCE, (1, 1, 1), ONCE, 0.06, 8, 512,
+    ),
+    ("normal", "second"): Program(
+        (200, 400, 100), (1e-3, 6e-4, 1e-4), ONCE, (1e-5, 5e-5, 5e-5), (35, 10, 10), (150, 150, 150), (200, 250, 250),
+        (10, 10, 10), ONCE, (1, 1, 1), ONCE, 0.10,
+    ),
+    ("mixture", "first"): Program(
+        (100, 250, 120), (5e-3, 1e-3, 4e-4), (1e-4, 1e-3, 4e-4), (2e-3, 7e-2, 0), (12, 5, 5), (100, 150, 150), (200, 300, 300),
+        (12, 5, 5), (5, 3, 0), (0.2, 0.1, 0.04), (0, 3, 0), 0.12,
+    ),
+    ("mixture", "second"): Program(
+        (150, 200, 200), (2e-3, 1e-3, 4e-4), (1e-4, 1e-3, 4e-4), (1e-4, 7e-2, 1e-4), (35, 15, 5), (100, 150, 150),
+        (200, 250, 250), (35, 15, 5), (20, 0, 0), (0.2, 0.1, 0.06), (0, 5, 0), 0.10,
+    ),
+}  # fmt: skip
+
+
+def program_preset(latent: str, labels: str, clamp: float, share: float, *, printed: bool = False) -> Preset:
+    """The authors' program, or with `printed` the losses as the paper prints them (roots, its kernel, all of L_pad).
+
+    The program means over dimensions where the paper sums: its weights are divided by 14 coordinates of (y, padding) or of
+    padding and 16 of x. `share` shortens every phase.
+    """
+    notebook = PROGRAM[latent, labels]
+    epochs = np.array(notebook.epochs, dtype=float)
+    ends = np.cumsum(epochs) / epochs.sum()
+
+    def phased(values: Sequence[Number], by: float = 1.0) -> Phases:
+        parts = tuple(value if callable(value) else value / by for value in values)
+        return Phases(tuple((float(end), value) for end, value in zip(ends, parts, strict=True)))
+
+    softer = 10.0 if printed else 1.0  # roots have larger slopes where the laws are near
+    law = MixtureLatent(MEANS, 1.0, hidden=64, depth=1) if latent == "mixture" else Latent.normal(2)
+    metric = Discrepancy(InverseMultiquadric()) if printed else Discrepancy(InverseQuadratic(), squared=True)
+    objective = PaperObjective(
+        labels=phased(notebook.fit, 14),
+        latent=phased(notebook.latent, softer),
+        data=phased((Ramp(notebook.data[0] / softer), *(value / softer for value in notebook.data[1:]))),
+        image_padding=phased(notebook.fit, 14),
+        reconstruction=phased(notebook.reconstruction, 16),
+        data_padding=phased(notebook.fit if printed else notebook.padding, 14),
+        fixed_image=not printed,
+        sparsity=phased(notebook.sparsity),
+        latent_metric=metric,
+        data_metric=metric,
+        temperature=phased(notebook.temperature),
+        label_noise=1e-4,
+        latent_noise=1e-4 if latent == "mixture" else 1e-2,
+    )
+    groups = (
+        Group("", phased(notebook.rate), phased(notebook.decay), clip_value=15.0),
+        Group("latent.", phased(notebook.own_rate), clip_value=1.0),
+    )
+    steps = max(3, round(8 * epochs.sum() * share))
+    return Preset(
+        Conditional(
+            CouplingFlow(dim=16, blocks=notebook.blocks, hidden=notebook.hidden, depth=1, activation="relu", clamp=clamp),
+            Padding(dim=16, data=2, labels=4, latent=2, noise=1e-2 if printed else 1e-4),
+            law,
+        ),
+        objective,
+        Optimization(steps, groups if latent == "mixture" else groups[:1], betas=(0.8, 0.9), eps=1e-6),
+        batch=1600,
+        weights=(notebook.start, 0.005),
+    )
+
+
+CONTROLS = ("large L2", "no L_x, no L_pad", "zero padding")
+"""Figure 2: what the penalty does to the modes, what the padding is used for, and what zeros instead of noise do."""
+
+
+def control_preset(name: str, share: float) -> Preset:
+    """A variant of the program on the first label set with a normal latent, in two fifths of the steps."""
+    # the second notebook's sizes: they are those of the mixture
+    preset = program_preset("normal", "second", 2.0, 0.4 * share)
+    objective = preset.objective
+    assert isinstance(objective, PaperObjective)
+    if name == "large L2":
+        (group,) = preset.optimization.groups
+        return replace(preset, optimization=replace(preset.optimization, groups=(replace(group, weight_decay=3e-2),)))
+    padding = preset.model.padding
+    if name == "zero padding":
+        return replace(preset, model=replace(preset.model, padding=replace(padding, noise=0.0)))
+    bare = replace(objective, data=0.0, image_padding=0.0, reconstruction=0.0, data_padding=0.0)
+    return replace(preset, objective=bare, model=replace(preset.model, padding=replace(padding, noise=0.1)))
+
+
+@dataclass(frozen=True)
+class EightModes:
+    """Points from colours: eight modes, four colours, both label sets, both latents."""
+
+    out: Path = Path("results/eight-modes")
+    """Folder of the results; a run that was interrupted goes on there."""
+    quick: bool = False
+    """Two small networks, within a minute."""
+    presets: tuple[Literal["likelihood", "program", "paper"], ...] = ("likelihood", "program")
+    """Training: ours by likelihood, the authors' program, the losses as printed."""
+    controls: bool = True
+    """Whether the networks of Figure 2 are trained too."""
+    seeds: int | None = None
+    """Seeds of the headline configuration (likelihood, mixture, clamp 2); other cells have at most two, the slow presets one."""
+    share: float | None = None
+    """Shortens all trainings to this share of their steps."""
+
+    def configuration(self) -> dict[str, Any]:
+        """All that the results depend on, checked and filled in."""
+        seeds = self.seeds if self.seeds is not None else 1 if self.quick else 5
+        share = self.share if self.share is not None else 0.01 if self.quick else 1.0
+        if seeds < 1:
+            raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
+        if not 0.0 < share <= 1.0:
+            raise InvalidInput("--share", share, "a number in (0, 1]", "1 trains as long as the presets say")
+        if not self.presets or len(set(self.presets)) < len(self.presets):
+            raise InvalidInput("--presets", self.presets, "different names, at least one", "list every preset once")
+        return {
+            "presets": list(self.presets),
+            "controls": self.controls and not self.quick,
+            "seeds": seeds,
+            "share": share,
+            "quick": self.quick,
+            "samples": 1_000 if self.quick else 20_000,
+            "transport": 500 if self.quick else 2_000,
+        }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One network."""
+
+    preset: str
+    labels: str
+    latent: str
+    clamp: float
+    seed: int
+    settings: dict[str, Any]
+    store: Store = field(repr=False)
+
+    def identity(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("preset", "labels", "latent", "clamp", "seed")}
+
+    def made(self) -> Preset:
+        share = self.settings["share"]
+        if self.preset == "likelihood":
+            return likelihood_preset(self.latent, self.clamp, max(50, round(4000 * share)))
+        if self.preset in CONTROLS:
+            return control_preset(self.preset, share)
+        preset = program_preset(self.latent, self.labels, self.clamp, share, printed=self.preset == "paper")
+        return replace(preset, batch=QUICK_BATCH) if self.settings["quick"] else preset
+
+    @property
+    def key(self) -> str:
+        sizes = {name: self.settings[name] for name in ("samples", "transport")}
+        return key_of(self.identity() | sizes | {"made": repr(self.made())})
+
+
+def units_of(store: Store, settings: dict[str, Any]) -> list[Unit]:
+    """All networks: latent x clamp for every preset, more seeds for the headline."""
+    made = []
+    for preset in settings["presets"]:
+        for labels, latent in itertools.product(LABELS, ("normal", "mixture")):
+            own = 2.0 if preset == "likelihood" or latent == "normal" else 0.01
+            # latent and clamp are not mixed where networks are cheap
+            clamps = (2.0, 0.01) if preset == "likelihood" and not settings["quick"] else (own,)
+            if settings["quick"] and (labels, latent) not in {("second", "mixture"), ("first", "normal")}:
+                continue
+            for clamp in clamps:
+                headline = preset == "likelihood" and latent == "mixture" and clamp == 2.0
+                cell = 2 if preset == "likelihood" else 1
+                for seed in range(settings["seeds"] if headline else min(cell, settings["seeds"])):
+                    made.append(Unit(preset, labels, latent, clamp, 100 + seed, settings, store))
+    if settings["controls"]:
+        made += [Unit(name, "first", "normal", 2.0, 100, settings, store) for name in CONTROLS]
+    # the slow ones first
+    return sorted(made, key=lambda unit: unit.preset == "likelihood")
+
+
+def work(unit: Unit, progress: Progress) -> None:
+    """Train a network unless its checkpoint is there, then measure it."""
+    preset = unit.made()
+    model, seconds = trained(
+        unit.store, unit.key, preset, draw_of(unit.labels), seed=unit.seed, report=lambda share: progress(0.9 * share)
+    )
+    common = unit.identity() | {"steps": preset.optimization.steps, "training_seconds": seconds}
+    region = Box(MODES.min(0) - FAR * WIDTH, MODES.max(0) + FAR * WIDTH)
+    common["lip_forward_found"] = forward_constant(model, region, seed=unit.seed)
+    rows = []
+    for colour in range(4):
+        rows.append(common | _measure(model, unit, colour))
+        progress(0.9 + 0.1 * (colour + 1) / 4)
+    unit.store.put_rows(unit.key, rows)
+
+
+def _measure(model: ConditionalModel, unit: Unit, colour: int) -> dict[str, Any]:
+    n = unit.settings["samples"]
+    law = law_of_colour(unit.labels, colour)
+    y = torch.eye(4, dtype=torch.float64)[colour]
+    generator = torch.Generator().manual_seed(unit.seed)
+    rng = np.random.default_rng(unit.seed)
+    samples = model.posterior(y[None], n, generator)[0].numpy()
+    fresh, again = law.sample(n, rng), law.sample(n, rng)
+    distance = np.linalg.norm(samples[:, None] - law.means, axis=2)
+    nearest, near = distance.argmin(axis=1), distance.min(axis=1) <= FAR * WIDTH
+    shares = np.bincount(nearest[near], minlength=len(law.means)) / n
+    some = slice(unit.settings["transport"])
+    image = model.flow(model.padding.pad_data(torch.as_tensor(fresh), generator))
+    row = {
+        "colour": COLOURS[colour],
+        "modes": len(law.means),
+        "label_accuracy": float((model.padding.split(image)[0].argmax(1) == colour).double().mean()),
+        "off_modes": 1.0 - float(near.mean()),
+        "mass_error": float(np.abs(shares - 1 / len(shares)).max()),
+        "modes_covered": int((shares >= 0.25 / len(shares)).sum()),
+        "connected_components": _connected(samples),
+        "w1": wasserstein(samples[some], fresh[some]).upper,
+        "w1_floor": wasserstein(again[some], fresh[some]).upper,
+        "discrepancy": float(discrepancy(samples[some], fresh[some], InverseMultiquadric(), squared=False)),
+        "discrepancy_floor": float(discrepancy(again[some], fresh[some], InverseMultiquadric(), squared=False)),
+        "inversion_error": _inversion_error(model, fresh, generator),
+        "inversion_error_off_data": _inversion_error(model, 3.0 * rng.standard_normal((n, 2)), generator, noise=0.1),
+    }
+    probabilities, error = "", np.nan
+    if isinstance(model.latent, LearnedMixture):
+        p = model.latent.probabilities(y[None])[0].numpy()
+        truth = np.sort(np.concatenate((np.full(len(law.means), 1 / len(law.means)), np.zeros(4 - len(law.means)))))
+        error = float(np.abs(np.sort(p) - truth).max())
+        probabilities = " ".join(f"{value:.3f}" for value in p)
+    row |= {"probabilities": probabilities, "probability_error": error}
+    return row | constants(model, y, seed=unit.seed) | _forced(model, y, law, unit)
+
+
+def _connected(samples: np.ndarray) -> int:
+    """Clusters of the samples when those nearer than LINK are connected, small ones left out."""
+    pairs = cKDTree(samples).query_pairs(LINK, output_type="ndarray")
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(samples),) * 2)
+    _, labels = connected_components(graph, directed=False)
+    return int((np.bincount(labels) >= FEWEST * len(samples)).sum())
+
+
+def _inversion_error(model: ConditionalModel, x: np.ndarray, generator: torch.Generator, noise: float = 0.0) -> float:
+    """Largest |x - T^{-1}(T(x))| in float32 over padded points, with further noise on the padding."""
+    single = copy.deepcopy(model.flow).float()
+    padded = model.padding.pad_data(torch.as_tensor(x, dtype=torch.float32), generator)
+    padded = padded + noise * torch.randn(padded.shape, generator=generator)
+    error = (single.inverse(single(padded)) - padded).norm(dim=1).nan_to_num(nan=torch.inf)
+    return float(error.max())
+
+
+def _forced(model: ConditionalModel, y: Tensor, law: GaussianMixture, unit: Unit) -> dict[str, float]:
+    """The frontier (S4) for projections onto lines between modes, at the accuracy of the map that is constant along rays off D.
+
+    For a normal latent only. What a network that matches its posterior exactly would need, where finite, is unbounded in
+    practice (10^5 and more): the accuracy is what it trades for a smaller constant.
+    """
+    if isinstance(model.latent, LearnedMixture):
+        return {"lip_forced_frontier": np.nan}
+    (ball,) = components(model, y)
+    quasi = ball.project(torch.as_tensor(standard_normal(2).sample_quasi(unit.settings["samples"], unit.seed)))
+    samples = model.generator_at(y)(quasi).numpy()
+    best = 0.0
+    for a, b in itertools.combinations(law.means, 2):
+        direction = (b - a) / np.linalg.norm(b - a)
+        line = GaussianMixture((law.means @ direction)[:, None], np.full((len(law.means), 1, 1), WIDTH**2))
+        epsilon = wasserstein_1_line(Discrete((samples @ direction)[:, None]), line).upper
+        bound = forced_by_frontier(line, Enclosure(0.0, epsilon, Guarantee.ESTIMATE, "quasi-random points"), cells=300)
+        best = max(best, bound.lower)
+    return {"lip_forced_frontier": best}
+
+
+def run(config: EightModes) -> pd.DataFrame:
+    """Run or resume; returns the rows, which are also in the folder, beside samples.parquet for the figures."""
+    settings = config.configuration()
+    started = time.perf_counter()
+    store = Store(config.out, "eight-modes", settings)
+    units = units_of(store, settings)
+    unfinished = [unit for unit in units if not store.has(unit.key)]
+    try:
+        if unfinished:
+            run_units(work, unfinished, description="eight-modes")
+        results = store.merge(["preset", "labels", "latent", "clamp", "seed"])
+        store.put_table("samples", _pictured(units))
+    finally:
+        store.describe(wall_seconds=time.perf_counter() - started)
+    return results
+
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """One line a cell: the worst colour of every network, then the mean over seeds, and the worst seed where it matters."""
+    cell = ["preset", "labels", "latent", "clamp"]
+    worst = {
+        "label_accuracy": "min",
+        "off_modes": "max",
+        "probability_error": "max",
+        "mass_error": "max",
+        "w1": "max",
+        "w1_floor": "max",
+        "lip_found": "max",
+        "lip_forced_frontier": "max",
+        "training_seconds": "max",
+    }
+    networks = results.groupby([*cell, "seed"], as_index=False).agg(worst)
+    networks["covered"] = results.groupby([*cell, "seed"])["modes_covered"].sum().to_numpy()
+    table = networks.groupby(cell, as_index=False).agg(
+        seeds=("seed", "size"),
+        label_accuracy=("label_accuracy", "min"),
+        off_modes=("off_modes", "mean"),
+        worst_off_modes=("off_modes", "max"),
+        probability_error=("probability_error", "max"),
+        mass_error=("mass_error", "max"),
+        covered=("covered", "min"),
+        w1=("w1", "mean"),
+        w1_floor=("w1_floor", "mean"),
+        lip_found=("lip_found", "median"),
+        forced=("lip_forced_frontier", "median"),
+        seconds=("training_seconds", "mean"),
+    )
+    return table
+
+
+def _pictured(units: list[Unit]) -> pd.DataFrame:
+    """Points for the figures, for the first seed of every cell: data with predicted colour, generated samples, latent images."""
+    frames = []
+    for unit in units:
+        if unit.seed != 100:
+            continue
+        model, _ = trained(unit.store, unit.key, unit.made(), draw_of(unit.labels), seed=unit.seed, report=lambda _: None)
+        generator = torch.Generator().manual_seed(1)
+        x, y = (part.double() for part in draw_of(unit.labels)(PICTURED, generator))
+        padded = model.padding.pad_data(x, generator)
+        own_y, _, z = model.padding.split(model.flow(padded))
+        bare = torch.cat((torch.zeros_like(padded[:, : -x.shape[1]]), x), dim=1)
+        parts = {
+            "data": (x, own_y.argmax(1)),
+            "latent": (z, y.argmax(1)),
+            "latent, padding replaced by 0": (model.padding.split(model.flow(bare))[2], y.argmax(1)),
+            "sample": (model.posterior(y, 1, generator)[:, 0], y.argmax(1)),
+        }
+        for kind, (points, colour) in parts.items():
+            frame = pd.DataFrame(points.numpy(), columns=["first", "second"], dtype="float32")
+            frames.append(frame.assign(colour=colour.numpy().astype("int8"), kind=kind, **unit.identity()))
+    return pd.concat(frames, ignore_index=True)
