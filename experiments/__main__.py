@@ -21,6 +21,9 @@ from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figu
 from experiments.eight_modes import EightModes
 from experiments.eight_modes import run as run_eight_modes
 from experiments.eight_modes import summary as eight_modes_summary
+from experiments.kinematics import Kinematics
+from experiments.kinematics import run as run_kinematics
+from experiments.kinematics import summary as kinematics_summary
 from experiments.plots import remark_2_figure, sigma_sweep_figure, theorems_figure, tightness_figure, trade_off_figure
 from experiments.remark_2 import KERNELS, Remark2
 from experiments.remark_2 import run as run_remark_2
@@ -150,6 +153,14 @@ def eight_modes(config: tyro.conf.OmitArgPrefixes[EightModes]) -> None:
     """The 8 modes problem: points from colours, with both latents."""
     results = run_eight_modes(config)
     _show(eight_modes_summary(results))
+    print(config.out / "results.parquet")
+
+
+@app.command(name="kinematics")
+def kinematics(config: tyro.conf.OmitArgPrefixes[Kinematics]) -> None:
+    """A robot arm that ends at y: posteriors of its configuration, with both latents."""
+    results = run_kinematics(config)
+    _show(kinematics_summary(results))
     print(config.out / "results.parquet")
 
 

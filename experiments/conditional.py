@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,16 +21,18 @@ from inn import (
     LikelihoodObjective,
     Optimization,
     PaperObjective,
+    Phases,
     build_conditional,
     fit_conditional,
     load_model,
     save_model,
 )
 from inn.objectives import Draw
+from inn.schedules import Number
 from lipbounds.domains import Ball, Capsule, Domain, latent_ball
 from lipbounds.lipschitz import find_lipschitz
 
-__all__ = ["ACTIVE", "Preset", "components", "constants", "forward_constant", "standard_start", "trained"]
+__all__ = ["ACTIVE", "Preset", "components", "constants", "forward_constant", "phased", "standard_start", "trained"]
 
 LATENT_MASS = 0.99  # of the ball of every component in which constants are searched
 ACTIVE = 0.01  # components of smaller probability do not count
@@ -107,6 +110,13 @@ def trained(
         state.unlink(missing_ok=True)
     model, _ = load_model(path)
     return model.double().requires_grad_(False), float(json.loads(note.read_text())["training_seconds"])
+
+
+def phased(lengths: Sequence[float], values: Sequence[Number], by: float = 1.0) -> Phases:
+    """One value, divided by `by`, for each phase; schedules are left as they are."""
+    ends = np.cumsum(np.asarray(lengths, dtype=float)) / sum(lengths)
+    parts = [value if callable(value) else value / by for value in values]
+    return Phases(tuple((float(end), part) for end, part in zip(ends, parts, strict=True)))
 
 
 def components(model: ConditionalModel, y: Tensor) -> list[Ball]:

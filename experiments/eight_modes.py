@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from experiments.conditional import Preset, components, constants, forward_constant, trained
+from experiments.conditional import Preset, components, constants, forward_constant, phased, trained
 from experiments.store import Store, key_of
 from experiments.sweep import Progress, run_units
 from inn import (
@@ -43,7 +44,6 @@ from inn import (
     Phases,
     Ramp,
 )
-from inn.schedules import Number
 from lipbounds.distances import InverseMultiquadric, InverseQuadratic, discrepancy, wasserstein, wasserstein_1_line
 from lipbounds.domains import Box
 from lipbounds.enclosure import Enclosure, Guarantee
@@ -164,36 +164,30 @@ def program_preset(latent: str, labels: str, clamp: float, share: float, *, prin
     padding and 16 of x. `share` shortens every phase.
     """
     notebook = PROGRAM[latent, labels]
-    epochs = np.array(notebook.epochs, dtype=float)
-    ends = np.cumsum(epochs) / epochs.sum()
-
-    def phased(values: Sequence[Number], by: float = 1.0) -> Phases:
-        parts = tuple(value if callable(value) else value / by for value in values)
-        return Phases(tuple((float(end), value) for end, value in zip(ends, parts, strict=True)))
-
+    in_phases = partial(phased, notebook.epochs)
     softer = 10.0 if printed else 1.0  # roots have larger slopes where the laws are near
     law = MixtureLatent(MEANS, 1.0, hidden=64, depth=1) if latent == "mixture" else Latent.normal(2)
     metric = Discrepancy(InverseMultiquadric()) if printed else Discrepancy(InverseQuadratic(), squared=True)
     objective = PaperObjective(
-        labels=phased(notebook.fit, 14),
-        latent=phased(notebook.latent, softer),
-        data=phased((Ramp(notebook.data[0] / softer), *(value / softer for value in notebook.data[1:]))),
-        image_padding=phased(notebook.fit, 14),
-        reconstruction=phased(notebook.reconstruction, 16),
-        data_padding=phased(notebook.fit if printed else notebook.padding, 14),
+        labels=in_phases(notebook.fit, 14),
+        latent=in_phases(notebook.latent, softer),
+        data=in_phases((Ramp(notebook.data[0] / softer), *(value / softer for value in notebook.data[1:]))),
+        image_padding=in_phases(notebook.fit, 14),
+        reconstruction=in_phases(notebook.reconstruction, 16),
+        data_padding=in_phases(notebook.fit if printed else notebook.padding, 14),
         fixed_image=not printed,
-        sparsity=phased(notebook.sparsity),
+        sparsity=in_phases(notebook.sparsity),
         latent_metric=metric,
         data_metric=metric,
-        temperature=phased(notebook.temperature),
+        temperature=in_phases(notebook.temperature),
         label_noise=1e-4,
         latent_noise=1e-4 if latent == "mixture" else 1e-2,
     )
     groups = (
-        Group("", phased(notebook.rate), phased(notebook.decay), clip_value=15.0),
-        Group("latent.", phased(notebook.own_rate), clip_value=1.0),
+        Group("", in_phases(notebook.rate), in_phases(notebook.decay), clip_value=15.0),
+        Group("latent.", in_phases(notebook.own_rate), clip_value=1.0),
     )
-    steps = max(3, round(8 * epochs.sum() * share))
+    steps = max(3, round(8 * sum(notebook.epochs) * share))
     return Preset(
         Conditional(
             CouplingFlow(dim=16, blocks=notebook.blocks, hidden=notebook.hidden, depth=1, activation="relu", clamp=clamp),

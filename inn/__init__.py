@@ -19,6 +19,7 @@ from inn.ode import NeuralODE
 from inn.padding import Padding, label_loss, padding_loss
 from inn.permutation import FixedPermutation
 from inn.posterior import sample_posterior
+from inn.rejection import Rejection, approximate_bayesian_computation
 from inn.residual import ResidualLayer
 from inn.schedules import Constant, Cosine, Geometric, Linear, Phases, Ramp, Staircase
 from inn.subnets import MLP
@@ -57,6 +58,7 @@ __all__ = [
     "Phases",
     "Ramp",
     "RealNVP",
+    "Rejection",
     "ResidualFlow",
     "ResidualLayer",
     "SlicedWasserstein",
@@ -66,6 +68,7 @@ __all__ = [
     "TwoSidedCoupling",
     "Wasserstein1",
     "WorstPairs",
+    "approximate_bayesian_computation",
     "arctan_clamp",
     "build",
     "build_conditional",

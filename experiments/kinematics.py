@@ -1,0 +1,431 @@
+r"""Inverse kinematics, Section 5: a robot arm ends at y; which h and angles x may it have?
+
+A row is one network at one y: how near its samples are to the exact posterior (`experiments.arm`), whether the arm really ends
+at y, and what $z\mapsto T^{-1}(y,z)$ does to get there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from experiments.arm import exact_posterior, forward, prior
+from experiments.conditional import Preset, components, constants, forward_constant, phased, trained
+from experiments.store import Store, key_of
+from experiments.sweep import Progress, run_units
+from inn import (
+    Conditional,
+    ConditionalModel,
+    CouplingFlow,
+    Discrepancy,
+    Geometric,
+    Group,
+    Latent,
+    LearnedMixture,
+    LikelihoodObjective,
+    Linear,
+    MixtureLatent,
+    Optimization,
+    Padding,
+    PaperObjective,
+    Phases,
+    Ramp,
+    approximate_bayesian_computation,
+)
+from lipbounds.distances import (
+    InverseMultiquadric,
+    InverseQuadratic,
+    RationalQuadratic,
+    discrepancy,
+    wasserstein,
+    wasserstein_1_line,
+)
+from lipbounds.distances.kernels import KINEMATICS_BACKWARD, KINEMATICS_LATENT
+from lipbounds.domains import Box
+from lipbounds.enclosure import Enclosure, Guarantee
+from lipbounds.errors import InvalidInput
+from lipbounds.measures import Discrete, standard_normal
+from lipbounds.theorems import forced_by_frontier
+
+__all__ = ["LABELS", "Kinematics", "run", "summary"]
+
+LABELS = {"y": (0.0, 1.5), "y~": (0.5, 1.5)}
+REGION = (-1.6, 1.6), (1.1, 1.75)  # of y, for `central`
+MEANS = ((-2.0, 0.0), (2.0, 0.0))
+SCALE = 0.3
+# coordinates as the network sees them: h goes where a network near the identity has z_1, whose components are to carry its sign
+ORDER = (1, 2, 0, 3)
+BACK = (2, 0, 1, 3)
+SAMPLES = 2000  # against as many, as in the paper
+PAPER = {
+    ("y", "normal"): (0.033, 0.009),
+    ("y", "mixture"): (0.030, 0.0003),
+    ("y~", "normal"): (0.013, 0.0003),
+    ("y~", "mixture"): (0.010, 0.0011),
+}
+"""Table 2: discrepancy (squared, biased) and resimulation error."""
+PICTURED = 200
+
+
+def draw_of(region: str) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
+    """A source of pairs (x, f(x)); for `central` those whose y lies in REGION, which leaves the law of x given y alone."""
+
+    def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        if region == "full":
+            x = prior(n, generator)
+            return x[:, ORDER], forward(x)
+        kept: list[Tensor] = []
+        count = 0
+        while count < n:
+            x = prior(2 * n, generator)
+            y = forward(x)
+            inside = torch.stack([(y[:, i] > low) & (y[:, i] < high) for i, (low, high) in enumerate(REGION)]).all(0)
+            kept.append(x[inside])
+            count += int(inside.sum())
+        x = torch.cat(kept)[:n]
+        return x[:, ORDER], forward(x)
+
+    return draw
+
+
+def _latent(latent: str, hidden: int = 64) -> Latent | MixtureLatent:
+    return MixtureLatent(MEANS, SCALE, hidden=hidden) if latent == "mixture" else Latent.normal(2)
+
+
+def likelihood_preset(latent: str, region: str, clamp: float, share: float) -> Preset:
+    """Ours: likelihood of x given y with a label scale that falls slowly; chosen on seed 0, reported seeds begin at 100."""
+    first, last = 0.3, 0.02
+    low = RATE * (last / first) ** 0.5
+    rate = Phases(((0.6, Geometric(RATE, low)), (1.0, Linear(low, 0.0))))
+    steps = max(50, round(STEPS[region] * share))
+    return Preset(
+        Conditional(
+            CouplingFlow(dim=4, blocks=BLOCKS[region], hidden=64, clamp=clamp),
+            Padding(dim=4, data=4, labels=2, latent=2, noise=0.0),
+            _latent(latent),
+        ),
+        LikelihoodObjective(label_scale=Geometric(first, last, until=0.6)),
+        Optimization(steps, (Group("", rate),), clip_norm=20.0),
+        batch=512,
+    )
+
+
+RATE = 5e-3
+STEPS = {"central": 15_000, "full": 30_000}
+BLOCKS = {"central": 6, "full": 8}
+
+
+def program_preset(latent: str, clamp: float, share: float) -> Preset:
+    """The authors' program: squared discrepancies, 7700 steps in five phases on the full prior."""
+    steps = 7700
+    in_phases = partial(phased, (500, 1800, 1800, 1800, 1800))
+    mixture = latent == "mixture"
+    fit = (65, 150, 150, 150, 150) if mixture else (150,) * 5
+    data = (Ramp(21.0), 25, 25, 25, 25) if mixture else (Ramp(25.0), 25, 25, 25, 25)
+    objective = PaperObjective(
+        labels=in_phases(fit, 2.0),  # the program means over the two coordinates
+        latent=10.0,
+        data=in_phases(data),
+        reconstruction=10.0 / 4,
+        fixed_image=True,
+        latent_metric=Discrepancy(RationalQuadratic(KINEMATICS_LATENT), squared=True),
+        data_metric=Discrepancy(RationalQuadratic(KINEMATICS_BACKWARD), squared=True),
+        temperature=0.1,
+        label_noise=1e-2,
+    )
+    rate = in_phases((1e-3, 8e-4, 4e-4, 1e-4, 5e-5))
+    decay = in_phases((1e-5 if mixture else 8e-6, 1e-7, 1e-7, 1e-7, 1e-7))
+    groups = (Group("", rate, decay, clip_value=15.0), Group("latent.", rate, clip_value=1.0))
+    return Preset(
+        Conditional(
+            CouplingFlow(dim=4, blocks=7, hidden=256, depth=2, activation="relu", clamp=clamp),
+            Padding(dim=4, data=4, labels=2, latent=2, noise=0.0),
+            _latent(latent),
+        ),
+        objective,
+        Optimization(max(5, round(steps * share)), groups if mixture else groups[:1], betas=(0.8, 0.9), eps=1e-6),
+        batch=3200,
+    )
+
+
+@dataclass(frozen=True)
+class Kinematics:
+    """A robot arm that ends at y: posteriors of its configuration, with both latents."""
+
+    out: Path = Path("results/kinematics")
+    """Folder of the results; a run that was interrupted goes on there."""
+    quick: bool = False
+    """Small networks, within a minute."""
+    presets: tuple[Literal["likelihood", "program"], ...] = ("likelihood",)
+    """Training: ours by likelihood, or the authors' program (an hour and more a network on one core)."""
+    seeds: int | None = None
+    """Seeds of the headline configurations (mixture, clamp 2); other cells have one."""
+    share: float | None = None
+    """Shortens all trainings to this share of their steps."""
+
+    def configuration(self) -> dict[str, Any]:
+        """All that the results depend on, checked and filled in."""
+        seeds = self.seeds if self.seeds is not None else 1 if self.quick else 5
+        share = self.share if self.share is not None else 0.004 if self.quick else 1.0
+        if seeds < 1:
+            raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
+        if not 0.0 < share <= 1.0:
+            raise InvalidInput("--share", share, "a number in (0, 1]", "1 trains as long as the presets say")
+        if not self.presets or len(set(self.presets)) < len(self.presets):
+            raise InvalidInput("--presets", self.presets, "different names, at least one", "list every preset once")
+        return {
+            "presets": list(self.presets),
+            "seeds": seeds,
+            "share": share,
+            "quick": self.quick,
+            "draws": 2 if self.quick else 25,
+            "many": 10 if self.quick else 200,
+            "slices": 3 if self.quick else 40,
+        }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One network."""
+
+    preset: str
+    region: str
+    latent: str
+    clamp: float
+    seed: int
+    settings: dict[str, Any]
+    store: Store = field(repr=False)
+
+    def identity(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("preset", "region", "latent", "clamp", "seed")}
+
+    def made(self) -> Preset:
+        share = self.settings["share"]
+        if self.preset == "program":
+            return program_preset(self.latent, self.clamp, share)
+        return likelihood_preset(self.latent, self.region, self.clamp, share)
+
+    @property
+    def key(self) -> str:
+        sizes = {name: self.settings[name] for name in ("draws", "many", "slices")}
+        return key_of(self.identity() | sizes | {"made": repr(self.made())})
+
+
+def units_of(store: Store, settings: dict[str, Any]) -> list[Unit]:
+    """Latent x clamp, both regions; more seeds for the mixture with clamp 2."""
+    made = []
+    for preset in settings["presets"]:
+        for region in ("central",) if settings["quick"] else ("full",) if preset == "program" else ("full", "central"):
+            for latent in ("mixture", "normal"):
+                own = 2.0 if preset == "likelihood" or latent == "normal" else 0.7
+                clamps = (2.0, 0.7) if preset == "likelihood" and region == "central" and not settings["quick"] else (own,)
+                for clamp in clamps:
+                    headline = preset == "likelihood" and latent == "mixture" and clamp == 2.0
+                    for seed in range(settings["seeds"] if headline else 1):
+                        made.append(Unit(preset, region, latent, clamp, 100 + seed, settings, store))
+    return sorted(made, key=lambda unit: (unit.preset != "program", unit.region != "full"))
+
+
+def work(unit: Unit, progress: Progress) -> None:
+    """Train a network unless its checkpoint is there, then measure it."""
+    preset = unit.made()
+    model, seconds = trained(
+        unit.store, unit.key, preset, draw_of(unit.region), seed=unit.seed, report=lambda share: progress(0.85 * share)
+    )
+    common = unit.identity() | {"steps": preset.optimization.steps, "training_seconds": seconds}
+    common |= {"calibration_error": calibration(model, unit), "calibration_floor": 1.36 / unit.settings["many"] ** 0.5}
+    common["lip_forward_found"] = forward_constant(model, Box([-1.5, -1.5, -1.5, -1.5], [1.5] * 4), seed=unit.seed)
+    rows = [common | {"kind": "table"} | _measure(model, unit, name) for name in LABELS]
+    progress(0.93)
+    rows += [common | {"kind": "slice"} | row for row in slices(model, unit)]
+    unit.store.put_rows(unit.key, rows)
+
+
+def _sampled(model: ConditionalModel, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Samples of x in the order (h, theta)."""
+    return model.posterior(y[None], n, generator)[0][:, BACK]
+
+
+def _measure(model: ConditionalModel, unit: Unit, name: str) -> dict[str, Any]:
+    y = torch.tensor(LABELS[name], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(unit.seed)
+    reference = exact_posterior(y, SAMPLES, generator)
+    again = exact_posterior(y, SAMPLES, generator)
+    kernel = InverseQuadratic()
+    distances, unbiased, resimulations, tails = [], [], [], []
+    for _ in range(unit.settings["draws"]):
+        samples = _sampled(model, y, SAMPLES, generator)
+        errors = (forward(samples) - y).square().sum(1)
+        distances.append(float(discrepancy(samples, reference, kernel, squared=True)))
+        unbiased.append(float(discrepancy(samples, reference, kernel, squared=True, unbiased=True)))
+        resimulations.append(float(errors.mean()))
+        tails.append(float(errors.sort().values[-SAMPLES // 100 :].sum() / errors.sum()))
+    started = time.perf_counter()
+    samples = _sampled(model, y, SAMPLES, generator)
+    seconds = time.perf_counter() - started
+    row = {
+        "label": name,
+        "y_1": float(y[0]),
+        "y_2": float(y[1]),
+        "discrepancy_squared": float(np.mean(distances)),
+        "discrepancy_squared_std": float(np.std(distances)),
+        "discrepancy_squared_floor": float(discrepancy(again, reference, kernel, squared=True)),
+        "discrepancy_squared_unbiased": float(np.mean(unbiased)),
+        "discrepancy_printed": float(discrepancy(samples, reference, InverseMultiquadric(), squared=False)),
+        "discrepancy_printed_floor": float(discrepancy(again, reference, InverseMultiquadric(), squared=False)),
+        "w1": wasserstein(samples, reference).upper,
+        "w1_floor": wasserstein(again, reference).upper,
+        "resimulation": float(np.mean(resimulations)),
+        "resimulation_tail": float(np.mean(tails)),
+        "sampling_seconds": seconds,
+        "share_h_positive": float((samples[:, 0] > 0).double().mean()),
+        "share_h_positive_exact": float((reference[:, 0] > 0).double().mean()),
+        "probabilities": _probabilities(model, y),
+    }
+    return row | constants(model, y, seed=unit.seed) | _forced(model, y, reference, unit)
+
+
+def _probabilities(model: ConditionalModel, y: Tensor) -> str:
+    if not isinstance(model.latent, LearnedMixture):
+        return ""
+    return " ".join(f"{float(value):.4f}" for value in model.latent.probabilities(y[None])[0])
+
+
+def _forced(model: ConditionalModel, y: Tensor, reference: Tensor, unit: Unit) -> dict[str, float]:
+    """The frontier (S4) of the height h, at the accuracy in h of the map that is constant along rays off the ball.
+
+    For a normal latent. An ESTIMATE: the law of h is that of the reference sample.
+    """
+    if isinstance(model.latent, LearnedMixture):
+        return {"lip_forced_frontier": np.nan}
+    (ball,) = components(model, y)
+    quasi = ball.project(torch.as_tensor(standard_normal(2).sample_quasi(SAMPLES, unit.seed)))
+    heights = model.generator_at(y)(quasi)[:, BACK[0]].numpy()
+    law = Discrete(reference[:, :1].numpy())
+    epsilon = wasserstein_1_line(Discrete(heights[:, None]), law).upper
+    bound = forced_by_frontier(law, Enclosure(0.0, epsilon, Guarantee.ESTIMATE, "samples"), cells=200)
+    return {"lip_forced_frontier": bound.lower}
+
+
+def calibration(model: ConditionalModel, unit: Unit) -> float:
+    """Worst coordinate's Kolmogorov distance from uniform of the ranks of the true x among samples given its y.
+
+    Over draws of the training law; for an exact sampler ranks are uniform, and the distance is below 1.36 / sqrt(draws)
+    with probability 95%, for each coordinate.
+    """
+    generator = torch.Generator().manual_seed(10_000 + unit.seed)
+    x, y = draw_of(unit.region)(unit.settings["many"], generator)
+    samples = model.posterior(y.double(), 200, generator)
+    ranks = (samples < x[:, None].double()).double().mean(1).sort(0).values
+    n = len(ranks)
+    grid = torch.arange(1, n + 1, dtype=torch.float64)[:, None] / n
+    return float(torch.maximum((ranks - grid).abs(), (ranks - grid + 1 / n).abs()).max())
+
+
+def slices(model: ConditionalModel, unit: Unit) -> list[dict[str, Any]]:
+    """The constant of z -> T^{-1}(y, z) at many y along y_2 = 1.5, where posteriors have two modes or one."""
+    rows = []
+    for first in np.linspace(-1.5, 1.5, unit.settings["slices"]):
+        y = torch.tensor([first, 1.5], dtype=torch.float64)
+        samples = _sampled(model, y, SAMPLES, torch.Generator().manual_seed(unit.seed))
+        errors = (forward(samples) - y).square().sum(1)
+        row = {"label": "slice", "y_1": float(first), "y_2": 1.5, "probabilities": _probabilities(model, y)}
+        rows.append(row | constants(model, y, seed=unit.seed) | {"resimulation": float(errors.mean())})
+    return rows
+
+
+def run(config: Kinematics) -> pd.DataFrame:
+    """Run or resume; returns the rows, which are also in the folder, beside arms.parquet and rejection.parquet."""
+    settings = config.configuration()
+    started = time.perf_counter()
+    store = Store(config.out, "kinematics", settings)
+    units = units_of(store, settings)
+    unfinished = [unit for unit in units if not store.has(unit.key)]
+    try:
+        if unfinished:
+            run_units(work, unfinished, description="kinematics")
+        results = store.merge(["preset", "region", "latent", "clamp", "seed", "kind", "y_1"])
+        store.put_table("rejection", _rejection(quick=config.quick))
+        store.put_table("arms", _pictured(units))
+    finally:
+        store.describe(wall_seconds=time.perf_counter() - started)
+    return results
+
+
+def _rejection(*, quick: bool) -> pd.DataFrame:
+    """Algorithm 3 beside the exact sampler: what it costs and how near it is."""
+    rows = []
+    for name, label in LABELS.items():
+        y = torch.tensor(label)
+        generator = torch.Generator().manual_seed(7)
+        started = time.perf_counter()
+        exact = exact_posterior(y, SAMPLES, generator)
+        exact_seconds = time.perf_counter() - started
+        started = time.perf_counter()
+        threshold = 1e-2 if quick else 1e-4
+        found = approximate_bayesian_computation(prior, forward, y, SAMPLES, threshold=threshold, generator=generator)
+        rows.append(
+            {
+                "label": name,
+                "threshold": threshold,
+                "acceptance_rate": found.rate,
+                "draws": found.draws,
+                "rejection_seconds": time.perf_counter() - started,
+                "exact_seconds": exact_seconds,
+                "discrepancy_squared": float(discrepancy(found.samples.double(), exact, InverseQuadratic(), squared=True)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _pictured(units: list[Unit]) -> pd.DataFrame:
+    """Configurations for Figure 5: exact ones, and those of the first seed of every cell."""
+    frames = []
+
+    def add(samples: Tensor, name: str, identity: dict[str, Any]) -> None:
+        frame = pd.DataFrame(samples.numpy(), columns=["h", "theta_1", "theta_2", "theta_3"], dtype="float32")
+        frames.append(frame.assign(label=name, **identity))
+
+    for name, label in LABELS.items():
+        y = torch.tensor(label, dtype=torch.float64)
+        exact = exact_posterior(y, PICTURED, torch.Generator().manual_seed(1))
+        add(exact, name, {"preset": "exact", "region": "", "latent": "", "clamp": 0.0})
+        for unit in units:
+            if unit.seed == 100:
+                model, _ = trained(unit.store, unit.key, unit.made(), draw_of(unit.region), seed=unit.seed, report=lambda _: None)
+                identity = {key: value for key, value in unit.identity().items() if key != "seed"}
+                add(_sampled(model, y, PICTURED, torch.Generator().manual_seed(1)), name, identity)
+    return pd.concat(frames, ignore_index=True)
+
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """One line a cell and label, with the paper's numbers where it has them."""
+    table = results[results["kind"] == "table"]
+    cell = ["preset", "region", "latent", "clamp", "label"]
+    short = table.groupby(cell, as_index=False).agg(
+        seeds=("seed", "size"),
+        discrepancy=("discrepancy_squared", "mean"),
+        worst=("discrepancy_squared", "max"),
+        floor=("discrepancy_squared_floor", "mean"),
+        resimulation=("resimulation", "mean"),
+        w1=("w1", "mean"),
+        w1_floor=("w1_floor", "mean"),
+        lip_found=("lip_found", "median"),
+        hull=("lip_found_hull", "median"),
+        forced=("lip_forced_frontier", "median"),
+        calibration=("calibration_error", "mean"),
+        seconds=("training_seconds", "mean"),
+    )
+    paper = [PAPER[str(row.label), str(row.latent)] for row in short.itertuples()]
+    short.insert(7, "paper_discrepancy", [first for first, _ in paper])
+    short.insert(10, "paper_resimulation", [second for _, second in paper])
+    return short
