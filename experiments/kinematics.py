@@ -102,10 +102,16 @@ def _latent(latent: str, hidden: int = 64) -> Latent | MixtureLatent:
 
 
 def likelihood_preset(latent: str, region: str, clamp: float, share: float) -> Preset:
-    """Ours: likelihood of x given y with a label scale that falls slowly; chosen on seed 0, reported seeds begin at 100."""
+    """Ours: likelihood of x given y with a label scale that falls slowly, and rates that fall with its root.
+
+    Chosen on seed 0; reported seeds begin at 100.
+    """
     first, last = 0.3, 0.02
-    low = RATE * (last / first) ** 0.5
-    rate = Phases(((0.6, Geometric(RATE, low)), (1.0, Linear(low, 0.0))))
+
+    def rate(peak: float) -> Phases:
+        low = peak * (last / first) ** 0.5
+        return Phases(((0.6, Geometric(peak, low)), (1.0, Linear(low, 0.0))))
+
     steps = max(50, round(STEPS[region] * share))
     return Preset(
         Conditional(
@@ -114,13 +120,13 @@ def likelihood_preset(latent: str, region: str, clamp: float, share: float) -> P
             _latent(latent),
         ),
         LikelihoodObjective(label_scale=Geometric(first, last, until=0.6)),
-        Optimization(steps, (Group("", rate),), clip_norm=20.0),
+        Optimization(steps, (Group("", rate(RATE), matrix_rate=rate(MATRIX_RATE)),), clip_norm=20.0),
         batch=512,
     )
 
 
-RATE = 5e-3
-STEPS = {"central": 15_000, "full": 30_000}
+RATE, MATRIX_RATE = 5e-3, 0.02
+STEPS = {"central": 8_000, "full": 24_000}
 BLOCKS = {"central": 6, "full": 8}
 
 

@@ -1,4 +1,4 @@
-"""The training loop: Adam on named losses, with schedules, clipping, early report of NaN, and states that resume bit for bit."""
+"""The training loop: Adam or Muon on named losses, schedules, clipping, early report of NaN, states that resume bit for bit."""
 
 from __future__ import annotations
 
@@ -32,17 +32,21 @@ class Group:
         weight_decay: The factor $\\lambda_{reg}$ of $\\frac{\\lambda_{reg}}2|w|^2$ for every parameter, added to the gradient
             (Adam's L^2 penalty, as in the authors' program); number or schedule.
         clip_value: Every entry of the gradient is cut to this size (the authors take 15); None does not cut.
+        matrix_rate: Learning rate of Muon, which then takes the weight matrices, and Adam the rest; None leaves all to Adam.
+            Muon steps along the orthogonal factor of the momentum, so all singular directions of a matrix move alike; for the
+            conditional likelihoods of the experiments it needs a third of Adam's steps or fewer.
     """
 
     prefix: str = ""
     learning_rate: Number = 1e-3
     weight_decay: Number = 0.0
     clip_value: float | None = None
+    matrix_rate: Number | None = None
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """Adam and its settings.
+    """Adam, or Muon for matrices, and their settings.
 
     Attributes:
         steps: Number of steps.
@@ -115,42 +119,73 @@ def fit(
     """
     kept = dict(memory or {})
     generator = torch.Generator().manual_seed(seed)
-    members: list[list[Tensor]] = [[] for _ in optimization.groups]
-    for name, value in parameters.items():
-        members[optimization.group_of(name)].append(value)
-    fused = all(value.is_floating_point() for value in parameters.values())
-    optimizer = torch.optim.Adam(
-        [{"params": part} for part in members if part], lr=0.0, betas=optimization.betas, eps=optimization.eps, fused=fused
-    )
-    groups = [group for group, part in zip(optimization.groups, members, strict=True) if part]
+    optimizers = _Optimizers(parameters, optimization)
     begin = 0
     if state is not None and state.exists():
-        begin = _restore(state, parameters, kept, optimizer, generator, _identity(optimization, seed))
+        begin = _restore(state, parameters, kept, optimizers, generator, _identity(optimization, seed))
     for step in range(begin, optimization.steps):
         done = step / optimization.steps
-        for group, settings in zip(groups, optimizer.param_groups, strict=True):
-            settings["lr"] = as_schedule(group.learning_rate)(done)
-            settings["weight_decay"] = as_schedule(group.weight_decay)(done)
         terms = losses(done, generator)
         bad = [name for name, term in terms.items() if not bool(torch.isfinite(term.detach()).all())]
         if bad:
             raise NotConverged(_report(step, {name: terms[name] for name in bad}, parameters, explain))
-        optimizer.zero_grad()
+        optimizers.clear()
         sum(term.sum() for term in terms.values()).backward()  # type: ignore[union-attr]
-        for group, part in zip(groups, (part for part in members if part), strict=True):
-            moving = [value for value in part if value.grad is not None]
-            if group.clip_value is not None and moving:
-                torch.nn.utils.clip_grad_value_(moving, group.clip_value)
-        if optimization.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(parameters.values(), optimization.clip_norm)
-        optimizer.step()
+        optimizers.step(done)
         if after_step is not None:
             after_step()
         last = step == optimization.steps - 1
         if callback is not None and (step % every == 0 or last):
             callback(step, {name: term.detach() for name, term in terms.items()})
         if state is not None and ((step + 1) % every == 0 or last):
-            _store(state, step + 1, parameters, kept, optimizer, generator, _identity(optimization, seed))
+            _store(state, step + 1, parameters, kept, optimizers, generator, _identity(optimization, seed))
+
+
+class _Optimizers:
+    """The optimizers of all groups; they keep their moments by parameter."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], optimization: Optimization) -> None:
+        self._settings = optimization
+        self._values = list(parameters.values())
+        self._members: list[list[Tensor]] = [[] for _ in optimization.groups]
+        for name, value in parameters.items():
+            self._members[optimization.group_of(name)].append(value)
+        self.parts: list[torch.optim.Optimizer] = []
+        self._rates: list[tuple[Number, Group]] = []
+        for group, members in zip(optimization.groups, self._members, strict=True):
+            matrices = [value for value in members if value.ndim == 2] if group.matrix_rate is not None else []
+            rest = [value for value in members if value.ndim != 2] if matrices else members
+            if matrices and group.matrix_rate is not None:
+                self.parts.append(torch.optim.Muon(matrices, lr=0.0, weight_decay=0.0))
+                self._rates.append((group.matrix_rate, group))
+            if rest:
+                self.parts.append(torch.optim.Adam(rest, lr=0.0, betas=optimization.betas, eps=optimization.eps, fused=True))
+                self._rates.append((group.learning_rate, group))
+
+    def clear(self) -> None:
+        for part in self.parts:
+            part.zero_grad()
+
+    def step(self, done: float) -> None:
+        """Clip the gradients and move all parameters."""
+        for group, members in zip(self._settings.groups, self._members, strict=True):
+            moving = [value for value in members if value.grad is not None]
+            if group.clip_value is not None and moving:
+                torch.nn.utils.clip_grad_value_(moving, group.clip_value)
+        if self._settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._values, self._settings.clip_norm)
+        for part, (rate, group) in zip(self.parts, self._rates, strict=True):
+            part.param_groups[0]["lr"] = as_schedule(rate)(done)
+            part.param_groups[0]["weight_decay"] = as_schedule(group.weight_decay)(done)
+            part.step()
+
+    def state(self) -> dict[Tensor, dict[str, Tensor]]:
+        """Moments and counters of every parameter."""
+        return {value: entries for part in self.parts for value, entries in part.state.items()}
+
+    def restore(self, state: Mapping[Tensor, dict[str, Tensor]]) -> None:
+        for part in self.parts:
+            part.state.update({value: state[value] for value in part.param_groups[0]["params"] if value in state})
 
 
 def _report(step: int, bad: Mapping[str, Tensor], parameters: Mapping[str, Tensor], explain: Callable[[], str] | None) -> str:
@@ -171,27 +206,21 @@ def _identity(optimization: Optimization, seed: int) -> str:
     return repr((optimization, seed))
 
 
-def _named_state(parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Adam's moments and counters by the names of the parameters."""
-    named = {}
-    for name, value in parameters.items():
-        for key, entry in optimizer.state.get(value, {}).items():
-            named[f"adam/{key}/{name}"] = entry
-    return named
-
-
 def _store(
     path: Path,
     step: int,
     parameters: Mapping[str, Tensor],
     memory: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizers: _Optimizers,
     generator: torch.Generator,
     identity: str,
 ) -> None:
     tensors = {f"parameter/{name}": value for name, value in parameters.items()}
     tensors |= {f"memory/{name}": value for name, value in memory.items()}
-    tensors |= _named_state(parameters, optimizer) | {"generator": generator.get_state()}
+    moments = optimizers.state()
+    for name, value in parameters.items():
+        tensors |= {f"moment/{key}/{name}": entry for key, entry in moments.get(value, {}).items()}
+    tensors["generator"] = generator.get_state()
     data = save(
         {name: value.detach().contiguous() for name, value in tensors.items()},
         metadata={"training": json.dumps({"step": step, "identity": identity})},
@@ -208,7 +237,7 @@ def _restore(
     path: Path,
     parameters: Mapping[str, Tensor],
     memory: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizers: _Optimizers,
     generator: torch.Generator,
     identity: str,
 ) -> int:
@@ -229,7 +258,7 @@ def _restore(
         random = tensors["generator"]
         moments: dict[str, dict[str, Tensor]] = {}
         for name, value in tensors.items():
-            if name.startswith("adam/"):
+            if name.startswith("moment/"):
                 _, key, owner = name.split("/", 2)
                 moments.setdefault(owner, {})[key] = value
         filled = {
@@ -245,5 +274,5 @@ def _restore(
     with torch.no_grad():
         for name, value in sources.items():
             value.copy_(tensors[name])
-    optimizer.state.update(filled)
+    optimizers.restore(filled)
     return step

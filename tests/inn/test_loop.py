@@ -55,10 +55,32 @@ def test_the_loop_is_adam():
     assert (free["flow.weight"] - ours["flow.weight"]).abs().max() > 1e-3
 
 
+def test_matrices_can_be_left_to_muon():
+    settings = Optimization(10, (Group("flow.", 0.01, matrix_rate=0.03), Group("latent.", 0.02)))
+    ours, theirs = network(), network()
+    fit(ours, losses_of(ours), settings, seed=5)
+    muon = torch.optim.Muon([theirs["flow.weight"]], lr=0.03, weight_decay=0.0)
+    adam = torch.optim.Adam([{"params": theirs["flow.bias"], "lr": 0.01}, {"params": theirs["latent.weight"], "lr": 0.02}])
+    generator = torch.Generator().manual_seed(5)
+    losses = losses_of(theirs)
+    for step in range(10):
+        for optimizer in (muon, adam):
+            optimizer.zero_grad()
+        sum(losses(step / 10, generator).values()).backward()
+        for optimizer in (muon, adam):
+            optimizer.step()
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-5, atol=1e-6)
+
+
+MUON = Optimization(24, (Group("", Cosine(0.02), matrix_rate=Cosine(0.05)),))
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, MUON], ids=["adam", "muon"])
 @pytest.mark.parametrize("stop", [1, 8, 13, 23])
-def test_a_training_resumes_bit_for_bit(tmp_path, stop):
+def test_a_training_resumes_bit_for_bit(tmp_path, stop, settings):
     whole = network()
-    fit(whole, losses_of(whole), SETTINGS, seed=5)
+    fit(whole, losses_of(whole), settings, seed=5)
     path = tmp_path / "state.safetensors"
     memory = {"count": torch.zeros(())}
 
@@ -74,15 +96,15 @@ def test_a_training_resumes_bit_for_bit(tmp_path, stop):
 
     first = network()
     with pytest.raises(Stop):
-        fit(first, losses_of(first), SETTINGS, seed=5, callback=interrupt, every=1, state=path, memory=memory, after_step=count)
+        fit(first, losses_of(first), settings, seed=5, callback=interrupt, every=1, state=path, memory=memory, after_step=count)
     memory["count"] += 100  # what happened after the last state is forgotten
     again = network(seed=77)  # whatever the weights are: the state has them
-    fit(again, losses_of(again), SETTINGS, seed=5, every=1, state=path, memory=memory, after_step=count)
+    fit(again, losses_of(again), settings, seed=5, every=1, state=path, memory=memory, after_step=count)
     assert all(torch.equal(again[name], whole[name]) for name in whole)
     assert memory["count"] == 24
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.safetensors"]
     # a finished training stays as it is
-    fit(again, losses_of(again), SETTINGS, seed=5, state=path, memory=memory)
+    fit(again, losses_of(again), settings, seed=5, state=path, memory=memory)
     assert all(torch.equal(again[name], whole[name]) for name in whole)
 
 
