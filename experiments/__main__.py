@@ -21,6 +21,9 @@ from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figu
 from experiments.eight_modes import EightModes
 from experiments.eight_modes import run as run_eight_modes
 from experiments.eight_modes import summary as eight_modes_summary
+from experiments.inpainting import Inpainting
+from experiments.inpainting import run as run_inpainting
+from experiments.inpainting import summary as inpainting_summary
 from experiments.kinematics import Kinematics
 from experiments.kinematics import run as run_kinematics
 from experiments.kinematics import summary as kinematics_summary
@@ -161,6 +164,14 @@ def kinematics(config: tyro.conf.OmitArgPrefixes[Kinematics]) -> None:
     """A robot arm that ends at y: posteriors of its configuration, with both latents."""
     results = run_kinematics(config)
     _show(kinematics_summary(results))
+    print(config.out / "results.parquet")
+
+
+@app.command(name="inpainting")
+def inpainting(config: tyro.conf.OmitArgPrefixes[Inpainting]) -> None:
+    """Zeros and eights from their lower rows: small digits, or MNIST from your files."""
+    results = run_inpainting(config)
+    _show(inpainting_summary(results))
     print(config.out / "results.parquet")
 
 

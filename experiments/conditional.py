@@ -85,7 +85,7 @@ def trained(
     report: Callable[[float], None],
     prepare: Callable[[ConditionalModel], None] | None = None,
 ) -> tuple[ConditionalModel, float]:
-    """The trained model, from its checkpoint if there is one, and the seconds that training took.
+    """The trained model, from its checkpoint if there is one, and the CPU seconds (one thread) that training took.
 
     Interrupted training goes on from its last state; the state is removed when the checkpoint is written.
     """
@@ -95,12 +95,12 @@ def trained(
         model = preset.build(seed)
         if prepare is not None:
             prepare(model)
-        started = time.perf_counter()
+        started = time.process_time()
         before = json.loads(note.read_text())["training_seconds"] if note.exists() else 0.0
         steps = preset.optimization.steps
 
         def callback(step: int, _: Any) -> None:
-            store.put_json(note, {"training_seconds": round(before + time.perf_counter() - started, 2)})
+            store.put_json(note, {"training_seconds": round(before + time.process_time() - started, 2)})
             report((step + 1) / steps)
 
         fit_conditional(

@@ -35,6 +35,7 @@ THIRD_PARTY = {
         "numpy",
         "ot",
         "scipy",
+        "sklearn",
         "torch",
         "joblib",
         "matplotlib",

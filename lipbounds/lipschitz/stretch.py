@@ -1,6 +1,7 @@
 r"""How strongly a map stretches at points: singular values of its Jacobian, exactly or by power iteration, with gradients.
 
-*Exact* for small dimensions: the Jacobian by one reverse pass a row, its singular values by SVD, the gradient through both.
+*Exact* for small dimensions: the Jacobian by one reverse pass a row, or by one pass a column where the image has many more
+dimensions, its singular values by SVD, the gradient through both.
 
 *Power iteration* above: $v\mapsto J^TJv$ by Jacobian-vector and vector-Jacobian products on one graph of f, so memory is that
 of a few evaluations. With u, v at hand the gradient of $\sigma_{\max}=u^TJ(z)v$ is that of the right side for fixed u and v
@@ -27,6 +28,7 @@ Quantity = Literal["largest", "smallest", "condition"]
 
 LARGEST_EXACT = 24  # of min(inputs, outputs)
 CHUNK_ENTRIES = 4_000_000  # of Jacobians held at a time
+FEW_COLUMNS = 3  # with more outputs than so many times the inputs, columns of the Jacobian cost less than rows
 SETTLED = 1e-10  # relative change of |Jv| at which power iteration ends
 MOST_ITERATIONS = 1000
 
@@ -104,11 +106,8 @@ class Exact(Stretch):
         if not image.requires_grad:  # a constant map
             jacobians = image.new_zeros(len(points), image.shape[1], points.shape[1])
         else:
-            rows = [
-                torch.autograd.grad(image[:, i].sum(), points, retain_graph=True, create_graph=differentiable)[0]
-                for i in range(image.shape[1])
-            ]
-            jacobians = torch.stack(rows, dim=1)
+            by_columns = image.shape[1] > FEW_COLUMNS * points.shape[1]
+            jacobians = (_columns if by_columns else _rows)(image, points, differentiable)
         _check_finite(jacobians.detach().flatten(1), points)
         return points, jacobians if self._span is None else jacobians @ self._span
 
@@ -141,6 +140,28 @@ class Exact(Stretch):
         v = right[-1 if self._quantity == "smallest" else 0]
         score, slope = float(self._score(jacobian[None])[0]), float(torch.linalg.vector_norm(jacobian @ v))
         return score, v if self._span is None else self._span @ v, slope
+
+
+def _rows(image: Tensor, points: Tensor, differentiable: bool) -> Tensor:
+    """Jacobians by one reverse pass an output, shape (n, m, d)."""
+    rows = [
+        torch.autograd.grad(image[:, i].sum(), points, retain_graph=True, create_graph=differentiable)[0]
+        for i in range(image.shape[1])
+    ]
+    return torch.stack(rows, dim=1)
+
+
+def _columns(image: Tensor, points: Tensor, differentiable: bool) -> Tensor:
+    r"""The same by one pass an input: $u\mapsto u^TJ$ is linear, and its derivative along e_k is the k-th column."""
+    u = torch.zeros_like(image, requires_grad=True)
+    (products,) = torch.autograd.grad(image, points, grad_outputs=u, create_graph=True)
+    if not products.requires_grad:  # no input reaches the image
+        return image.new_zeros(len(points), image.shape[1], points.shape[1])
+    columns = [
+        torch.autograd.grad(products[:, k].sum(), u, retain_graph=True, create_graph=differentiable)[0]
+        for k in range(points.shape[1])
+    ]
+    return torch.stack(columns, dim=2)
 
 
 class Power(Stretch):

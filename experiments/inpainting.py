@@ -1,0 +1,365 @@
+r"""Image inpainting, Section 5: the lower rows of a 0 or an 8 are known, the image is asked for, and with it which digit it is.
+
+A row is one network: how the learned p(y) compares with Algorithm 2's estimate, whether what a latent component generates is the
+digit it stands for, and what $z\mapsto T^{-1}(y,z)$ does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from experiments.conditional import Preset, constants, trained
+from experiments.digits import Digits, load_mnist, load_small
+from experiments.store import Store, key_of
+from experiments.sweep import Progress, run_units
+from inn import (
+    Conditional,
+    ConditionalModel,
+    Cosine,
+    CouplingFlow,
+    Discrepancy,
+    Geometric,
+    Group,
+    Latent,
+    LearnedMixture,
+    LikelihoodObjective,
+    MixtureLatent,
+    Optimization,
+    Padding,
+    PaperObjective,
+    Staircase,
+    means_from_image,
+)
+from lipbounds.distances import InverseQuadratic
+from lipbounds.errors import InvalidInput
+
+__all__ = ["Inpainting", "kernel_vote", "run", "summary"]
+
+FACTOR = 4.0  # of the means from the untrained image, as in the authors' program
+CLASS_SAMPLES = 1000  # rows of each class that the means are taken over
+WANTED = (0.82, 0.51, 0.25)  # estimates e(y) of the pictures in Figure 4
+COLUMNS = 6  # pictures for each component
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """Zeros and eights from their lower rows, with both latents."""
+
+    out: Path = Path("results/inpainting")
+    """Folder of the results; a run that was interrupted goes on there."""
+    quick: bool = False
+    """Two small networks, within a minute."""
+    images: Literal["small", "mnist"] = "small"
+    """Images: scikit-learn's 8x8 digits, or MNIST from `--data`."""
+    data: Path | None = None
+    """Folder of the four MNIST files; the one named by LIPBOUNDS_MNIST by default."""
+    presets: tuple[Literal["likelihood", "program"], ...] = ("likelihood", "program")
+    """Training: ours by likelihood, or the authors' program."""
+    seeds: int | None = None
+    """Seeds of the headline configuration (likelihood, mixture, clamp 3); other cells have one."""
+    share: float | None = None
+    """Shortens all trainings to this share of their steps."""
+
+    def configuration(self) -> dict[str, Any]:
+        """All that the results depend on, checked and filled in."""
+        seeds = self.seeds if self.seeds is not None else 1 if self.quick or self.images == "mnist" else 5
+        share = self.share if self.share is not None else 0.01 if self.quick else 1.0
+        if seeds < 1:
+            raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
+        if not 0.0 < share <= 1.0:
+            raise InvalidInput("--share", share, "a number in (0, 1]", "1 trains as long as the presets say")
+        if not self.presets or len(set(self.presets)) < len(self.presets):
+            raise InvalidInput("--presets", self.presets, "different names, at least one", "list every preset once")
+        if self.images == "mnist":
+            load_mnist(self.data)  # its errors before any work
+        return {
+            "images": self.images,
+            "presets": list(self.presets),
+            "seeds": seeds,
+            "share": share,
+            "quick": self.quick,
+            "test": 40 if self.quick else 1000,
+        }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One network."""
+
+    preset: str
+    latent: str
+    clamp: float
+    seed: int
+    settings: dict[str, Any]
+    store: Store = field(repr=False)
+    folder: Path | None = field(repr=False, default=None)
+
+    def identity(self) -> dict[str, Any]:
+        names = ("preset", "latent", "clamp", "seed")
+        return {"images": self.settings["images"]} | {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def digits(self) -> Digits:
+        return load_small() if self.settings["images"] == "small" else load_mnist(self.folder)
+
+    def made(self) -> Preset:
+        return preset_of(self.preset, self.settings["images"], self.latent, self.clamp, self.settings["share"])
+
+    @property
+    def key(self) -> str:
+        return key_of(self.identity() | {"test": self.settings["test"], "made": repr(self.made())})
+
+
+def preset_of(preset: str, images: str, latent: str, clamp: float, share: float) -> Preset:
+    """The named preset for the small digits or MNIST; means of a mixture are set from the untrained image later.
+
+    The program's sizes are those for MNIST: z of 14, five blocks of width 512, noise 0.07, 4500 steps of 1200 images.
+    """
+    small = images == "small"
+    dim, labels, size = (64, 16, 6) if small else (784, 168, 14)
+    law = MixtureLatent(((0.0,) * size,) * 2, 0.6, hidden=64, depth=1) if latent == "mixture" else Latent.normal(size)
+    steps = 2500 if small else 4500
+    batch = 252 if small else 1200
+    rate = Staircase(1e-3, 0.4, stairs=5)
+    if preset == "program":
+        objective: LikelihoodObjective | PaperObjective = PaperObjective(
+            labels=100.0 / (dim - size),
+            latent=150.0,
+            data=0.0,
+            image_padding=100.0 / (dim - size),
+            reconstruction=100.0 / dim,
+            from_labels=True,
+            latent_metric=Discrepancy(InverseQuadratic(), squared=True),
+            temperature=0.1,
+            data_noise=0.07,
+            label_noise=0.07,
+        )
+        groups = (Group("", rate, 1e-4, clip_value=15.0), Group("latent.", rate, clip_value=15.0))
+        betas, eps, noise = (0.8, 0.9), 1e-6, 0.0
+    else:
+        objective = LikelihoodObjective(label_scale=Geometric(0.3, 0.05, until=0.6), data_noise=0.07)
+        groups = (Group("", Cosine(2e-3), 1e-4), Group("latent.", Cosine(2e-3), 1e-3))
+        betas, eps, noise = (0.9, 0.999), 1e-8, 0.15
+    return Preset(
+        Conditional(
+            CouplingFlow(
+                dim=dim,
+                blocks=5,
+                hidden=128 if small else 512,
+                depth=1,
+                activation="relu" if preset == "program" else "silu",
+                clamp=clamp,
+            ),
+            Padding(dim=dim, data=dim, labels=labels, latent=size, noise=noise),
+            law,
+        ),
+        objective,
+        Optimization(
+            max(5, round(steps * share)),
+            groups if latent == "mixture" else groups[:1],
+            betas=betas,
+            eps=eps,
+            clip_norm=None if preset == "program" else 20.0,
+        ),
+        batch=batch,
+        weights=(0.043, 0.005) if preset == "program" else None,
+    )
+
+
+def draw_of(digits: Digits) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
+    """A source of pairs (image, lower rows), with replacement."""
+
+    def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        x = digits.train[torch.randint(len(digits.train), (n,), generator=generator)]
+        return x, x[:, : digits.known]
+
+    return draw
+
+
+def set_means(model: ConditionalModel, digits: Digits) -> None:
+    """The heuristic of the paper: component i is to be class i, 4 times as far out as the untrained network puts it."""
+    if isinstance(model.latent, LearnedMixture):
+        rows = torch.cat([torch.nonzero(digits.train_class == index).flatten()[:CLASS_SAMPLES] for index in (0, 1)])
+        means = means_from_image(model.flow, digits.train[rows], digits.train_class[rows], model.padding, factor=FACTOR)
+        model.latent.means.copy_(means)
+
+
+def kernel_vote(y: Tensor, others: Tensor, zeros: Tensor) -> Tensor:
+    """Algorithm 2: for every y the share of zeros among the others, weighted by exp(-|y - y_i|^2); shape (n,)."""
+    weights = torch.softmax(-torch.cdist(y, others).square(), dim=1)
+    return weights @ zeros.to(weights)
+
+
+def units_of(store: Store, settings: dict[str, Any], folder: Path | None) -> list[Unit]:
+    """Latent x clamp on the small digits, the mixture alone on MNIST."""
+    made = []
+    for preset, latent in itertools.product(settings["presets"], ("mixture", "normal")):
+        small = settings["images"] == "small" and not settings["quick"]
+        if latent == "normal" and (preset == "program" or not small):
+            continue
+        for clamp in (3.0, 0.5) if small and preset == "likelihood" else (3.0,):
+            headline = preset == "likelihood" and latent == "mixture" and clamp == 3.0
+            for seed in range(settings["seeds"] if headline else 1):
+                made.append(Unit(preset, latent, clamp, 100 + seed, settings, store, folder))
+    return made
+
+
+def work(unit: Unit, progress: Progress) -> None:
+    """Train a network unless its checkpoint is there, then measure it."""
+    preset, digits = unit.made(), unit.digits
+    model, seconds = trained(
+        unit.store,
+        unit.key,
+        preset,
+        draw_of(digits),
+        seed=unit.seed,
+        report=lambda share: progress(0.9 * share),
+        prepare=partial(set_means, digits=digits),
+    )
+    row = unit.identity() | {"steps": preset.optimization.steps, "training_seconds": seconds}
+    unit.store.put(unit.key, row | _measure(model, unit))
+
+
+def _measure(model: ConditionalModel, unit: Unit) -> dict[str, Any]:
+    digits = unit.digits
+    n = unit.settings["test"]
+    y = digits.test[:n, : digits.known].double()
+    zeros = 1.0 - digits.test_class[:n].double()
+    train_y = digits.train[:, : digits.known].double()
+    estimate = kernel_vote(y, train_y, 1.0 - digits.train_class.double())
+    generator = torch.Generator().manual_seed(unit.seed)
+    score, accuracy = _classifier(digits)
+    row: dict[str, Any] = {
+        "test": len(y),
+        "classifier_accuracy": accuracy,
+        "half_error": float((0.5 - estimate).abs().mean()),
+        "estimate_log_loss": _log_loss(estimate, zeros),
+        "label_error": float((model.padding.split(model.flow(digits.test[:n].double()))[0] - y).square().sum(1).mean().sqrt()),
+    }
+    samples = model.posterior(y, 1, generator)[:, 0]
+    row["generated_zeros"] = float((score(samples) == 0).mean())
+    row["true_zeros"] = float(zeros.mean())
+    if isinstance(model.latent, LearnedMixture):
+        p = model.latent.probabilities(y)[:, 0]
+        agreement = [float((score(_from(model, y, index, generator)) == index).mean()) for index in (0, 1)]
+        row |= {
+            "probability_error": float((p - estimate).abs().mean()),
+            "probability_log_loss": _log_loss(p, zeros),
+            "class_of_mode": min(agreement),
+            "class_of_zero_mode": agreement[0],
+            "class_of_eight_mode": agreement[1],
+            "mean_distance": float((model.latent.means[0] - model.latent.means[1]).norm()),
+        }
+    unclear = y[(estimate - 0.5).abs().argsort()[:3]]
+    both = [len(set(score(model.posterior(one[None], 40, generator)[0]).tolist())) == 2 for one in unclear]
+    found = pd.DataFrame([constants(model, one, seed=unit.seed) for one in unclear])
+    return row | {
+        "both_classes": float(np.mean(both)),
+        "lip_found": float(found["lip_found"].max()),
+        "lip_found_hull": float(found["lip_found_hull"].max()),
+    }
+
+
+def _log_loss(p: Tensor, zeros: Tensor) -> float:
+    """Mean of -log of the probability of the true class: what a calibrated p makes small; cut at 1e-3."""
+    p = p.clamp(1e-3, 1 - 1e-3)
+    return float(-(zeros * p.log() + (1 - zeros) * (1 - p).log()).mean())
+
+
+def _from(model: ConditionalModel, y: Tensor, component: int, generator: torch.Generator) -> Tensor:
+    """One image for every y from one component, shape (n, pixels)."""
+    assert isinstance(model.latent, LearnedMixture)
+    noise = torch.randn(len(y), model.padding.latent, generator=generator).to(y)
+    z = model.latent.means[component] + model.latent.scale * noise
+    return model.flow.inverse(model.padding.pad_image(y, z, generator))
+
+
+def _classifier(digits: Digits) -> tuple[Callable[[Tensor], Any], float]:
+    """A support-vector machine on whole images and its accuracy on the test images: it never saw the networks."""
+    from sklearn.svm import SVC
+
+    machine = SVC(gamma="scale").fit(digits.train.numpy(), digits.train_class.numpy())
+    accuracy = float((machine.predict(digits.test.numpy()) == digits.test_class.numpy()).mean())
+    return lambda x: machine.predict(x.clamp(0, 1).numpy()), accuracy
+
+
+def run(config: Inpainting) -> pd.DataFrame:
+    """Run or resume; returns the rows, which are also in the folder, beside pictures.parquet."""
+    settings = config.configuration()
+    started = time.perf_counter()
+    store = Store(config.out, "inpainting", settings)
+    units = units_of(store, settings, config.data)
+    unfinished = [unit for unit in units if not store.has(unit.key)]
+    try:
+        if unfinished:
+            run_units(work, unfinished, description="inpainting")
+        results = store.merge(["preset", "latent", "clamp", "seed"])
+        store.put_table("pictures", _pictured(units))
+    finally:
+        store.describe(wall_seconds=time.perf_counter() - started)
+    return results
+
+
+def _pictured(units: list[Unit]) -> pd.DataFrame:
+    """Pixels for Figure 4: three y of different certainty, completions from either component, first seeds with a mixture."""
+    frames = []
+    for unit in units:
+        if unit.seed != 100 or unit.latent != "mixture":
+            continue
+        digits = unit.digits
+        model, _ = trained(unit.store, unit.key, unit.made(), draw_of(digits), seed=unit.seed, report=lambda _: None)
+        y = digits.test[:, : digits.known].double()
+        estimate = kernel_vote(y, digits.train[:, : digits.known].double(), 1.0 - digits.train_class.double())
+        generator = torch.Generator().manual_seed(3)
+        for place, wanted in enumerate(WANTED):
+            index = int((estimate - wanted).abs().argmin())
+            assert isinstance(model.latent, LearnedMixture)
+            p = float(model.latent.probabilities(y[index][None])[0, 0])
+            parts = [digits.test[index][None].double()]
+            parts += [_from(model, y[index].expand(COLUMNS, -1), component, generator) for component in (0, 1)]
+            pixels = digits.picture(torch.cat(parts)).clamp(0, 1).mul(255).round().numpy().astype("uint8")
+            frame = pd.DataFrame(pixels.reshape(len(pixels), -1), columns=[f"pixel_{k}" for k in range(digits.side**2)])
+            component = ["given", *["0"] * COLUMNS, *["8"] * COLUMNS]
+            frames.append(
+                frame.assign(
+                    preset=unit.preset,
+                    clamp=unit.clamp,
+                    place=place,
+                    component=component,
+                    p=p,
+                    e=float(estimate[index]),
+                    known_rows=digits.known // digits.side,
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """One line a cell: means over seeds and the worst seed."""
+    names = {
+        "probability_error": "mean",
+        "half_error": "mean",
+        "class_of_mode": "min",
+        "both_classes": "min",
+        "generated_zeros": "mean",
+        "true_zeros": "mean",
+        "classifier_accuracy": "mean",
+        "label_error": "mean",
+        "lip_found": "median",
+        "lip_found_hull": "median",
+        "training_seconds": "mean",
+    }
+    table = results.groupby(["images", "preset", "latent", "clamp"], as_index=False)
+    short = table.agg({"seed": "size", **names}).rename(columns={"seed": "seeds"})
+    return short
