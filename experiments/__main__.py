@@ -28,6 +28,7 @@ from experiments.kinematics import Kinematics
 from experiments.kinematics import run as run_kinematics
 from experiments.kinematics import summary as kinematics_summary
 from experiments.plots import remark_2_figure, sigma_sweep_figure, theorems_figure, tightness_figure, trade_off_figure
+from experiments.posterior_plots import eight_modes_figures, inpainting_figure, kinematics_figures
 from experiments.remark_2 import KERNELS, Remark2
 from experiments.remark_2 import run as run_remark_2
 from experiments.sigma_sweep import RECOMPUTE_TOLERANCE, Recompute, SigmaSweep, recompute, run
@@ -156,7 +157,7 @@ def eight_modes(config: tyro.conf.OmitArgPrefixes[EightModes]) -> None:
     """The 8 modes problem: points from colours, with both latents."""
     results = run_eight_modes(config)
     _show(eight_modes_summary(results))
-    print(config.out / "results.parquet")
+    print(config.out / "results.parquet", *eight_modes_figures(config.out), sep="\n")
 
 
 @app.command(name="kinematics")
@@ -164,7 +165,7 @@ def kinematics(config: tyro.conf.OmitArgPrefixes[Kinematics]) -> None:
     """A robot arm that ends at y: posteriors of its configuration, with both latents."""
     results = run_kinematics(config)
     _show(kinematics_summary(results))
-    print(config.out / "results.parquet")
+    print(config.out / "results.parquet", *kinematics_figures(config.out), sep="\n")
 
 
 @app.command(name="inpainting")
@@ -172,7 +173,7 @@ def inpainting(config: tyro.conf.OmitArgPrefixes[Inpainting]) -> None:
     """Zeros and eights from their lower rows: small digits, or MNIST from your files."""
     results = run_inpainting(config)
     _show(inpainting_summary(results))
-    print(config.out / "results.parquet")
+    print(config.out / "results.parquet", *inpainting_figure(config.out), sep="\n")
 
 
 @app.command(name="trade-off")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +103,8 @@ def _read(path: Path, magic: int, axes: int) -> NDArray[np.uint8]:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, ValueError) as error:
         raise InvalidInput("--data", f"{path} ({type(error).__name__})", wanted, remedy) from error
-    header = np.frombuffer(content[: 4 * (axes + 1)], dtype=">i4")
-    if len(header) != axes + 1 or header[0] != magic or len(content) != 4 * (axes + 1) + int(np.prod(header[1:].astype(int))):
+    start = 4 * (axes + 1)
+    header = struct.unpack(f">{axes + 1}i", content[:start]) if len(content) >= start else ()
+    if not header or header[0] != magic or len(content) != start + math.prod(header[1:]):
         raise InvalidInput("--data", f"{path}, {len(content)} bytes", wanted, remedy)
-    return np.frombuffer(content, dtype=np.uint8, offset=4 * (axes + 1)).reshape(tuple(header[1:]))
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(header[1:])

@@ -196,7 +196,7 @@ class Kinematics:
             "quick": self.quick,
             "draws": 2 if self.quick else 25,
             "many": 10 if self.quick else 200,
-            "slices": 3 if self.quick else 21,
+            "slices": 1 if self.quick else 21,
         }
 
 
@@ -239,7 +239,7 @@ def units_of(store: Store, settings: dict[str, Any]) -> list[Unit]:
                     headline = preset == "likelihood" and latent == "mixture" and clamp == 2.0
                     for seed in range(settings["seeds"] if headline else 1):
                         made.append(Unit(preset, region, latent, clamp, FIRST_SEED + seed, settings, store))
-    return sorted(made, key=lambda unit: (unit.preset != "program", unit.region != "full"))
+    return sorted(made, key=lambda unit: (unit.region == "full", unit.seed))
 
 
 def work(unit: Unit, progress: Progress) -> None:

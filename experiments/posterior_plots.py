@@ -1,0 +1,191 @@
+"""Figures of the experiments with labels, as the paper's, drawn from the parquet files of a run and from nothing else."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("agg")
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from experiments.arm import LENGTHS
+from experiments.plots import COLOURS, STYLE
+
+__all__ = ["eight_modes_figures", "inpainting_figure", "kinematics_figures"]
+
+POINTS = {0: "#c0392b", 1: "#1f6fb2", 2: "#2e8b57", 3: "#8e44ad"}
+"""The four colours of the problem."""
+
+
+def _save(figure: Any, folder: Path, name: str) -> list[Path]:
+    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf")]
+    for path in paths:
+        figure.savefig(path)
+    plt.close(figure)
+    return paths
+
+
+def _dots(axes: Axes, rows: pd.DataFrame, reach: float) -> None:
+    colours = rows["colour"].map(POINTS).tolist()
+    axes.scatter(rows["first"], rows["second"], s=1.5, c=colours, linewidths=0, rasterized=True)
+    axes.set_xlim(-reach, reach)
+    axes.set_ylim(-reach, reach)
+    axes.set_aspect("equal")
+    axes.grid(visible=False)
+    axes.tick_params(labelsize=6)
+
+
+def eight_modes_figures(folder: Path) -> list[Path]:
+    """Draw eight-modes.png (Figure 3) and eight-modes-controls.png (Figure 2) with .pdf in a results folder; returns the paths.
+
+    Predicted labels, backward samples and latent images, a row a network.
+    """
+    samples = pd.read_parquet(folder / "samples.parquet")
+    results = pd.read_parquet(folder / "results.parquet")
+    cells = samples[["preset", "labels", "latent", "clamp"]].drop_duplicates()
+    own = cells[cells["preset"].isin(["likelihood", "program", "paper"])]
+    wanted = [
+        (preset, labels, latent, clamp)
+        for preset in ("program", "likelihood")
+        for labels in ("first", "second")
+        for latent in ("normal", "mixture")
+        for clamp in (2.0, 0.01)
+        if ((own == [preset, labels, latent, clamp]).all(axis=1)).any() and (preset == "program" or clamp == 2.0)
+    ]
+    kinds = {"data": "predicted colour of data", "sample": "samples $T^{-1}(y, z)$", "latent": "latent image of data"}
+    paths = []
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(len(wanted), 3, figsize=(5.4, 1.85 * len(wanted)), squeeze=False)
+        for row, (preset, labels, latent, clamp) in zip(axes, wanted, strict=True):
+            here = (samples["preset"] == preset) & (samples["labels"] == labels) & (samples["latent"] == latent)
+            here &= samples["clamp"] == clamp
+            measured = results[
+                (results["preset"] == preset)
+                & (results["labels"] == labels)
+                & (results["latent"] == latent)
+                & (results["clamp"] == clamp)
+                & (results["seed"] == 100)
+            ]
+            for axis, kind in zip(row, kinds, strict=True):
+                _dots(axis, samples[here & (samples["kind"] == kind)], 4.2 if kind != "latent" else 7.5)
+            row[0].set_ylabel(f"{preset}\n{latent}, {labels} labels", fontsize=7)
+            row[1].set_title(
+                f"off modes {100 * measured['off_modes'].max():.2g}%, Lip($T^{{-1}}$) ≥ {measured['lip_found'].max():.0f}",
+                fontsize=7,
+            )
+        for axis, name in zip(axes[-1], kinds.values(), strict=True):
+            axis.set_xlabel(name, fontsize=8)
+        paths += _save(figure, folder, "eight-modes")
+        controls = [name for name in ("large L2", "no L_x, no L_pad", "zero padding") if name in set(samples["preset"])]
+        if controls:
+            panels = ("sample", "latent", "latent, padding replaced by 0")
+            figure, axes = plt.subplots(len(controls), 3, figsize=(5.4, 1.9 * len(controls)), squeeze=False)
+            for row, name in zip(axes, controls, strict=True):
+                for axis, kind in zip(row, panels, strict=True):
+                    _dots(axis, samples[(samples["preset"] == name) & (samples["kind"] == kind)], 4.2)
+                row[0].set_ylabel(name, fontsize=8)
+            for axis, kind in zip(axes[0], ("samples", "latent image of data", "the same, padding replaced by 0"), strict=True):
+                axis.set_title(kind, fontsize=8)
+            paths += _save(figure, folder, "eight-modes-controls")
+    return paths
+
+
+def _joints(rows: pd.DataFrame) -> np.ndarray:
+    """Ends of the segments, shape (n, 4, 2): the base at height h, then three joints; the arm reaches to the right."""
+    u = rows["theta_1"].to_numpy()
+    v = rows["theta_2"].to_numpy() - u
+    w = rows["theta_3"].to_numpy() - rows["theta_2"].to_numpy() - u
+    steps = [np.stack((length * np.cos(a), length * np.sin(a)), axis=1) for length, a in zip(LENGTHS, (u, v, w), strict=True)]
+    base = np.stack((np.zeros(len(rows)), rows["h"].to_numpy()), axis=1)
+    return np.stack((base, base + steps[0], base + steps[0] + steps[1], base + sum(steps)), axis=1)
+
+
+def kinematics_figures(folder: Path) -> list[Path]:
+    """Draw kinematics.png (Figure 5) and kinematics-slices.png with .pdf in a results folder; returns the paths."""
+    arms = pd.read_parquet(folder / "arms.parquet")
+    results = pd.read_parquet(folder / "results.parquet")
+    regions = [name for name in ("full", "central") if name in set(arms["region"])]
+    columns = [("exact", "", "")] + [
+        (preset, region, latent)
+        for preset in ("likelihood", "program")
+        for region in regions
+        for latent in ("normal", "mixture")
+        if len(arms[(arms["preset"] == preset) & (arms["region"] == region) & (arms["latent"] == latent)])
+    ]
+    columns = columns[:5]
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(2, len(columns), figsize=(1.6 * len(columns), 4.2), sharex=True, sharey=True, squeeze=False)
+        for line, (name, position) in zip(axes, {"y": (0.0, 1.5), "y~": (0.5, 1.5)}.items(), strict=True):
+            for axis, (preset, region, latent) in zip(line, columns, strict=True):
+                rows = arms[(arms["label"] == name) & (arms["preset"] == preset)]
+                if preset != "exact":
+                    rows = rows[(rows["region"] == region) & (rows["latent"] == latent)]
+                    rows = rows[rows["clamp"] == (2.0 if 2.0 in set(rows["clamp"]) else rows["clamp"].max())]
+                for joints in _joints(rows):
+                    axis.plot(joints[:, 0], joints[:, 1], color="#1f6fb2", alpha=0.12, linewidth=0.6)
+                axis.plot(position[1], position[0], marker="x", color="#c0392b", markersize=6, linestyle="none")
+                axis.set_xlim(-0.5, 2.2)
+                axis.set_ylim(-2.2, 2.2)
+                axis.set_aspect("equal")
+                if name == "y":
+                    axis.set_title("exact" if preset == "exact" else f"{latent}\n{region} prior", fontsize=8)
+            line[0].set_ylabel(f"$y_1$, h    (y = {position})", fontsize=7)
+        for axis in axes[-1]:
+            axis.set_xlabel("$y_2$")
+        paths = _save(figure, folder, "kinematics")
+        slices = results[(results["kind"] == "slice") & (results["clamp"] == 2.0) & (results["preset"] == "likelihood")]
+        region = regions[-1]
+        slices = slices[slices["region"] == region]
+        figure, (above, below) = plt.subplots(2, 1, figsize=(4.6, 4.6), sharex=True)
+        for latent in ("normal", "mixture"):
+            rows = slices[slices["latent"] == latent].sort_values("y_1")
+            above.plot(rows["y_1"], rows["lip_found"], color=COLOURS[latent], label=f"{latent}, found in the components' balls")
+            if latent == "mixture":
+                above.plot(
+                    rows["y_1"], rows["lip_found_hull"], color=COLOURS[latent], linestyle=":", label="mixture, hull of balls"
+                )
+            below.plot(rows["y_1"], rows["resimulation"], color=COLOURS[latent], label=latent)
+        forced = results[(results["kind"] == "table") & (results["latent"] == "normal") & (results["region"] == region)]
+        forced = forced[forced["clamp"] == 2.0]
+        above.plot(forced["y_1"], forced["lip_forced_frontier"], "k_", markersize=10, label="normal, forced (S4 of h, estimate)")
+        above.set_yscale("log")
+        below.set_yscale("log")
+        above.set_ylabel(r"Lip of $z\mapsto T^{-1}(y, z)$")
+        below.set_ylabel("resimulation error $|f(x)-y|^2$")
+        below.set_xlabel("$y_1$  ($y_2 = 1.5$)")
+        above.legend(fontsize=6.5)
+        below.legend(fontsize=6.5)
+        paths += _save(figure, folder, "kinematics-slices")
+    return paths
+
+
+def inpainting_figure(folder: Path) -> list[Path]:
+    """Draw inpainting.png (Figure 4) with .pdf in a results folder: completions from either component; returns the paths."""
+    pictures = pd.read_parquet(folder / "pictures.parquet")
+    preset = "likelihood" if "likelihood" in set(pictures["preset"]) else pictures["preset"].iloc[0]
+    pictures = pictures[(pictures["preset"] == preset) & (pictures["clamp"] == pictures["clamp"].max())]
+    pixels = [name for name in pictures.columns if name.startswith("pixel_")]
+    side = round(len(pixels) ** 0.5)
+    places = sorted(pictures["place"].unique())
+    columns = 1 + 2 * int((pictures[pictures["place"] == places[0]]["component"] == "0").sum())
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(len(places), columns, figsize=(0.56 * columns, 0.8 * len(places)), squeeze=False)
+        for row, place in zip(axes, places, strict=True):
+            here = pictures[pictures["place"] == place]
+            parts = [here[here["component"] == name] for name in ("given", "0", "8")]
+            images = np.concatenate([part[pixels].to_numpy(dtype=float) for part in parts]).reshape(-1, side, side)
+            known = int(here["known_rows"].iloc[0])
+            images[0, : side - known] = 60.0  # what the network is not told
+            for axis, image in zip(row, images, strict=True):
+                axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+                axis.set_axis_off()
+            row[0].set_title(f"p={here['p'].iloc[0]:.2f}\ne={here['e'].iloc[0]:.2f}", fontsize=6)
+        axes[0][1].set_title("component of zeros", fontsize=7, loc="left")
+        axes[0][1 + columns // 2].set_title("component of eights", fontsize=7, loc="left")
+        return _save(figure, folder, "inpainting")

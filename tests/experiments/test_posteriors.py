@@ -1,0 +1,196 @@
+"""The experiments with labels: end to end at quick size, and the pieces that their numbers are made of."""
+
+import gzip
+import math
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from experiments import eight_modes, inpainting, kinematics
+from experiments.conditional import phased
+from experiments.digits import VARIABLE, load_mnist, load_small
+from experiments.posterior_plots import eight_modes_figures, inpainting_figure, kinematics_figures
+from inn import Constant, Padding, Ramp
+from lipbounds.errors import InvalidInput
+
+EXPERIMENTS = {
+    "eight-modes": (eight_modes.EightModes, eight_modes, eight_modes_figures, 4 * 4),
+    "kinematics": (kinematics.Kinematics, kinematics, kinematics_figures, 2 * 3),
+    "inpainting": (inpainting.Inpainting, inpainting, inpainting_figure, 2),
+}
+COLUMNS = {
+    "eight-modes": {
+        "label_accuracy", "off_modes", "probability_error", "mass_error", "modes_covered", "connected_components", "w1",
+        "w1_floor", "discrepancy", "inversion_error", "inversion_error_off_data", "lip_found", "lip_found_hull",
+        "lip_forward_found", "lip_forced_frontier", "training_seconds",
+    },
+    "kinematics": {
+        "discrepancy_squared", "discrepancy_squared_floor", "discrepancy_squared_unbiased", "discrepancy_printed", "w1",
+        "resimulation", "resimulation_tail", "sampling_seconds", "lip_found", "lip_forward_found", "lip_forced_frontier",
+        "calibration_error", "probabilities",
+    },
+    "inpainting": {
+        "probability_error", "half_error", "class_of_mode", "both_classes", "classifier_accuracy", "lip_found", "label_error",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_quick_run(tmp_path, name):
+    make, module, figures, rows = EXPERIMENTS[name]
+    config = make(out=tmp_path / "run", quick=True)
+    results = module.run(config)
+    assert len(results) == rows
+    assert COLUMNS[name] <= set(results.columns)
+    assert np.isfinite(results["lip_found"]).all()
+    assert (results["lip_found"] > 0).all()
+    assert len(module.summary(results))
+    for path in figures(config.out):
+        assert path.stat().st_size > 5000
+    # a finished run is only read again
+    before = {path: path.stat().st_mtime_ns for path in (config.out / "rows").iterdir()}
+    pd.testing.assert_frame_equal(module.run(config), results)
+    assert {path: path.stat().st_mtime_ns for path in (config.out / "rows").iterdir()} == before
+    assert not list(config.out.glob("checkpoints/*.state"))
+    assert all(path.stat().st_size < 2**20 for path in config.out.glob("*.parquet"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_settings_that_mean_nothing_are_refused(tmp_path, name):
+    make, module, _, _ = EXPERIMENTS[name]
+    for change in ({"seeds": 0}, {"share": 0.0}, {"share": 1.5}, {"presets": ()}, {"presets": ("likelihood", "likelihood")}):
+        with pytest.raises(InvalidInput):
+            module.run(make(out=tmp_path / "run", **change))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_modes_and_colours_are_the_papers():
+    np.testing.assert_allclose(np.abs(eight_modes.MODES).min(1), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(np.abs(eight_modes.MODES).max(1), 1 + 2**0.5, rtol=1e-12)
+    # the program's order of modes and colours
+    vertices = [(-2.4142, 1), (-1, 2.4142), (1, 2.4142), (2.4142, 1), (2.4142, -1), (1, -2.4142), (-1, -2.4142), (-2.4142, -1)]
+    listed = {"first": (0, 0, 0, 0, 1, 1, 2, 3), "second": (0, 1, 0, 1, 0, 2, 0, 3)}
+    for labels, colours in listed.items():
+        for vertex, colour in zip(vertices, colours, strict=True):
+            index = np.linalg.norm(eight_modes.MODES - vertex, axis=1).argmin()
+            assert eight_modes.LABELS[labels][index] == colour
+        x, y = eight_modes.draw_of(labels)(4000, torch.Generator().manual_seed(0))
+        for colour in range(4):
+            law = eight_modes.law_of_colour(labels, colour)
+            own = x[y.argmax(1) == colour].numpy()
+            assert (np.linalg.norm(own[:, None] - law.means, axis=2).min(1) < 5 * 0.2).all()
+            assert len(own) / 4000 == pytest.approx(len(law.means) / 8, abs=0.03)
+
+
+def test_connected_components_count_a_bridge():
+    rng = np.random.default_rng(0)
+    blobs = [0.2 * rng.standard_normal((500, 2)) + (side, 0.0) for side in (-2.0, 2.0)]
+    assert eight_modes._connected(np.concatenate(blobs)) == 2
+    bridge = np.stack((np.linspace(-2, 2, 40), np.zeros(40)), axis=1)
+    assert eight_modes._connected(np.concatenate([*blobs, bridge])) == 1
+    assert eight_modes._connected(np.concatenate([*blobs, [[30.0, 0.0]]])) == 2  # a stray sample is no component
+
+
+def test_presets_follow_the_notebooks():
+    preset = eight_modes.program_preset("mixture", "first", 0.01, 1.0)
+    assert preset.optimization.steps == 3760
+    assert preset.model.padding == Padding(16, 2, 4, 2, 1e-4)
+    at = lambda number, done: number(done)
+    group, own = preset.optimization.groups
+    assert [at(group.learning_rate, done) for done in (0.1, 0.5, 0.9)] == [5e-3, 1e-3, 4e-4]
+    assert [at(group.weight_decay, done) for done in (0.1, 0.5, 0.9)] == [2e-3, 7e-2, 0]
+    assert [at(own.learning_rate, done) for done in (0.1, 0.5, 0.9)] == [1e-4, 1e-3, 4e-4]
+    assert [at(preset.objective.temperature, done) for done in (0.1, 0.5, 0.9)] == [0.2, 0.1, 0.04]
+    assert [at(preset.objective.sparsity, done) for done in (0.1, 0.5, 0.9)] == [0, 3, 0]
+    assert at(preset.objective.labels, 0.1) == pytest.approx(12 / 14)
+    assert at(preset.objective.data, 0.0) == pytest.approx(200 * 2 * 0.002)  # the ramp's start
+    assert at(preset.objective.data, 0.5) == 300
+    weights = sum(parameter.numel() for parameter in preset.build(0).flow.parameters())
+    assert weights == 76_992  # as counted in the program
+    first = eight_modes.program_preset("normal", "first", 2.0, 1.0)
+    assert (first.optimization.steps, sum(p.numel() for p in first.build(0).flow.parameters())) == (6400, 205_056)
+    arm = kinematics.program_preset("mixture", 0.7, 1.0)
+    assert (arm.optimization.steps, sum(p.numel() for p in arm.build(0).flow.parameters())) == (7700, 946_232)
+    digits = inpainting.preset_of("program", "mnist", "mixture", 3.0, 1.0)
+    assert sum(parameter.numel() for parameter in digits.build(0).flow.parameters()) == 6_034_080
+    assert phased((1, 3), (2.0, Ramp(1.0)), by=2.0).parts == ((0.25, 1.0), (1.0, Ramp(1.0)))
+    assert Constant(1.0)(0.3) == 1.0
+
+
+def test_algorithm_2_as_printed():
+    rng = np.random.default_rng(0)
+    y, others, zeros = rng.standard_normal((4, 3)), rng.standard_normal((9, 3)), rng.integers(0, 2, 9)
+    tensors = (torch.as_tensor(part, dtype=torch.float64) for part in (y, others, zeros))
+    estimate = inpainting.kernel_vote(*tensors)
+    for row, value in zip(y, estimate, strict=True):
+        e = s = 0.0
+        for other, zero in zip(others, zeros, strict=True):
+            weight = math.exp(-np.sum((row - other) ** 2))
+            e, s = e + weight * zero, s + weight
+        assert float(value) == pytest.approx(e / s, rel=1e-12)
+    far = inpainting.kernel_vote(torch.full((1, 3), 1e3), torch.zeros(2, 3), torch.tensor([1.0, 0.0]))
+    assert float(far[0]) == pytest.approx(0.5)  # where all printed weights underflow
+
+
+def test_small_digits():
+    digits = load_small()
+    assert digits.train.shape == (252, 64)
+    assert digits.test.shape == (100, 64)
+    assert (digits.train.min(), digits.train.max()) == (0.0, 1.0)
+    # y are the lower rows: the picture's last two
+    assert torch.equal(digits.picture(digits.test)[:, -1], digits.test[:, :8])
+    assert torch.equal(digits.picture(digits.test)[:, -2], digits.test[:, 8:16])
+    again = load_small()
+    assert torch.equal(again.train, digits.train)
+    score, accuracy = inpainting._classifier(digits)
+    assert accuracy > 0.99
+    assert (score(digits.test.double()) == digits.test_class.numpy()).mean() == accuracy
+
+
+def written(folder, images, labels):
+    folder.mkdir(exist_ok=True)
+    for part in ("train", "t10k"):
+        pixels = struct.pack(">iiii", 2051, *images.shape) + images.tobytes()
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(pixels))
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(struct.pack(">ii", 2049, len(labels)) + labels.tobytes())
+        )
+    return folder
+
+
+def test_mnist_files(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28)).astype(np.uint8)
+    labels = np.array([0, 8, 3, 0, 8, 8, 1, 0, 0, 8, 9, 2], dtype=np.uint8)
+    folder = written(tmp_path / "data", images, labels)
+    digits = load_mnist(folder)
+    assert digits.train.shape == (8, 784)
+    assert digits.train_class.tolist() == [0, 1, 0, 1, 1, 0, 0, 1]
+    np.testing.assert_allclose(digits.picture(digits.train)[1], images[1] / 255.0, rtol=1e-6)
+    assert digits.known == 168
+    np.testing.assert_allclose(digits.train[0, :168].reshape(6, 28).flip(0), images[0, 22:] / 255.0, rtol=1e-6)  # rows 22 to 27
+    monkeypatch.setenv(VARIABLE, str(folder))
+    assert len(load_mnist(None).test) == 8
+    monkeypatch.delenv(VARIABLE)
+    with pytest.raises(InvalidInput, match=VARIABLE):
+        load_mnist(None)
+    path = folder / "train-images-idx3-ubyte.gz"
+    data = path.read_bytes()
+    for damage in (data[:50], b"", gzip.compress(b"\0" * 10), gzip.compress(gzip.decompress(data)[:-1])):
+        path.write_bytes(damage)
+        with pytest.raises(InvalidInput, match="idx gzip"):
+            load_mnist(folder)
+    path.unlink()
+    with pytest.raises(InvalidInput, match="FileNotFoundError"):
+        load_mnist(folder)
+
+
+@pytest.mark.skipif(not os.environ.get("LIPBOUNDS_MNIST"), reason="LIPBOUNDS_MNIST is not set")
+def test_mnist_itself():
+    digits = load_mnist(Path(os.environ[VARIABLE]))
+    assert (len(digits.train), len(digits.test)) == (11_774, 1_954)
+    assert inpainting._classifier(digits)[1] > 0.99
