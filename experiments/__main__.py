@@ -16,6 +16,8 @@ from typing import Literal
 import pandas as pd
 import tyro
 
+from experiments.architectures import Architectures
+from experiments.architectures import run as run_architectures
 from experiments.bench import distances, lipschitz, training
 from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure
 from experiments.eight_modes import EightModes
@@ -27,7 +29,14 @@ from experiments.inpainting import summary as inpainting_summary
 from experiments.kinematics import Kinematics
 from experiments.kinematics import run as run_kinematics
 from experiments.kinematics import summary as kinematics_summary
-from experiments.plots import remark_2_figure, sigma_sweep_figure, theorems_figure, tightness_figure, trade_off_figure
+from experiments.plots import (
+    architectures_figure,
+    remark_2_figure,
+    sigma_sweep_figure,
+    theorems_figure,
+    tightness_figure,
+    trade_off_figure,
+)
 from experiments.posterior_plots import eight_modes_figures, inpainting_figure, kinematics_figures
 from experiments.remark_2 import KERNELS, Remark2
 from experiments.remark_2 import run as run_remark_2
@@ -174,6 +183,14 @@ def inpainting(config: tyro.conf.OmitArgPrefixes[Inpainting]) -> None:
     results = run_inpainting(config)
     _show(inpainting_summary(results))
     print(config.out / "results.parquet", *inpainting_figure(config.out), sep="\n")
+
+
+@app.command(name="architectures")
+def architectures(config: tyro.conf.OmitArgPrefixes[Architectures]) -> None:
+    """The sigma sweep with five architectures: which explode how."""
+    results = run_architectures(config)
+    _show(results.drop(columns="key"))
+    print(config.out / "results.parquet", *architectures_figure(config.out), sep="\n")
 
 
 @app.command(name="trade-off")

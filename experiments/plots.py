@@ -17,7 +17,14 @@ from matplotlib.collections import PathCollection, QuadMesh
 
 from lipbounds.theorems import exact_lipschitz
 
-__all__ = ["remark_2_figure", "sigma_sweep_figure", "theorems_figure", "tightness_figure", "trade_off_figure"]
+__all__ = [
+    "architectures_figure",
+    "remark_2_figure",
+    "sigma_sweep_figure",
+    "theorems_figure",
+    "tightness_figure",
+    "trade_off_figure",
+]
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 COLOURS = {"normal": "#c0392b", "mixture": "#1f6fb2", "example1": "#5b8c2a"}
@@ -81,6 +88,43 @@ def remark_2_figure(folder: Path, constants: Mapping[str, float]) -> list[Path]:
         axes[0].set_ylim(1e-5, 1e4)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
         paths = [folder / f"remark-2.{suffix}" for suffix in ("png", "pdf")]
+        for path in paths:
+            figure.savefig(path)
+        plt.close(figure)
+    return paths
+
+
+NETWORK_MARKS = {
+    "coupling (8)": ("#1f6fb2", "o"),
+    "real NVP": ("#c0392b", "s"),
+    "GLOW": ("#8e44ad", "^"),
+    "iResNet": ("#5b8c2a", "D"),
+    "neural ODE": ("#d68910", "v"),
+}
+
+
+def architectures_figure(folder: Path) -> list[Path]:
+    """Draw architectures.png and .pdf in a results folder: constants against sigma, both latents. Returns the paths."""
+    results = pd.read_parquet(folder / "results.parquet")
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(2, 2, figsize=(6.4, 4.8), sharex=True, sharey="row")
+        for column, latent in zip(axes.T, ("normal", "mixture"), strict=True):
+            for network, (colour, marker) in NETWORK_MARKS.items():
+                rows = results[(results["latent"] == latent) & (results["network"] == network)]
+                for axis, name in zip(column, ("lip_found", "epsilon"), strict=True):
+                    middle = rows.groupby("sigma")[name].median()
+                    axis.plot(middle.index, middle, color=colour, linewidth=0.9)
+                    axis.scatter(rows["sigma"], rows[name], color=colour, marker=marker, s=14, label=network)
+            column[0].set_title(f"{latent} latent")
+            column[1].set_xlabel("width $\\sigma$ of the modes")
+            for axis in column:
+                axis.set_yscale("log")
+        exact = results.groupby("sigma")["lip_exact"].first()
+        axes[0, 0].plot(exact.index, exact, color="black", linestyle=":", label="exact law, $\\sigma e^{1/2\\sigma^2}$")
+        axes[0, 0].set_ylabel("Lip($T^{-1}$; D), found")
+        axes[1, 0].set_ylabel("$W_1$ along the diagonal")
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=6.5)
+        paths = [folder / f"architectures.{suffix}" for suffix in ("png", "pdf")]
         for path in paths:
             figure.savefig(path)
         plt.close(figure)

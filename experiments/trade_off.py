@@ -1,8 +1,7 @@
 r"""How accurate a generator can be when Lip(T^{-1}) is held down, by every means of control, beside the exact frontier of S4.
 
-Two modes of width sigma as in the sigma sweep, turned by 45 degrees (with modes along an axis some controls never leave a
-saddle of the training), a standard-normal latent, likelihood training. Every row is one network, trained
-with one control at one strength; its constant is searched and its accuracy measured on the same map, $T^{-1}\circ proj_D$.
+Two modes of width sigma on the diagonal (`experiments.turned`), a standard-normal latent, likelihood training. Every row is one
+network, trained with one control at one strength.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ import torch
 from torch import Tensor
 
 from experiments.sandwich import LATENT_MASS
-from experiments.sigma_sweep import two_mode_batches
 from experiments.store import Store, key_of
 from experiments.sweep import Progress, run_units
+from experiments.turned import measured, turned_batches
 from inn import (
     Cosine,
     CouplingFlow,
@@ -36,11 +35,8 @@ from inn import (
     jacobian_penalty,
 )
 from inn.losses import negative_log_likelihood
-from lipbounds.distances import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import find_lipschitz
-from lipbounds.measures import Discrete, standard_normal
 from lipbounds.theorems import exact_lipschitz, forced_by_frontier, two_modes
 
 __all__ = ["CONTROLS", "TradeOff", "run"]
@@ -58,7 +54,7 @@ CONTROLS: dict[str, tuple[float, ...]] = {
 """Strengths of every control: limits of the constant, factors, sizes, constants of the subnetworks, bounds alpha of s."""
 QUICK = {name: strengths[:: max(1, len(strengths) - 1)] for name, strengths in CONTROLS.items()}
 PENALTY = Geometric(1.0, 100.0, until=0.7)  # weight of both penalties with a limit: soft at first, firm at the end
-TURN = torch.tensor([[1.0, 1.0], [-1.0, 1.0]]) / 2**0.5
+LATENT = Latent.normal(2)
 FRONTIER = np.geomspace(3e-4, 0.6, 40)
 
 
@@ -79,7 +75,7 @@ class TradeOff:
         """All that the results depend on, checked and filled in."""
         if not 0.0 < self.sigma < 1.0:
             raise InvalidInput("--sigma", self.sigma, "a number in (0, 1)", "beyond it the modes are one")
-        seeds = self.seeds if self.seeds is not None else 1 if self.quick else 2
+        seeds = self.seeds if self.seeds is not None else 1
         if seeds < 1:
             raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
         return {
@@ -133,28 +129,33 @@ def work(unit: Unit, progress: Progress) -> None:
 
         flows = _train(unit, batch, report)
         for strength, flow in zip(batch, flows, strict=True):
-            row = {"control": unit.control, "strength": strength, "seed": unit.seed, "sigma": unit.settings["sigma"]}
-            unit.store.put(unit.key(strength), row | _measure(flow, unit))
+            row: dict[str, Any] = {
+                "control": unit.control,
+                "strength": strength,
+                "seed": unit.seed,
+                "sigma": unit.settings["sigma"],
+            }
+            row |= measured(flow, LATENT, row["sigma"], points=unit.settings["points"], seed=unit.seed)
+            unit.store.put(unit.key(strength), row)
             done += 1
             progress(done / len(missing))
 
 
 def _train(unit: Unit, strengths: tuple[float, ...], report: Callable[[float], None]) -> list[Any]:
     size, steps, batch = len(strengths), unit.settings["steps"], unit.settings["batch"]
-    latent = Latent.normal(2)
     ensemble = Ensemble([coupling_flow(unit.architecture(strength), seed=unit.seed) for strength in strengths])
-    straight = two_mode_batches([unit.settings["sigma"]] * size)
-    worst = WorstPairs(latent, networks=size, pairs=64, mass=LATENT_MASS, seed=unit.seed)
+    draw = turned_batches([unit.settings["sigma"]] * size)
+    worst = WorstPairs(LATENT, networks=size, pairs=64, mass=LATENT_MASS, seed=unit.seed)
     strength = torch.tensor(strengths)
     inverse = lambda points: ensemble.inverse_and_log_det(points)[0]
     matrices = [value for value in ensemble.parameters() if value.ndim == 3]
 
     def losses(done: float, generator: torch.Generator) -> dict[str, Tensor]:
-        terms = {"likelihood": negative_log_likelihood(ensemble, straight(batch, generator) @ TURN, latent)}
+        terms = {"likelihood": negative_log_likelihood(ensemble, draw(batch, generator), LATENT)}
         if unit.control == "found constant":
             terms["found"] = PENALTY(done) * worst.penalty(inverse, strength[:, None], generator)
         elif unit.control == "gradient penalty":
-            points = torch.stack([latent.sample(64, generator) for _ in strengths])
+            points = torch.stack([LATENT.sample(64, generator) for _ in strengths])
             excess = jacobian_penalty(inverse, points, limit=strength[:, None], generator=generator)
             terms["gradient"] = PENALTY(done) * excess / strength.square()
         elif unit.control == "L2 penalty":
@@ -175,25 +176,6 @@ def _train(unit: Unit, strengths: tuple[float, ...], report: Callable[[float], N
         after_step=clip if unit.control == "weight clipping" else None,
     )
     return ensemble.networks()
-
-
-def _measure(flow: Any, unit: Unit) -> dict[str, Any]:
-    """The constant found on D and the accuracy of the map that is constant along rays outside D."""
-    double = flow.double().requires_grad_(False)
-    domain = Latent.normal(2).hull(LATENT_MASS)
-    quasi = domain.project(torch.as_tensor(standard_normal(2).sample_quasi(unit.settings["points"], unit.seed)))
-    with torch.no_grad():
-        generated = double.inverse(quasi) @ TURN.double().T
-    line = two_modes(unit.settings["sigma"])
-    epsilon = wasserstein_1_line(Discrete(generated[:, :1].numpy()), line).upper
-    found = find_lipschitz(double.inverse, domain, seed=unit.seed)
-    frontier = forced_by_frontier(line, Enclosure(0.0, epsilon, Guarantee.ESTIMATE, "quasi-random points of f o proj_D"))
-    return {
-        "epsilon": epsilon,
-        "lip_found": found.value,
-        "lip_forced_frontier": frontier.lower,
-        "between": float((generated[:, 0].abs() < 0.5).double().mean()),
-    }
 
 
 def run(config: TradeOff) -> pd.DataFrame:
