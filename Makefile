@@ -1,6 +1,7 @@
 # make sweep   sets up .venv and runs the main job
 # make test    sets up .venv and runs the tests
 # make bench   measures beside peers
+# make reproduce runs every experiment, after an estimate; make figures draws the docs' figures from their tables
 # Needs Python >= 3.11 with pip and venv.
 
 PYTHON ?= python3
@@ -12,14 +13,21 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Small torch operations run many times slower with active waiting when another process uses a core.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: sweep bench test install lint types docs hunt clean
+.PHONY: sweep reproduce figures bench test install lint types docs hunt clean
 
 sweep: $(VENV)/experiments
 	$(BIN)/python -m experiments sigma-sweep --out $(OUT)
 
+reproduce: $(VENV)/test
+	$(BIN)/python -m experiments reproduce
+
+figures: $(VENV)/experiments
+	$(BIN)/python -m experiments figures
+
 bench: $(VENV)/bench
 	$(BIN)/python -m experiments bench distances
 	$(BIN)/python -m experiments bench lipschitz
+	$(BIN)/python -m experiments bench training
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest

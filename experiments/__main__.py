@@ -40,6 +40,7 @@ from experiments.plots import (
 from experiments.posterior_plots import eight_modes_figures, inpainting_figure, kinematics_figures
 from experiments.remark_2 import KERNELS, Remark2
 from experiments.remark_2 import run as run_remark_2
+from experiments.reproduce import Figures, Reproduce, draw_all, estimate, reproduce
 from experiments.sigma_sweep import RECOMPUTE_TOLERANCE, Recompute, SigmaSweep, recompute, run
 from experiments.theorems import Theorems, summary
 from experiments.theorems import run as run_theorems
@@ -201,6 +202,20 @@ def trade_off(config: tyro.conf.OmitArgPrefixes[TradeOff]) -> None:
     with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
         print(results.drop(columns="key").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
+
+
+@app.command(name="reproduce")
+def reproduce_all(config: tyro.conf.OmitArgPrefixes[Reproduce]) -> None:
+    """Everything that the docs show, after an estimate of the time; finished work is kept."""
+    print(estimate(config))
+    if not config.estimate:
+        reproduce(config)
+
+
+@app.command(name="figures")
+def figures(config: tyro.conf.OmitArgPrefixes[Figures]) -> None:
+    """All figures of the docs from their stored tables."""
+    print(*draw_all(config), sep="\n")
 
 
 def _show(table: pd.DataFrame) -> None:

@@ -1,0 +1,70 @@
+"""The trade-off and the architectures at quick size, the list of all runs, and the figures from the tracked tables."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import architectures, trade_off
+from experiments.digits import VARIABLE
+from experiments.plots import architectures_figure, trade_off_figure
+from experiments.reproduce import RUNS, Figures, Reproduce, draw_all, estimate
+from lipbounds.errors import InvalidInput
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_trade_off(tmp_path, monkeypatch):
+    small = {"found constant": (2.0, 20.0), "weight clipping": (0.3,), "clamp": (0.05, 1.0)}
+    monkeypatch.setattr(trade_off, "QUICK", small)
+    results = trade_off.run(trade_off.TradeOff(out=tmp_path / "run", quick=True, sigma=0.3))
+    assert len(results) == 5
+    # no network does better than the frontier allows (its accuracy is an estimate: a hundredth of room)
+    assert (results["lip_found"] >= 0.99 * results["lip_forced_frontier"]).all()
+    frontier = pd.read_parquet(tmp_path / "run" / "frontier.parquet").sort_values("epsilon")
+    assert (np.diff(frontier["lip_forced_frontier"]) <= 1e-9).all()
+    assert frontier["lip_forced_frontier"].max() < frontier["lip_exact"].iloc[0]
+    for path in trade_off_figure(tmp_path / "run"):
+        assert path.stat().st_size > 5000
+    for bad in (trade_off.TradeOff(sigma=0.0), trade_off.TradeOff(sigma=1.5), trade_off.TradeOff(seeds=0)):
+        with pytest.raises(InvalidInput):
+            bad.configuration()
+
+
+def test_architectures(tmp_path, monkeypatch):
+    monkeypatch.setattr(architectures, "SIGMAS", (0.5,))
+    results = architectures.run(architectures.Architectures(out=tmp_path / "run", quick=True))
+    assert set(results["network"]) == set(architectures.NETWORKS)
+    assert len(results) == 5 * 2 * 2
+    assert (results["lip_found"] > 0).all()
+    assert results.loc[results["latent"] == "mixture", "lip_forced_frontier"].isna().all()
+    for path in architectures_figure(tmp_path / "run"):
+        assert path.stat().st_size > 5000
+    with pytest.raises(InvalidInput):
+        architectures.Architectures(seeds=0).configuration()
+
+
+def test_the_estimate_names_every_run(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    text = estimate(Reproduce())
+    assert all(run.name in text for run in RUNS if not run.needs_data)
+    assert "inpainting-mnist" not in text
+    assert VARIABLE in text
+    monkeypatch.setenv(VARIABLE, "somewhere")
+    assert "inpainting-mnist" in estimate(Reproduce())
+    assert sum(run.minutes for run in RUNS) < 12 * 60
+    assert estimate(Reproduce(only=("theorems",))).count("min") == 1
+    with pytest.raises(InvalidInput, match="sigma-sweep"):
+        estimate(Reproduce(only=("sweep",)))
+
+
+def test_figures_come_from_the_tracked_tables(tmp_path):
+    drawn = draw_all(Figures(results=ROOT / "docs" / "results", out=tmp_path / "images"))
+    assert {path.name for path in drawn} <= {path.name for path in (ROOT / "docs" / "images").iterdir()}
+    assert len(drawn) >= 6
+    assert all(path.stat().st_size > 5000 for path in drawn)
+    tables = list((ROOT / "docs" / "results").glob("*/*.parquet"))
+    assert all(table.stat().st_size < 2**20 for table in tables)
+    with pytest.raises(InvalidInput):
+        draw_all(Figures(results=tmp_path / "nothing", out=tmp_path / "images"))
