@@ -89,9 +89,9 @@ def test_the_modes_and_colours_are_the_papers():
 
 def test_connected_components_count_a_bridge():
     rng = np.random.default_rng(0)
-    blobs = [0.2 * rng.standard_normal((500, 2)) + (side, 0.0) for side in (-2.0, 2.0)]
+    blobs = [0.2 * rng.standard_normal((500, 2)) + (side, 0.0) for side in (-1.0, 1.0)]
     assert eight_modes._connected(np.concatenate(blobs)) == 2
-    bridge = np.stack((np.linspace(-2, 2, 40), np.zeros(40)), axis=1)
+    bridge = np.stack((np.linspace(-1, 1, 20), np.zeros(20)), axis=1)
     assert eight_modes._connected(np.concatenate([*blobs, bridge])) == 1
     assert eight_modes._connected(np.concatenate([*blobs, [[30.0, 0.0]]])) == 2  # a stray sample is no component
 
