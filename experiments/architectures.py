@@ -55,7 +55,7 @@ class Architectures:
             raise InvalidInput("torchdiffeq", "not installed", "the extra `ode`", "pip install 'lipbounds[ode]'")
         return {
             "seeds": seeds,
-            "sigmas": [0.5, 0.3] if self.quick else list(SIGMAS),
+            "sigmas": [0.5] if self.quick else list(SIGMAS),
             "networks": {name: asdict(architecture) for name, architecture in NETWORKS.items()},
             "steps": 8 if self.quick else 1500,
             "batch": 64 if self.quick else 256,

@@ -90,6 +90,7 @@ class Inpainting:
             "share": share,
             "quick": self.quick,
             "test": 40 if self.quick else 1000,
+            "unclear": 1 if self.quick else 3,
         }
 
 
@@ -118,7 +119,8 @@ class Unit:
 
     @property
     def key(self) -> str:
-        return key_of(self.identity() | {"test": self.settings["test"], "made": repr(self.made())})
+        sizes = {name: self.settings[name] for name in ("test", "unclear")}
+        return key_of(self.identity() | sizes | {"made": repr(self.made())})
 
 
 def preset_of(preset: str, images: str, latent: str, clamp: float, share: float) -> Preset:
@@ -261,7 +263,7 @@ def _measure(model: ConditionalModel, unit: Unit) -> dict[str, Any]:
             "class_of_eight_mode": agreement[1],
             "mean_distance": float((model.latent.means[0] - model.latent.means[1]).norm()),
         }
-    unclear = y[(estimate - 0.5).abs().argsort()[:3]]
+    unclear = y[(estimate - 0.5).abs().argsort()[: unit.settings["unclear"]]]
     both = [len(set(score(model.posterior(one[None], 40, generator)[0]).tolist())) == 2 for one in unclear]
     found = pd.DataFrame([constants(model, one, seed=unit.seed) for one in unclear])
     return row | {

@@ -19,7 +19,7 @@ from inn import Constant, Padding, Ramp
 from lipbounds.errors import InvalidInput
 
 EXPERIMENTS = {
-    "eight-modes": (eight_modes.EightModes, eight_modes, eight_modes_figures, 4 * 4),
+    "eight-modes": (eight_modes.EightModes, eight_modes, eight_modes_figures, 2 * 4),
     "kinematics": (kinematics.Kinematics, kinematics, kinematics_figures, 2 * 3),
     "inpainting": (inpainting.Inpainting, inpainting, inpainting_figure, 2),
 }

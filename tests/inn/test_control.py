@@ -146,14 +146,14 @@ def test_spectral_subnetworks_keep_their_constant(activation):
 
 
 def test_a_limit_that_is_asked_for_is_kept():
-    # two modes want a constant of 20 and more; the network is held at 4 and 8 and the accuracy pays for it
-    limits = torch.tensor([4.0, 8.0, 1e6])
+    # two modes want a constant of 20 and more; one is held at 5 and the accuracy pays for it
+    limits = torch.tensor([5.0, 1e6])
     latent = Latent.normal(2)
     ensemble = Ensemble([build(CouplingFlow(blocks=4, hidden=24), seed=0) for _ in limits])
-    worst = WorstPairs(latent, networks=3, pairs=48, mass=0.999, seed=0)
+    worst = WorstPairs(latent, networks=2, pairs=48, mass=0.999, seed=0)
 
     def losses(done, generator):
-        likelihood = negative_log_likelihood(ensemble, two_modes(3, 128, generator, 0.3), latent)
+        likelihood = negative_log_likelihood(ensemble, two_modes(2, 128, generator, 0.3), latent)
         inverse = lambda points: ensemble.inverse_and_log_det(points)[0]
         return {"likelihood": likelihood, "found": (1 + 50 * done) * worst.penalty(inverse, limits[:, None], generator)}
 
@@ -167,13 +167,12 @@ def test_a_limit_that_is_asked_for_is_kept():
     domain = latent.hull(0.999)
     flows = [flow.double().requires_grad_(False) for flow in ensemble.networks()]
     found = [find_lipschitz(flow.inverse, domain, seed=0).value for flow in flows]
-    assert found[0] < 4.0 * 1.1  # the penalty is soft: a tenth above the limit
-    assert 4.0 < found[1] < 8.0 * 1.1
-    assert found[2] > 15.0
+    assert 3.0 < found[0] < 5.0 * 1.1  # the penalty is soft: a tenth above the limit
+    assert found[1] > 15.0
     z = torch.as_tensor(standard_normal(2).sample_quasi(4096, 0))
     diagonal = [Discrete((flow.inverse(z).sum(1, keepdim=True) / 2**0.5).numpy()) for flow in flows]
     accuracy = [wasserstein_1_line(law, two_modes_law(0.3)).upper for law in diagonal]
-    assert accuracy[0] > accuracy[1] > accuracy[2]
+    assert accuracy[0] > 1.5 * accuracy[1]
     # no accuracy that the frontier forbids
     for constant, epsilon in zip(found, accuracy, strict=True):
         assert constant > 0.95 * forced_by_frontier(two_modes_law(0.3), Enclosure(0, epsilon, Guarantee.ESTIMATE, "")).lower
