@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from experiments.store import Store
+from experiments.sweep import Progress, run_units
 from inn import (
     Conditional,
     ConditionalModel,
@@ -30,13 +33,86 @@ from inn import (
 from inn.objectives import Draw
 from inn.schedules import Number
 from lipbounds.domains import Ball, Capsule, Domain, latent_ball
+from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import find_lipschitz
 
-__all__ = ["ACTIVE", "Preset", "components", "constants", "forward_constant", "phased", "standard_start", "trained"]
+__all__ = [
+    "ACTIVE",
+    "Preset",
+    "components",
+    "constants",
+    "forward_constant",
+    "phased",
+    "run_networks",
+    "shared_settings",
+    "standard_start",
+    "trained",
+]
 
 LATENT_MASS = 0.99  # of the ball of every component in which constants are searched
 ACTIVE = 0.01  # components of smaller probability do not count
 SCREENING = 1024
+
+
+class Options(Protocol):
+    """What the command lines of these experiments share."""
+
+    @property
+    def out(self) -> Path: ...
+    @property
+    def quick(self) -> bool: ...
+    @property
+    def presets(self) -> tuple[str, ...]: ...
+    @property
+    def seeds(self) -> int | None: ...
+    @property
+    def share(self) -> float | None: ...
+
+
+def shared_settings(options: Options, *, seeds: int, quick_share: float) -> dict[str, Any]:
+    """The shared options, checked and filled in: `seeds` seeds, one for a quick run, whose trainings have `quick_share`."""
+    chosen = options.seeds if options.seeds is not None else 1 if options.quick else seeds
+    share = options.share if options.share is not None else quick_share if options.quick else 1.0
+    if chosen < 1:
+        raise InvalidInput("--seeds", chosen, "an integer >= 1", "one seed is the least")
+    if not 0.0 < share <= 1.0:
+        raise InvalidInput("--share", share, "a number in (0, 1]", "1 trains as long as the presets say")
+    if not options.presets or len(set(options.presets)) < len(options.presets):
+        raise InvalidInput("--presets", options.presets, "different names, at least one", "list every preset once")
+    return {"presets": list(options.presets), "seeds": chosen, "share": share, "quick": options.quick}
+
+
+class Network(Protocol):
+    """One network of an experiment; its key names its row and its checkpoint."""
+
+    @property
+    def key(self) -> str: ...
+
+
+Unit = TypeVar("Unit", bound=Network)
+
+
+def run_networks(
+    store: Store,
+    units: Sequence[Unit],
+    work: Callable[[Unit, Progress], None],
+    *,
+    name: str,
+    order: list[str],
+    tables: Mapping[str, Callable[[Sequence[Unit]], pd.DataFrame]],
+) -> pd.DataFrame:
+    """Run the units whose rows are missing, merge all rows, and write the further tables; returns the rows."""
+    started = time.perf_counter()
+    unfinished = [unit for unit in units if not store.has(unit.key)]
+    try:
+        if unfinished:
+            run_units(work, unfinished, description=name)
+        results = store.merge(order)
+        for table, make in tables.items():
+            store.put_table(table, make(units))
+    finally:
+        store.describe(wall_seconds=time.perf_counter() - started)
+    return results
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,9 +22,18 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from experiments.conditional import Preset, components, constants, forward_constant, phased, trained
+from experiments.conditional import (
+    Preset,
+    components,
+    constants,
+    forward_constant,
+    phased,
+    run_networks,
+    shared_settings,
+    trained,
+)
 from experiments.store import Store, key_of
-from experiments.sweep import Progress, run_units
+from experiments.sweep import Progress
 from inn import (
     Conditional,
     ConditionalModel,
@@ -47,7 +55,6 @@ from inn import (
 from lipbounds.distances import InverseMultiquadric, InverseQuadratic, discrepancy, wasserstein, wasserstein_1_line
 from lipbounds.domains import Box
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.theorems import forced_by_frontier
 
@@ -242,23 +249,13 @@ class EightModes:
 
     def configuration(self) -> dict[str, Any]:
         """All that the results depend on, checked and filled in."""
-        seeds = self.seeds if self.seeds is not None else 1 if self.quick else 5
-        share = self.share if self.share is not None else 0.01 if self.quick else 1.0
-        if seeds < 1:
-            raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
-        if not 0.0 < share <= 1.0:
-            raise InvalidInput("--share", share, "a number in (0, 1]", "1 trains as long as the presets say")
-        if not self.presets or len(set(self.presets)) < len(self.presets):
-            raise InvalidInput("--presets", self.presets, "different names, at least one", "list every preset once")
-        return {
-            "presets": list(self.presets),
+        shared = shared_settings(self, seeds=5, quick_share=0.01)
+        own = {
             "controls": self.controls and not self.quick,
-            "seeds": seeds,
-            "share": share,
-            "quick": self.quick,
             "samples": 1_000 if self.quick else 20_000,
             "transport": 500 if self.quick else 2_000,
         }
+        return shared | own
 
 
 @dataclass(frozen=True)
@@ -309,7 +306,7 @@ def units_of(store: Store, settings: dict[str, Any]) -> list[Unit]:
     if settings["controls"]:
         made += [Unit(name, "first", "normal", 2.0, FIRST_SEED, settings, store) for name in CONTROLS]
     # the slow ones first
-    return sorted(made, key=lambda unit: unit.preset == "likelihood")
+    return sorted(made, key=lambda unit: (unit.preset == "likelihood", unit.seed))
 
 
 def work(unit: Unit, progress: Progress) -> None:
@@ -411,18 +408,16 @@ def _forced(model: ConditionalModel, y: Tensor, law: GaussianMixture, unit: Unit
 def run(config: EightModes) -> pd.DataFrame:
     """Run or resume; returns the rows, which are also in the folder, beside samples.parquet for the figures."""
     settings = config.configuration()
-    started = time.perf_counter()
     store = Store(config.out, "eight-modes", settings)
     units = units_of(store, settings)
-    unfinished = [unit for unit in units if not store.has(unit.key)]
-    try:
-        if unfinished:
-            run_units(work, unfinished, description="eight-modes")
-        results = store.merge(["preset", "labels", "latent", "clamp", "seed"])
-        store.put_table("samples", _pictured(units))
-    finally:
-        store.describe(wall_seconds=time.perf_counter() - started)
-    return results
+    return run_networks(
+        store,
+        units,
+        work,
+        name="eight-modes",
+        order=["preset", "labels", "latent", "clamp", "seed"],
+        tables={"samples": _pictured},
+    )
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
@@ -458,7 +453,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _pictured(units: list[Unit]) -> pd.DataFrame:
+def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
     """Points for the figures, for the first seed of every cell: data with predicted colour, generated samples, latent images."""
     frames = []
     for unit in units:

@@ -7,8 +7,7 @@ digit it stands for, and what $z\mapsto T^{-1}(y,z)$ does.
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,10 +18,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.conditional import Preset, constants, trained
+from experiments.conditional import Preset, constants, run_networks, shared_settings, trained
 from experiments.digits import Digits, load_mnist, load_small
 from experiments.store import Store, key_of
-from experiments.sweep import Progress, run_units
+from experiments.sweep import Progress
 from inn import (
     Conditional,
     ConditionalModel,
@@ -42,7 +41,6 @@ from inn import (
     means_from_image,
 )
 from lipbounds.distances import InverseQuadratic
-from lipbounds.errors import InvalidInput
 
 __all__ = ["Inpainting", "kernel_vote", "run", "summary"]
 
@@ -73,25 +71,15 @@ class Inpainting:
 
     def configuration(self) -> dict[str, Any]:
         """All that the results depend on, checked and filled in."""
-        seeds = self.seeds if self.seeds is not None else 1 if self.quick or self.images == "mnist" else 5
-        share = self.share if self.share is not None else 0.01 if self.quick else 1.0
-        if seeds < 1:
-            raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
-        if not 0.0 < share <= 1.0:
-            raise InvalidInput("--share", share, "a number in (0, 1]", "1 trains as long as the presets say")
-        if not self.presets or len(set(self.presets)) < len(self.presets):
-            raise InvalidInput("--presets", self.presets, "different names, at least one", "list every preset once")
+        shared = shared_settings(self, seeds=1 if self.images == "mnist" else 5, quick_share=0.01)
         if self.images == "mnist":
             load_mnist(self.data)  # its errors before any work
-        return {
+        own = {
             "images": self.images,
-            "presets": list(self.presets),
-            "seeds": seeds,
-            "share": share,
-            "quick": self.quick,
             "test": 40 if self.quick else 1000,
             "unclear": 1 if self.quick else 3,
         }
+        return shared | own
 
 
 @dataclass(frozen=True)
@@ -299,21 +287,19 @@ def _classifier(digits: Digits) -> tuple[Callable[[Tensor], Any], float]:
 def run(config: Inpainting) -> pd.DataFrame:
     """Run or resume; returns the rows, which are also in the folder, beside pictures.parquet."""
     settings = config.configuration()
-    started = time.perf_counter()
     store = Store(config.out, "inpainting", settings)
     units = units_of(store, settings, config.data)
-    unfinished = [unit for unit in units if not store.has(unit.key)]
-    try:
-        if unfinished:
-            run_units(work, unfinished, description="inpainting")
-        results = store.merge(["preset", "latent", "clamp", "seed"])
-        store.put_table("pictures", _pictured(units))
-    finally:
-        store.describe(wall_seconds=time.perf_counter() - started)
-    return results
+    return run_networks(
+        store,
+        units,
+        work,
+        name="inpainting",
+        order=["preset", "latent", "clamp", "seed"],
+        tables={"pictures": _pictured},
+    )
 
 
-def _pictured(units: list[Unit]) -> pd.DataFrame:
+def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
     """Pixels for Figure 4: three y of different certainty, completions from either component, first seeds with a mixture."""
     frames = []
     for unit in units:

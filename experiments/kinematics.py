@@ -7,7 +7,7 @@ at y, and what $z\mapsto T^{-1}(y,z)$ does to get there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,18 @@ import torch
 from torch import Tensor
 
 from experiments.arm import exact_posterior, forward, prior
-from experiments.conditional import Preset, components, constants, forward_constant, phased, trained
+from experiments.conditional import (
+    Preset,
+    components,
+    constants,
+    forward_constant,
+    phased,
+    run_networks,
+    shared_settings,
+    trained,
+)
 from experiments.store import Store, key_of
-from experiments.sweep import Progress, run_units
+from experiments.sweep import Progress
 from inn import (
     Conditional,
     ConditionalModel,
@@ -52,7 +61,6 @@ from lipbounds.distances import (
 from lipbounds.distances.kernels import KINEMATICS_BACKWARD, KINEMATICS_LATENT
 from lipbounds.domains import Box
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, standard_normal
 from lipbounds.theorems import forced_by_frontier
 
@@ -181,23 +189,13 @@ class Kinematics:
 
     def configuration(self) -> dict[str, Any]:
         """All that the results depend on, checked and filled in."""
-        seeds = self.seeds if self.seeds is not None else 1 if self.quick else 5
-        share = self.share if self.share is not None else 0.004 if self.quick else 1.0
-        if seeds < 1:
-            raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
-        if not 0.0 < share <= 1.0:
-            raise InvalidInput("--share", share, "a number in (0, 1]", "1 trains as long as the presets say")
-        if not self.presets or len(set(self.presets)) < len(self.presets):
-            raise InvalidInput("--presets", self.presets, "different names, at least one", "list every preset once")
-        return {
-            "presets": list(self.presets),
-            "seeds": seeds,
-            "share": share,
-            "quick": self.quick,
+        shared = shared_settings(self, seeds=5, quick_share=0.004)
+        own = {
             "draws": 2 if self.quick else 25,
             "many": 10 if self.quick else 200,
             "slices": 1 if self.quick else 21,
         }
+        return shared | own
 
 
 @dataclass(frozen=True)
@@ -354,19 +352,16 @@ def slices(model: ConditionalModel, unit: Unit) -> list[dict[str, Any]]:
 def run(config: Kinematics) -> pd.DataFrame:
     """Run or resume; returns the rows, which are also in the folder, beside arms.parquet and rejection.parquet."""
     settings = config.configuration()
-    started = time.perf_counter()
     store = Store(config.out, "kinematics", settings)
     units = units_of(store, settings)
-    unfinished = [unit for unit in units if not store.has(unit.key)]
-    try:
-        if unfinished:
-            run_units(work, unfinished, description="kinematics")
-        results = store.merge(["preset", "region", "latent", "clamp", "seed", "kind", "y_1"])
-        store.put_table("rejection", _rejection(quick=config.quick))
-        store.put_table("arms", _pictured(units))
-    finally:
-        store.describe(wall_seconds=time.perf_counter() - started)
-    return results
+    return run_networks(
+        store,
+        units,
+        work,
+        name="kinematics",
+        order=["preset", "region", "latent", "clamp", "seed", "kind", "y_1"],
+        tables={"rejection": lambda _: _rejection(quick=config.quick), "arms": _pictured},
+    )
 
 
 def _rejection(*, quick: bool) -> pd.DataFrame:
@@ -395,7 +390,7 @@ def _rejection(*, quick: bool) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _pictured(units: list[Unit]) -> pd.DataFrame:
+def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
     """Configurations for Figure 5: exact ones, and those of the first seed of every cell."""
     frames = []
 
