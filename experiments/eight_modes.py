@@ -52,6 +52,7 @@ from inn import (
     Phases,
     Ramp,
 )
+from inn.schedules import as_schedule
 from lipbounds.distances import InverseMultiquadric, InverseQuadratic, discrepancy, wasserstein, wasserstein_1_line
 from lipbounds.domains import Box
 from lipbounds.enclosure import Enclosure, Guarantee
@@ -360,11 +361,26 @@ def _measure(model: ConditionalModel, unit: Unit, colour: int) -> dict[str, Any]
         error = float(np.abs(np.sort(p) - truth).max())
         probabilities = " ".join(f"{value:.3f}" for value in p)
     row |= {"probabilities": probabilities, "probability_error": error}
-    return (
-        row
-        | constants(model, y, seed=unit.seed, hull=unit.seed == FIRST_SEED and not unit.settings["quick"])
-        | _forced(model, y, law, unit)
-    )
+    row |= _with_label_noise(model, unit, colour)
+    hull = unit.seed == FIRST_SEED and not unit.settings["quick"]
+    return row | constants(model, y, seed=unit.seed, hull=hull) | _forced(model, y, law, unit)
+
+
+def _with_label_noise(model: ConditionalModel, unit: Unit, colour: int) -> dict[str, float]:
+    """W_1 and stray samples when y carries the noise that it had in training: the law that the likelihood fits."""
+    objective = unit.made().objective
+    noise = as_schedule(objective.label_scale)(1.0) if isinstance(objective, LikelihoodObjective) else objective.label_noise
+    law = law_of_colour(unit.labels, colour)
+    y = torch.eye(4, dtype=torch.float64)[colour]
+    generator = torch.Generator().manual_seed(unit.seed + 1)
+    samples = model.posterior(y[None], unit.settings["samples"], generator, label_noise=noise)[0].numpy()
+    fresh = law.sample(unit.settings["transport"], np.random.default_rng(unit.seed))
+    distance = np.linalg.norm(samples[:, None] - law.means, axis=2).min(axis=1)
+    return {
+        "label_noise": noise,
+        "w1_label_noise": wasserstein(samples[: len(fresh)], fresh).upper,
+        "off_modes_label_noise": float((distance > FAR * WIDTH).mean()),
+    }
 
 
 def _connected(samples: np.ndarray) -> int:
@@ -429,6 +445,8 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
         "probability_error": "max",
         "mass_error": "max",
         "w1": "max",
+        "w1_label_noise": "max",
+        "off_modes_label_noise": "max",
         "w1_floor": "max",
         "lip_found": "max",
         "lip_forced_frontier": "max",
@@ -445,6 +463,8 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
         mass_error=("mass_error", "max"),
         covered=("covered", "min"),
         w1=("w1", "mean"),
+        w1_noise=("w1_label_noise", "mean"),
+        off_modes_noise=("off_modes_label_noise", "mean"),
         w1_floor=("w1_floor", "mean"),
         lip_found=("lip_found", "median"),
         forced=("lip_forced_frontier", "median"),

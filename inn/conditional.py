@@ -80,9 +80,9 @@ class ConditionalModel(nn.Module):
             return self.latent.log_density(z, y, spread=spread)
         return self.latent.drawn_together(spread).log_density(z)
 
-    def posterior(self, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    def posterior(self, y: Tensor, n: int, generator: torch.Generator, *, label_noise: float = 0.0) -> Tensor:
         """n samples of x for every label, shape (m, n, data); see `sample_posterior`."""
-        return sample_posterior(self.flow, self.latent, y, n, self.padding, generator)
+        return sample_posterior(self.flow, self.latent, y, n, self.padding, generator, label_noise=label_noise)
 
     def generator_at(self, y: Tensor) -> Callable[[Tensor], Tensor]:
         r"""The map $z\mapsto T^{-1}_{data}(y,0,z)$ at one label y of shape (labels,): whose constant a conditional slice has.

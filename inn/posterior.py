@@ -16,7 +16,14 @@ __all__ = ["sample_posterior"]
 
 @torch.no_grad()
 def sample_posterior(
-    flow: Invertible, latent: Latent | LearnedMixture, y: Tensor, n: int, padding: Padding, generator: torch.Generator
+    flow: Invertible,
+    latent: Latent | LearnedMixture,
+    y: Tensor,
+    n: int,
+    padding: Padding,
+    generator: torch.Generator,
+    *,
+    label_noise: float = 0.0,
 ) -> Tensor:
     r"""Return $T^{-1}(y,z_{pad},z)$ for n independent draws of z a label: samples of the network's $P_{X|Y=y}$.
 
@@ -29,6 +36,8 @@ def sample_posterior(
         n: Samples a label.
         padding: How label, padding and latent share the dimension; without padding, sizes that fill it.
         generator: Source of z and padding.
+        label_noise: Deviation of noise on y. A likelihood of labels with deviation $\tau$ is matched by samples with that noise: at
+            y alone they have the law of x given $T_y(x)=y$, which is narrower where x moves with the deviation.
 
     Returns:
         The data coordinates, shape (m, n, data).
@@ -52,7 +61,11 @@ def sample_posterior(
     if (flow.dim, size) != (padding.dim, padding.latent):
         got = f"a network of dimension {flow.dim} and a latent of dimension {size}"
         raise InvalidInput("padding", f"dim {padding.dim}, latent {padding.latent}", got, "give the sizes it was trained with")
+    if not 0.0 <= label_noise < float("inf"):
+        raise InvalidInput("label_noise", label_noise, "a finite number >= 0", "0, or the label scale of the training")
     labels = y.repeat_interleave(n, dim=0)
     z = latent.sample(labels, generator) if isinstance(latent, LearnedMixture) else latent.sample(len(labels), generator).to(y)
+    if label_noise > 0:
+        labels = labels + label_noise * torch.randn(labels.shape, generator=generator).to(labels)
     x = flow.inverse(padding.pad_image(labels, z, generator))
     return padding.data_of(x).reshape(len(y), n, padding.data)

@@ -53,3 +53,11 @@ def test_a_learned_mixture_depends_on_y():
 def test_bad_input(make):
     with pytest.raises(InvalidInput):
         make()
+
+
+def test_noise_on_the_label():
+    y = torch.tensor([[3.0]])
+    x = sample_posterior(NETWORK, Latent.normal(2), y, 4000, SIZES, random(), label_noise=0.2)[0].numpy()
+    assert stats.kstest((x[:, 1] - 3.0) / 0.2, "norm").pvalue > 1e-3
+    with pytest.raises(InvalidInput, match="label_noise"):
+        sample_posterior(NETWORK, Latent.normal(2), y, 3, SIZES, random(), label_noise=-1.0)
