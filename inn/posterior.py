@@ -36,8 +36,8 @@ def sample_posterior(
         n: Samples a label.
         padding: How label, padding and latent share the dimension; without padding, sizes that fill it.
         generator: Source of z and padding.
-        label_noise: Deviation of noise on y. A likelihood of labels with deviation $\tau$ is matched by samples with that noise: at
-            y alone they have the law of x given $T_y(x)=y$, which is narrower where x moves with the deviation.
+        label_noise: Deviation of noise on y. A likelihood of labels with deviation $\tau$ is matched by samples with that
+            noise: at y alone they have the law of x given $T_y(x)=y$, narrower where x moves with the deviation.
 
     Returns:
         The data coordinates, shape (m, n, data).
