@@ -159,7 +159,7 @@ def trade_off_figure(folder: Path) -> list[Path]:
         axes.set_yscale("log")
         axes.set_xlim(0.9, 2 * results["lip_found"].max())
         axes.set_xlabel("Lip($T^{-1}$; D), found")
-        axes.set_ylabel("$W_1$ between generated and true law (first coordinate)")
+        axes.set_ylabel("$W_1$ to the data, along the diagonal")
         axes.text(0.03, 0.05, "impossible", transform=axes.transAxes, fontsize=8, color="0.3")
         figure.legend(loc="outside lower center", ncols=4, fontsize=7)
         paths = [folder / f"trade-off.{suffix}" for suffix in ("png", "pdf")]
