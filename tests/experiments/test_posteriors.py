@@ -4,6 +4,7 @@ import gzip
 import math
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from experiments import eight_modes, inpainting, kinematics
 from experiments.conditional import phased
 from experiments.digits import VARIABLE, load_mnist, load_small
 from experiments.posterior_plots import eight_modes_figures, inpainting_figure, kinematics_figures
-from inn import Constant, Padding, Ramp
+from inn import Constant, Padding, Ramp, fit_conditional
 from lipbounds.errors import InvalidInput
 
 EXPERIMENTS = {
@@ -120,6 +121,32 @@ def test_presets_follow_the_notebooks():
     assert sum(parameter.numel() for parameter in digits.build(0).flow.parameters()) == 6_034_080
     assert phased((1, 3), (2.0, Ramp(1.0)), by=2.0).parts == ((0.25, 1.0), (1.0, Ramp(1.0)))
     assert Constant(1.0)(0.3) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("preset", "draw"),
+    [
+        *((eight_modes.control_preset(name, 1.0), eight_modes.draw_of("first")) for name in eight_modes.CONTROLS),
+        (eight_modes.program_preset("mixture", "second", 0.01, 1.0, printed=True), eight_modes.draw_of("second")),
+        (kinematics.program_preset("mixture", 0.7, 1.0), kinematics.draw_of("full")),
+        (kinematics.likelihood_preset("normal", "full", 2.0, 1.0), kinematics.draw_of("full")),
+    ],
+    ids=[*eight_modes.CONTROLS, "paper", "kinematics program", "kinematics full"],
+)
+def test_every_preset_trains(preset, draw):
+    losses = []
+    fit_conditional(
+        preset.build(0),
+        draw,
+        preset.objective,
+        replace(preset.optimization, steps=2),
+        batch=32,
+        seed=0,
+        every=1,
+        callback=lambda step, terms: losses.append(sum(float(term) for term in terms.values())),
+    )
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
 
 
 def test_algorithm_2_as_printed():
