@@ -29,7 +29,11 @@ SMALL_TEST = 100
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """Images with values in [0, 1], the lowest row first: y, the lower rows, are the first coordinates.
+    """Images as the networks see them: y, the lower rows from below, then principal coordinates of the rest, the largest last.
+
+    Turning the rest is an isometry, so constants do not change. A network near the identity then begins with the directions in
+    z in which images differ most; with pixels it would begin with those of a corner, where all images are black and the
+    heuristic for the means finds no difference between the classes.
 
     Attributes:
         train: Shape (n, side^2).
@@ -38,6 +42,8 @@ class Digits:
         test_class: Shape (m,).
         side: Rows and columns.
         known: Coordinates of y.
+        centre: Mean of the rest over the training images, in pixels.
+        axes: Its principal axes as columns, the largest last.
     """
 
     train: Tensor
@@ -46,17 +52,28 @@ class Digits:
     test_class: Tensor
     side: int
     known: int
+    centre: Tensor
+    axes: Tensor
 
     def picture(self, x: Tensor) -> Tensor:
-        """Images as seen, upper row first, shape (n, side, side)."""
-        return x.reshape(-1, self.side, self.side).flip(1)
+        """Images as seen, upper row first, with values in [0, 1] for data, shape (n, side, side)."""
+        rest = x[:, self.known :] @ self.axes.T.to(x) + self.centre.to(x)
+        return torch.cat((x[:, : self.known], rest), dim=1).reshape(-1, self.side, self.side).flip(1)
 
 
 def _digits(images: dict[str, NDArray[np.float32]], classes: dict[str, NDArray[np.int64]], known_rows: int) -> Digits:
     side = images["train"].shape[1]
     rows = {name: torch.as_tensor(np.ascontiguousarray(part[:, ::-1])).reshape(len(part), -1) for name, part in images.items()}
     own = {name: torch.as_tensor(part) for name, part in classes.items()}
-    return Digits(rows["train"], own["train"], rows["test"], own["test"], side, known_rows * side)
+    known = known_rows * side
+    rest = rows["train"][:, known:].double()
+    centre = rest.mean(0)
+    axes = torch.linalg.eigh((rest - centre).T @ (rest - centre)).eigenvectors
+    turned = {}
+    for name, part in rows.items():
+        coordinates = (part[:, known:].double() - centre) @ axes
+        turned[name] = torch.cat((part[:, :known], coordinates.float()), dim=1)
+    return Digits(turned["train"], own["train"], turned["test"], own["test"], side, known, centre, axes)
 
 
 def load_small(seed: int = 0) -> Digits:

@@ -279,9 +279,12 @@ def _classifier(digits: Digits) -> tuple[Callable[[Tensor], Any], float]:
     """A support-vector machine on whole images and its accuracy on the test images: it never saw the networks."""
     from sklearn.svm import SVC
 
-    machine = SVC(gamma="scale").fit(digits.train.numpy(), digits.train_class.numpy())
-    accuracy = float((machine.predict(digits.test.numpy()) == digits.test_class.numpy()).mean())
-    return lambda x: machine.predict(x.clamp(0, 1).numpy()), accuracy
+    def pixels(x: Tensor) -> Any:
+        return digits.picture(x.double()).clamp(0, 1).flatten(1).numpy()
+
+    machine = SVC(gamma="scale").fit(pixels(digits.train), digits.train_class.numpy())
+    accuracy = float((machine.predict(pixels(digits.test)) == digits.test_class.numpy()).mean())
+    return lambda x: machine.predict(pixels(x)), accuracy
 
 
 def run(config: Inpainting) -> pd.DataFrame:

@@ -168,7 +168,14 @@ def test_small_digits():
     digits = load_small()
     assert digits.train.shape == (252, 64)
     assert digits.test.shape == (100, 64)
-    assert (digits.train.min(), digits.train.max()) == (0.0, 1.0)
+    pictures = digits.picture(digits.train)
+    assert float(pictures.min()) == pytest.approx(0.0, abs=1e-5)
+    assert float(pictures.max()) == pytest.approx(1.0, abs=1e-5)
+    # turning is an isometry; the largest variance comes last
+    assert torch.allclose(
+        torch.cdist(digits.train, digits.train), torch.cdist(pictures.flatten(1), pictures.flatten(1)), atol=1e-3
+    )
+    assert digits.train[:, -1].std() > digits.train[:, 16:-1].std(0).max()
     # y are the lower rows: the picture's last two
     assert torch.equal(digits.picture(digits.test)[:, -1], digits.test[:, :8])
     assert torch.equal(digits.picture(digits.test)[:, -2], digits.test[:, 8:16])
@@ -197,7 +204,7 @@ def test_mnist_files(tmp_path, monkeypatch):
     digits = load_mnist(folder)
     assert digits.train.shape == (8, 784)
     assert digits.train_class.tolist() == [0, 1, 0, 1, 1, 0, 0, 1]
-    np.testing.assert_allclose(digits.picture(digits.train)[1], images[1] / 255.0, rtol=1e-6)
+    np.testing.assert_allclose(digits.picture(digits.train)[1], images[1] / 255.0, atol=1e-5)
     assert digits.known == 168
     np.testing.assert_allclose(digits.train[0, :168].reshape(6, 28).flip(0), images[0, 22:] / 255.0, rtol=1e-6)  # rows 22 to 27
     monkeypatch.setenv(VARIABLE, str(folder))
