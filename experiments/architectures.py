@@ -134,7 +134,7 @@ def run(config: Architectures) -> pd.DataFrame:
     units = [
         Unit(network, latent, seed, settings, store)
         for seed in range(settings["seeds"])
-        for network in reversed(NETWORKS)  # the slow ones first
+        for network in NETWORKS
         for latent in ("normal", "mixture")
     ]
     unfinished = [unit for unit in units if not all(store.has(unit.key(sigma)) for sigma in settings["sigmas"])]
