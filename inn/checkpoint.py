@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import nn
 
 from inn.architectures import ARCHITECTURES, Architecture, build
 from inn.conditional import Conditional, ConditionalModel, MixtureLatent, build_conditional
+from inn.files import write_whole
 from inn.invertible import Invertible
 from inn.latents import Latent
 from inn.padding import Padding
@@ -88,12 +88,7 @@ def _conditional(fields: dict[str, Any]) -> Conditional:
 def _save(path: Path, module: nn.Module, description: dict[str, Any]) -> None:
     state = {key: value.contiguous() for key, value in module.state_dict().items()}
     data = save(state, metadata={key: json.dumps(value) for key, value in description.items()})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, data)
 
 
 def _load(

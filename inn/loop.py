@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from inn.files import write_whole
 from inn.schedules import Number, as_schedule
 from lipbounds.errors import InvalidInput, NotConverged
 
@@ -33,8 +33,9 @@ class Group:
             (Adam's L^2 penalty, as in the authors' program); number or schedule.
         clip_value: Every entry of the gradient is cut to this size (the authors take 15); None does not cut.
         matrix_rate: Learning rate of Muon, which then takes the weight matrices, and Adam the rest; None leaves all to Adam.
-            Muon steps along the orthogonal factor of the momentum, so all singular directions of a matrix move alike; for the
-            conditional likelihoods of the experiments it needs a third of Adam's steps or fewer.
+            Muon steps along the orthogonal factor of the momentum, so all singular directions of a matrix move alike; its
+            weight decay is decoupled, w is shrunk by rate times decay. On one seed of the kinematics 3000 steps of it were
+            better than 15,000 of Adam.
     """
 
     prefix: str = ""
@@ -103,7 +104,8 @@ def fit(
         after_step: Called after every step, for weights that are projected (`clip_weights`).
         explain: Called when a loss is not finite; what it returns is part of the message (`first_bad_layer`).
         state: A file for the state. If it is there training goes on from it, and on the CPU ends with the same bits as without
-            interruption. It is written every `every` steps, whole or not at all, and stays.
+            interruption. It is written every `every` steps, whole or not at all, and stays. Settings are compared by their
+            repr: use the schedules of `inn.schedules`, a lambda's differs from process to process.
         memory: Further tensors that belong to the state.
 
     Raises:
@@ -225,12 +227,7 @@ def _store(
         {name: value.detach().contiguous() for name, value in tensors.items()},
         metadata={"training": json.dumps({"step": step, "identity": identity})},
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, data)
 
 
 def _restore(

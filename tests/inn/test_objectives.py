@@ -122,15 +122,20 @@ def test_terms_of_weight_0_are_left_out():
 
 
 def test_labels_move_only_by_their_own_loss():
-    # L_z sees T_y(x) as a constant: no weight of T moves when z does not depend on it
-    model = model_of()
+    # L_z sees T_y(x) as a constant: its slopes are those of the transcription with T_y(x) held, and not those without
+    model, metric = model_of(), Discrepancy()
     x, y = batch()
-    term = PaperObjective(labels=0, data=0)(model, x, y, 0.0, random())["latent"]
-    image = model.flow(x.new_zeros(3, 6))
-    (through,) = torch.autograd.grad(image[:, :2].sum(), [next(model.flow.parameters())], allow_unused=True)
-    assert through is not None  # control: T_y does depend on the weights
-    term.backward()
-    assert any(parameter.grad is not None and parameter.grad.any() for parameter in model.latent.parameters())
+    weights = list(model.flow.parameters())
+    term = PaperObjective(labels=0, data=0, latent_metric=metric)(model, x, y, 0.0, random())["latent"]
+    slopes = torch.autograd.grad(term, weights, allow_unused=True)
+    generator = random()
+    z = model.sample_latent(y, generator, temperature=0.1)
+    own_y, _, own_z = SIZES.split(model.flow(SIZES.pad_data(x, generator)))
+    for held, same in ((own_y.detach(), True), (own_y, False)):
+        value = metric(torch.cat((held, own_z), dim=1), torch.cat((y, z), dim=1))
+        expected = torch.autograd.grad(value, weights, allow_unused=True, retain_graph=True)
+        close = [a is b is None or torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(slopes, expected, strict=True)]
+        assert all(close) is same
 
 
 def test_the_likelihood_as_a_density():
