@@ -23,6 +23,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from experiments.conditional import (
+    FIRST_SEED,
     Preset,
     components,
     constants,
@@ -77,7 +78,6 @@ FEWEST = 0.01  # share of the samples that a connected component needs to count
 PICTURED = 1200
 QUICK = {("likelihood", "second", "mixture"), ("program", "first", "normal")}
 QUICK_BATCH = 128
-FIRST_SEED = 100  # of those reported
 
 
 def law_of_colour(labels: str, colour: int) -> GaussianMixture:

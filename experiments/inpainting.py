@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.conditional import Preset, constants, run_networks, shared_settings, trained
+from experiments.conditional import FIRST_SEED, Preset, constants, run_networks, shared_settings, trained
 from experiments.digits import Digits, load_mnist, load_small
 from experiments.store import Store, key_of
 from experiments.sweep import Progress
@@ -201,7 +201,7 @@ def units_of(store: Store, settings: dict[str, Any], folder: Path | None) -> lis
         for clamp in (3.0, 0.5) if small and preset == "likelihood" else (3.0,):
             headline = preset == "likelihood" and latent == "mixture" and clamp == 3.0
             for seed in range(settings["seeds"] if headline else 1):
-                made.append(Unit(preset, latent, clamp, 100 + seed, settings, store, folder))
+                made.append(Unit(preset, latent, clamp, FIRST_SEED + seed, settings, store, folder))
     return made
 
 
@@ -306,7 +306,7 @@ def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
     """Pixels for Figure 4: three y of different certainty, completions from either component, first seeds with a mixture."""
     frames = []
     for unit in units:
-        if unit.seed != 100 or unit.latent != "mixture":
+        if unit.seed != FIRST_SEED or unit.latent != "mixture":
             continue
         digits = unit.digits
         model, _ = trained(unit.store, unit.key, unit.made(), draw_of(digits), seed=unit.seed, report=lambda _: None)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from experiments.arm import exact_posterior, forward, prior
 from experiments.conditional import (
+    FIRST_SEED,
     Preset,
     components,
     constants,
@@ -82,7 +83,6 @@ PAPER = {
 }
 """Table 2: discrepancy (squared, biased) and resimulation error."""
 PICTURED = 200
-FIRST_SEED = 100
 
 
 def draw_of(region: str) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.figure import Figure
 
 from lipbounds.theorems import exact_lipschitz
 
 __all__ = [
     "architectures_figure",
     "remark_2_figure",
+    "save_figure",
     "sigma_sweep_figure",
     "theorems_figure",
     "tightness_figure",
@@ -31,6 +33,15 @@ COLOURS = {"normal": "#c0392b", "mixture": "#1f6fb2", "example1": "#5b8c2a"}
 NAMES = {"normal": "normal latent", "mixture": "mixture latent", "example1": "Example 1's mixture"}
 LOWEST, HIGHEST = 0.3, 1e4
 SLACKS = 1e-2, 1e13
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write NAME.png and NAME.pdf, close the figure, and return the paths."""
+    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf")]
+    for path in paths:
+        figure.savefig(path)
+    plt.close(figure)
+    return paths
 
 
 def sigma_sweep_figure(folder: Path) -> list[Path]:
@@ -58,11 +69,7 @@ def sigma_sweep_figure(folder: Path) -> list[Path]:
             _samples(below.add_subplot(1, len(latents), column + 1), plane[plane["kind"] == "generated sample"], row)
         if mesh is not None:
             middle.colorbar(mesh, ax=axes, label=r"$\log_{10}\,\sigma_{\max}(DT^{-1})$", pad=0.01)
-        paths = [folder / f"sigma-sweep.{suffix}" for suffix in ("png", "pdf")]
-        for path in paths:
-            figure.savefig(path)
-        plt.close(figure)
-    return paths
+        return save_figure(figure, folder, "sigma-sweep")
 
 
 def remark_2_figure(folder: Path, constants: Mapping[str, float]) -> list[Path]:
@@ -87,11 +94,7 @@ def remark_2_figure(folder: Path, constants: Mapping[str, float]) -> list[Path]:
         axes[0].set_ylabel("distance to the limit")
         axes[0].set_ylim(1e-5, 1e4)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
-        paths = [folder / f"remark-2.{suffix}" for suffix in ("png", "pdf")]
-        for path in paths:
-            figure.savefig(path)
-        plt.close(figure)
-    return paths
+        return save_figure(figure, folder, "remark-2")
 
 
 NETWORK_MARKS = {
@@ -124,11 +127,7 @@ def architectures_figure(folder: Path) -> list[Path]:
         axes[0, 0].set_ylabel("Lip($T^{-1}$; D), found")
         axes[1, 0].set_ylabel("$W_1$ along the diagonal")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=6.5)
-        paths = [folder / f"architectures.{suffix}" for suffix in ("png", "pdf")]
-        for path in paths:
-            figure.savefig(path)
-        plt.close(figure)
-    return paths
+        return save_figure(figure, folder, "architectures")
 
 
 CONTROL_MARKS = {
@@ -162,11 +161,7 @@ def trade_off_figure(folder: Path) -> list[Path]:
         axes.set_ylabel("$W_1$ to the data, along the diagonal")
         axes.text(0.03, 0.05, "impossible", transform=axes.transAxes, fontsize=8, color="0.3")
         figure.legend(loc="outside lower center", ncols=4, fontsize=7)
-        paths = [folder / f"trade-off.{suffix}" for suffix in ("png", "pdf")]
-        for path in paths:
-            figure.savefig(path)
-        plt.close(figure)
-    return paths
+        return save_figure(figure, folder, "trade-off")
 
 
 def theorems_figure(folder: Path) -> list[Path]:
@@ -205,11 +200,7 @@ def theorems_figure(folder: Path) -> list[Path]:
         axes.set_yticks(range(len(labels)), labels, fontsize=7)
         axes.set_ylim(len(labels) - 0.4, -0.6)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7)
-        paths = [folder / f"theorems.{suffix}" for suffix in ("png", "pdf")]
-        for path in paths:
-            figure.savefig(path)
-        plt.close(figure)
-    return paths
+        return save_figure(figure, folder, "theorems")
 
 
 def tightness_figure(folder: Path, sigma: float) -> list[Path]:
@@ -235,11 +226,7 @@ def tightness_figure(folder: Path, sigma: float) -> list[Path]:
         left.set_title("(a) upper bound, no gap", loc="left")
         right.set_title(rf"(b) lower bound, $X_\sigma$, $\sigma={sigma:g}$", loc="left")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
-        paths = [folder / f"tightness.{suffix}" for suffix in ("png", "pdf")]
-        for path in paths:
-            figure.savefig(path)
-        plt.close(figure)
-    return paths
+        return save_figure(figure, folder, "tightness")
 
 
 def _widths(planes: pd.DataFrame, latents: list[str]) -> list[float]:

@@ -7,7 +7,6 @@ import matplotlib
 matplotlib.use("agg")
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,21 +14,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from experiments.arm import LENGTHS
+from experiments.conditional import FIRST_SEED
 from experiments.kinematics import SCALE
-from experiments.plots import COLOURS, STYLE
+from experiments.plots import COLOURS, STYLE, save_figure
 
 __all__ = ["eight_modes_figures", "inpainting_figure", "kinematics_figures"]
 
 POINTS = {0: "#c0392b", 1: "#1f6fb2", 2: "#2e8b57", 3: "#8e44ad"}
 """The four colours of the problem."""
-
-
-def _save(figure: Any, folder: Path, name: str) -> list[Path]:
-    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf")]
-    for path in paths:
-        figure.savefig(path)
-    plt.close(figure)
-    return paths
 
 
 def _dots(axes: Axes, rows: pd.DataFrame, reach: float) -> None:
@@ -71,7 +63,7 @@ def eight_modes_figures(folder: Path) -> list[Path]:
                 & (results["labels"] == labels)
                 & (results["latent"] == latent)
                 & (results["clamp"] == clamp)
-                & (results["seed"] == 100)
+                & (results["seed"] == FIRST_SEED)
             ]
             for axis, kind in zip(row, kinds, strict=True):
                 _dots(axis, samples[here & (samples["kind"] == kind)], 4.2 if kind != "latent" else 7.5)
@@ -82,7 +74,7 @@ def eight_modes_figures(folder: Path) -> list[Path]:
             )
         for axis, name in zip(axes[-1], kinds.values(), strict=True):
             axis.set_xlabel(name, fontsize=8)
-        paths += _save(figure, folder, "eight-modes")
+        paths += save_figure(figure, folder, "eight-modes")
         controls = [name for name in ("large L2", "no L_x, no L_pad", "zero padding") if name in set(samples["preset"])]
         if controls:
             panels = ("sample", "latent", "latent, padding replaced by 0")
@@ -93,7 +85,7 @@ def eight_modes_figures(folder: Path) -> list[Path]:
                 row[0].set_ylabel(name, fontsize=8)
             for axis, kind in zip(axes[0], ("samples", "latent image of data", "the same, padding replaced by 0"), strict=True):
                 axis.set_title(kind, fontsize=8)
-            paths += _save(figure, folder, "eight-modes-controls")
+            paths += save_figure(figure, folder, "eight-modes-controls")
     return paths
 
 
@@ -139,7 +131,7 @@ def kinematics_figures(folder: Path) -> list[Path]:
             line[0].set_ylabel(f"$y_1$, h    (y = {position})", fontsize=7)
         for axis in axes[-1]:
             axis.set_xlabel("$y_2$")
-        paths = _save(figure, folder, "kinematics")
+        paths = save_figure(figure, folder, "kinematics")
         slices = results[(results["kind"] == "slice") & (results["clamp"] == 2.0) & (results["preset"] == "likelihood")]
         region = regions[-1]
         slices = slices[slices["region"] == region]
@@ -168,7 +160,7 @@ def kinematics_figures(folder: Path) -> list[Path]:
         below.set_xlabel("$y_1$  ($y_2 = 1.5$)")
         above.legend(fontsize=6.5)
         below.legend(fontsize=6.5)
-        paths += _save(figure, folder, "kinematics-slices")
+        paths += save_figure(figure, folder, "kinematics-slices")
     return paths
 
 
@@ -195,4 +187,4 @@ def inpainting_figure(folder: Path) -> list[Path]:
             row[0].set_title(f"p={here['p'].iloc[0]:.2f}\ne={here['e'].iloc[0]:.2f}", fontsize=6)
         axes[0][1].set_title("component of zeros", fontsize=7, loc="left")
         axes[0][1 + columns // 2].set_title("component of eights", fontsize=7, loc="left")
-        return _save(figure, folder, "inpainting")
+        return save_figure(figure, folder, "inpainting")
