@@ -149,7 +149,10 @@ def trade_off_figure(folder: Path) -> list[Path]:
         figure, axes = plt.subplots(figsize=(5.2, 3.9))
         axes.fill_betweenx(frontier["epsilon"], 0.1, frontier["lip_forced_frontier"], color="black", alpha=0.12, linewidth=0)
         axes.plot(
-            frontier["lip_forced_frontier"], frontier["epsilon"], color="black", label="frontier $L^*(\\varepsilon)$, exact (S4)"
+            frontier["lip_forced_frontier"],
+            frontier["epsilon"],
+            color="black",
+            label="frontier $L^*(\\varepsilon)$, certified (S4)",
         )
         for control, (colour, marker) in CONTROL_MARKS.items():
             rows = results[results["control"] == control]

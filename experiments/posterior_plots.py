@@ -69,7 +69,7 @@ def eight_modes_figures(folder: Path) -> list[Path]:
                 _dots(axis, samples[here & (samples["kind"] == kind)], 4.2 if kind != "latent" else 7.5)
             row[0].set_ylabel(f"{preset}\n{latent}, {labels} labels", fontsize=7)
             row[1].set_title(
-                f"off modes {100 * measured['off_modes'].max():.2g}%, Lip($T^{{-1}}$) ≥ {measured['lip_found'].max():.2g}",
+                f"off modes {100 * measured['off_modes'].max():.2g}%, Lip($T^{{-1}}$) ≥ {measured['lip_found'].max():.3g}",
                 fontsize=7,
             )
         for axis, name in zip(axes[-1], kinds.values(), strict=True):
@@ -147,7 +147,11 @@ def kinematics_figures(folder: Path) -> list[Path]:
             )
             if latent == "mixture":
                 above.plot(
-                    rows["y_1"], rows["lip_found_hull"], color=COLOURS[latent], linestyle=":", label="mixture, hull of balls"
+                    rows["y_1"],
+                    deviation * rows["lip_found_hull"],
+                    color=COLOURS[latent],
+                    linestyle=":",
+                    label="mixture, hull of balls",
                 )
             below.plot(rows["y_1"], rows["resimulation"], color=COLOURS[latent], label=latent)
         forced = results[(results["kind"] == "table") & (results["latent"] == "normal") & (results["region"] == region)]

@@ -1,4 +1,4 @@
-r"""How accurate a generator can be when Lip(T^{-1}) is held down, by every means of control, beside the exact frontier of S4.
+r"""How accurate a generator can be when Lip(T^{-1}) is held down, by every means of control, beside the certified frontier of S4.
 
 Two modes of width sigma on the diagonal (`experiments.turned`), a standard-normal latent, likelihood training. Every row is one
 network, trained with one control at one strength.
@@ -60,7 +60,7 @@ FRONTIER = np.geomspace(3e-4, 0.6, 40)
 
 @dataclass(frozen=True)
 class TradeOff:
-    """Accuracy against Lip(T^{-1}) of trained networks, for every control, beside the exact frontier."""
+    """Accuracy against Lip(T^{-1}) of trained networks, for every control, beside the certified frontier."""
 
     out: Path = Path("results/trade-off")
     """Folder of the results; a run that was interrupted goes on there."""
