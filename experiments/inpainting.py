@@ -120,7 +120,7 @@ def preset_of(preset: str, images: str, latent: str, clamp: float, share: float)
     dim, labels, size = (64, 16, 6) if small else (784, 168, 14)
     law = MixtureLatent(((0.0,) * size,) * 2, 0.6, hidden=64, depth=1) if latent == "mixture" else Latent.normal(size)
     steps = 2500 if small else 4500
-    batch = 252 if small else 1200
+    batch = 252 if small else 1200 if preset == "program" else 512
     rate = Staircase(1e-3, 0.4, stairs=5)
     if preset == "program":
         objective: LikelihoodObjective | PaperObjective = PaperObjective(
@@ -138,7 +138,9 @@ def preset_of(preset: str, images: str, latent: str, clamp: float, share: float)
         groups = (Group("", rate, 1e-4, clip_value=15.0), Group("latent.", rate, clip_value=15.0))
         betas, eps, noise = (0.8, 0.9), 1e-6, 0.0
     else:
-        objective = LikelihoodObjective(label_scale=Geometric(0.3, 0.05, until=0.6), data_noise=0.07)
+        objective = LikelihoodObjective(
+            label_scale=Geometric(0.3, 0.05, until=0.6), data_noise=0.07, probability_noise=0.0 if small else 0.5**0.5
+        )
         groups = (Group("", Cosine(2e-3), 1e-4), Group("latent.", Cosine(2e-3), 1e-3))
         betas, eps, noise = (0.9, 0.999), 1e-8, 0.15
     return Preset(

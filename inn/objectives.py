@@ -133,12 +133,15 @@ class LikelihoodObjective:
         spread: Share of the distance of the latent means; drawn together at first, modes find their components while these
             overlap.
         data_noise: Deviation of noise on the data coordinates of x.
+        probability_noise: Deviation of noise on the labels that p(y) sees. At its optimum p(y) is then the estimate of
+            Algorithm 2 with weights $e^{-|y-y_i|^2/(2s^2)}$, as printed for $s=1/\sqrt2$: smoother than the truth.
         sparsity: Weight of $(\sum_ip_i^{1/2})^2$.
     """
 
     label_scale: Number = 0.05
     spread: Number = 1.0
     data_noise: Number = 0.0
+    probability_noise: Number = 0.0
     sparsity: Number = 0.0
 
     def __call__(
@@ -151,9 +154,10 @@ class LikelihoodObjective:
         image, log_det = model.flow.forward_and_log_det(padding.pad_data(x, generator))
         own_y, own_pad, own_z = padding.split(image)
         scale = as_schedule(self.label_scale)(done)
+        seen_y = _noisy(y, as_schedule(self.probability_noise)(done), generator)
         terms = {
             "labels": _gaussian(own_y - y, scale).mean(),
-            "latent": -model.log_density(own_z, y, spread=as_schedule(self.spread)(done)).mean(),
+            "latent": -model.log_density(own_z, seen_y, spread=as_schedule(self.spread)(done)).mean(),
             "volume": -log_det.mean(),
         }
         if own_pad.shape[1]:

@@ -16,7 +16,19 @@ from experiments import eight_modes, inpainting, kinematics
 from experiments.conditional import phased
 from experiments.digits import VARIABLE, load_mnist, load_small
 from experiments.posterior_plots import eight_modes_figures, inpainting_figure, kinematics_figures
-from inn import Constant, Padding, Ramp, fit_conditional
+from inn import (
+    ConditionalModel,
+    Constant,
+    Cosine,
+    FixedPermutation,
+    Group,
+    LearnedMixture,
+    LikelihoodObjective,
+    Optimization,
+    Padding,
+    Ramp,
+    fit_conditional,
+)
 from lipbounds.errors import InvalidInput
 
 EXPERIMENTS = {
@@ -162,6 +174,35 @@ def test_algorithm_2_as_printed():
         assert float(value) == pytest.approx(e / s, rel=1e-12)
     far = inpainting.kernel_vote(torch.full((1, 3), 1e3), torch.zeros(2, 3), torch.tensor([1.0, 0.0]))
     assert float(far[0]) == pytest.approx(0.5)  # where all printed weights underflow
+
+
+def algorithm_2_and_learned_probabilities(noise):
+    """Labels of four points, two a class, T the identity, z = -3 or 3 for the class; p(y) is trained alone."""
+    points = torch.tensor([[-0.5, 0.0], [0.7, 0.2], [0.1, 0.6], [0.4, -0.8]])
+    zeros = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    generator = torch.Generator().manual_seed(0)
+    latent = LearnedMixture(2, torch.tensor([[3.0], [-3.0]]), 0.5, hidden=32, depth=1, activation="relu", generator=generator)
+    model = ConditionalModel(FixedPermutation(torch.arange(3)), latent, Padding(dim=3, data=3, labels=2, latent=1, noise=0.0))
+
+    def draw(n, generator):
+        rows = torch.randint(4, (n,), generator=generator)
+        return torch.cat((points[rows], 6 * zeros[rows, None] - 3), dim=1), points[rows]
+
+    objective = LikelihoodObjective(probability_noise=noise)
+    fit_conditional(model, draw, objective, Optimization(800, (Group("", Cosine(1e-2)),)), batch=512, seed=0)
+    estimate = inpainting.kernel_vote(points, points, zeros)
+    return estimate, latent.probabilities(points)[:, 0].detach(), zeros
+
+
+def test_noise_on_labels_makes_the_probabilities_algorithm_2():
+    # 800 steps of 512 pairs: their average over the last steps has a deviation of order 0.5 / sqrt(512 * 100) = 0.002, the
+    # network's own error is of order 0.01
+    estimate, learned, zeros = algorithm_2_and_learned_probabilities(0.5**0.5)
+    assert float((learned - estimate).abs().max()) < 0.03
+    # without the noise they are the truth, which the estimate smooths away
+    estimate, learned, zeros = algorithm_2_and_learned_probabilities(0.0)
+    assert float((learned - zeros).abs().max()) < 0.01
+    assert float((learned - estimate).abs().max()) > 0.2
 
 
 def test_small_digits():
