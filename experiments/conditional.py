@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -25,8 +25,9 @@ from inn import (
     Optimization,
     PaperObjective,
     Phases,
+    Starts,
     build_conditional,
-    fit_conditional,
+    fit_best_start,
     load_model,
     save_model,
 )
@@ -128,6 +129,7 @@ class Preset:
         batch: Pairs a step.
         weights: Deviation of all initial weights and biases of T and of the probability network, as in the authors'
             program; None as built.
+        starts: How many networks are begun, of which the best is trained.
     """
 
     model: Conditional
@@ -135,6 +137,7 @@ class Preset:
     optimization: Optimization
     batch: int
     weights: tuple[float, float] | None = None
+    starts: Starts = field(default_factory=Starts)
 
     def build(self, seed: int) -> ConditionalModel:
         """The model before training."""
@@ -165,14 +168,12 @@ def trained(
 ) -> tuple[ConditionalModel, float]:
     """The trained model, from its checkpoint if there is one, and the CPU seconds (one thread) that training took.
 
-    Interrupted training goes on from its last state; the state is removed when the checkpoint is written.
+    Seconds are those of all starts. Interrupted training goes on from its last state; the state is removed when the checkpoint
+    is written.
     """
     path, note = store.checkpoints / f"{key}.safetensors", store.checkpoints / f"{key}.json"
     if not path.exists():
         state = store.checkpoints / f"{key}.state"
-        model = preset.build(seed)
-        if prepare is not None:
-            prepare(model)
         started = time.process_time()
         before = json.loads(note.read_text())["training_seconds"] if note.exists() else 0.0
         steps = preset.optimization.steps
@@ -181,8 +182,22 @@ def trained(
             store.put_json(note, {"training_seconds": round(before + time.process_time() - started, 2)})
             report((step + 1) / steps)
 
-        fit_conditional(
-            model, draw, preset.objective, preset.optimization, batch=preset.batch, seed=seed, callback=callback, state=state
+        def make(own: int) -> ConditionalModel:
+            model = preset.build(own)
+            if prepare is not None:
+                prepare(model)
+            return model
+
+        model = fit_best_start(
+            make,
+            draw,
+            preset.objective,
+            preset.optimization,
+            preset.starts,
+            batch=preset.batch,
+            seed=seed,
+            callback=callback,
+            state=state,
         )
         save_model(path, model, preset.model)
         state.unlink(missing_ok=True)

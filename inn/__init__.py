@@ -22,6 +22,7 @@ from inn.posterior import sample_posterior
 from inn.rejection import Rejection, approximate_bayesian_computation
 from inn.residual import ResidualLayer
 from inn.schedules import Constant, Cosine, Geometric, Linear, Phases, Ramp, Staircase
+from inn.starts import Starts, fit_best_start
 from inn.subnets import MLP
 from inn.training import Training, train
 
@@ -64,6 +65,7 @@ __all__ = [
     "SlicedWasserstein",
     "SparseCoupling",
     "Staircase",
+    "Starts",
     "Training",
     "TwoSidedCoupling",
     "Wasserstein1",
@@ -77,6 +79,7 @@ __all__ = [
     "coupling_from_freia",
     "first_bad_layer",
     "fit",
+    "fit_best_start",
     "fit_conditional",
     "jacobian_penalty",
     "label_loss",

@@ -90,6 +90,7 @@ def fit(
     explain: Callable[[], str] | None = None,
     state: Path | None = None,
     memory: Mapping[str, Tensor] | None = None,
+    stop: int | None = None,
 ) -> None:
     """Minimise the sum of the losses over the parameters, in place.
 
@@ -107,6 +108,7 @@ def fit(
             interruption. It is written every `every` steps, whole or not at all, and stays. Settings are compared by their
             repr: use the schedules of `inn.schedules`, a lambda's differs from process to process.
         memory: Further tensors that belong to the state.
+        stop: End after this many steps of those that the schedules count; with a state, a later call goes on from there.
 
     Raises:
         NotConverged: If a term is not finite: names the step, the term, parameters that are not finite, and what `explain` says.
@@ -123,9 +125,14 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     optimizers = _Optimizers(parameters, optimization)
     begin = 0
+    end = optimization.steps if stop is None else stop
+    if not 1 <= end <= optimization.steps:
+        raise InvalidInput(
+            "stop", stop, f"an integer from 1 to {optimization.steps}, the steps", "leave it out to train to the end"
+        )
     if state is not None and state.exists():
         begin = _restore(state, parameters, kept, optimizers, generator, _identity(optimization, seed))
-    for step in range(begin, optimization.steps):
+    for step in range(begin, end):
         done = step / optimization.steps
         terms = losses(done, generator)
         bad = [name for name, term in terms.items() if not bool(torch.isfinite(term.detach()).all())]
@@ -136,7 +143,7 @@ def fit(
         optimizers.step(done)
         if after_step is not None:
             after_step()
-        last = step == optimization.steps - 1
+        last = step == end - 1
         if callback is not None and (step % every == 0 or last):
             callback(step, {name: term.detach() for name, term in terms.items()})
         if state is not None and ((step + 1) % every == 0 or last):

@@ -195,6 +195,7 @@ def fit_conditional(
     every: int = 50,
     after_step: Callable[[], None] | None = None,
     state: Path | None = None,
+    stop: int | None = None,
 ) -> None:
     """Train a model in place on fresh pairs (x, y); on the device where its weights are.
 
@@ -209,6 +210,7 @@ def fit_conditional(
         every: See there.
         after_step: See there.
         state: See there.
+        stop: See there.
 
     Raises:
         NotConverged: If a loss is not finite; names step, term, and the first layer whose output is not finite.
@@ -242,6 +244,7 @@ def fit_conditional(
         explain=explain,
         state=state,
         memory=dict(model.named_buffers()),
+        stop=stop,
     )
 
 

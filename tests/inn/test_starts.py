@@ -1,0 +1,132 @@
+"""Training from the best of several starts, on a problem whose best start is known."""
+
+import math
+
+import pytest
+import torch
+
+from inn import (
+    Conditional,
+    CouplingFlow,
+    Geometric,
+    Group,
+    Latent,
+    LikelihoodObjective,
+    Optimization,
+    Padding,
+    Starts,
+    build_conditional,
+    fit_best_start,
+    fit_conditional,
+)
+from lipbounds.errors import InvalidInput, NotConverged
+
+SHAPE = Conditional(
+    CouplingFlow(dim=2, blocks=1, hidden=4), Padding(dim=2, data=2, labels=1, latent=1, noise=0.0), Latent.normal(1)
+)
+SETTINGS = Optimization(20, (Group("", Geometric(1e-3, 1e-4)),))
+OBJECTIVE = LikelihoodObjective(label_scale=0.5)
+# shifts of the first layer's bias: start 2 begins nearest to the truth
+SHIFTS = {0: 3.0, 10_000: -2.0, 20_000: 0.0, 30_000: 5.0}
+
+
+def draw(n, generator):
+    x = torch.randn(n, 2, generator=generator)
+    return x, x[:, :1]
+
+
+def make(seed):
+    model = build_conditional(SHAPE, seed=0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(SHIFTS[seed])
+    return model
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def alone(seed):
+    model = make(seed)
+    fit_conditional(model, draw, OBJECTIVE, SETTINGS, batch=16, seed=0)
+    return weights(model)
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_the_best_start_is_trained_as_if_alone(tmp_path, share):
+    state = tmp_path / "state"
+    chosen = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(4, share), batch=16, seed=0, every=5, state=state)
+    assert torch.equal(weights(chosen), alone(20_000))
+    assert not torch.equal(weights(chosen), alone(0))
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    again = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(4, share), batch=16, seed=0)
+    assert torch.equal(weights(again), weights(chosen))
+
+
+def test_one_start_is_plain_training():
+    one = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(), batch=16, seed=0)
+    assert torch.equal(weights(one), alone(0))
+
+
+@pytest.mark.parametrize("at", [1, 5, 9])
+def test_interrupted_starts_go_on(tmp_path, at):
+    calls = []
+
+    def interrupt(step, terms):
+        calls.append(step)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+
+    def run(callback=None):
+        return fit_best_start(
+            make,
+            draw,
+            OBJECTIVE,
+            SETTINGS,
+            Starts(4, 0.2),
+            batch=16,
+            seed=0,
+            every=2,
+            callback=callback,
+            state=tmp_path / "state",
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupt)
+    assert torch.equal(weights(run()), alone(20_000))
+
+
+def test_a_start_that_fails_is_not_chosen():
+    def broken(seed):
+        model = make(seed)
+        if seed == 20_000:
+            with torch.no_grad():
+                next(model.parameters()).fill_(math.nan)
+        return model
+
+    chosen = fit_best_start(broken, draw, OBJECTIVE, SETTINGS, Starts(3, 0.1), batch=16, seed=0)
+    assert torch.equal(weights(chosen), alone(10_000))
+
+    def all_broken(seed):
+        return broken(20_000)
+
+    with pytest.raises(NotConverged, match="step 0"):
+        fit_best_start(all_broken, draw, OBJECTIVE, SETTINGS, Starts(2, 0.1), batch=16, seed=0)
+
+
+def test_steps_in_two_parts_are_the_steps_in_one(tmp_path):
+    model, state = make(0), tmp_path / "state"
+    fit_conditional(model, draw, OBJECTIVE, SETTINGS, batch=16, seed=0, state=state, stop=7)
+    assert not torch.equal(weights(model), alone(0))
+    fit_conditional(model, draw, OBJECTIVE, SETTINGS, batch=16, seed=0, state=state)
+    assert torch.equal(weights(model), alone(0))
+    with pytest.raises(InvalidInput, match="stop"):
+        fit_conditional(model, draw, OBJECTIVE, SETTINGS, batch=16, seed=0, stop=21)
+
+
+@pytest.mark.parametrize(("name", "value"), [("number", 0), ("share", 0.0), ("share", 1.5), ("pairs", 0)])
+def test_impossible_starts(name, value):
+    with pytest.raises(InvalidInput, match=name):
+        Starts(**{name: value})
