@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.special import ndtri
 from scipy.stats import beta
 
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import lipschitz_from_components, lipschitz_from_generated, lipschitz_from_samples
+from lipbounds.lipschitz.separating import SeparatingNetwork, fit_separating_network
 
 
 def bounds(f, repetitions, alpha, n=2000, scale=1.0, seed=0):
@@ -81,12 +86,48 @@ def test_the_statistic_is_found_in_any_dimension():
     assert lipschitz_from_generated(shell, seed=0).bound.lower > 20
 
 
+def moons(z):
+    """A torn plane whose halves are bent to interleaved half circles: no half-space and no centre tells them apart."""
+    upper, angle = z[:, 0] > 0, np.clip(z[:, 1], -3, 3) * 0.7
+    radius = 3 + 0.25 * np.tanh(np.abs(z[:, 0]) - 1)
+    x, y = radius * np.sin(angle), radius * np.cos(angle)
+    return np.stack((np.where(upper, x, x + 3), np.where(upper, y, 1.5 - y)), 1)
+
+
+def test_a_trained_network_sees_what_centres_do_not():
+    x = moons(np.random.default_rng(0).standard_normal((20_000, 2)))
+    found = lipschitz_from_generated(x, seed=0)
+    assert isinstance(found.statistic, SeparatingNetwork)
+    assert found.bound.lower > 1.5 * lipschitz_from_generated(x, seed=0, steps=0).bound.lower
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+def test_a_trained_network_is_1_lipschitz(seed, dim):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((200, dim)) * rng.uniform(0.1, 10.0, dim) + rng.uniform(-100.0, 100.0, dim)
+    network = fit_separating_network(x, lambda rows: rows[:, 0], alpha=0.05, steps=3, seed=seed)
+    assert all(np.linalg.norm(matrix, 2) <= 1.0 for matrix in network.matrices)
+    start = x + rng.standard_normal(x.shape) * np.exp(rng.uniform(-6.0, 3.0, (200, 1)))
+    slopes = np.abs(network(start) - network(x)) / np.linalg.norm(start - x, axis=1)
+    # values of size up to 400 have errors of 100 ulps, distances are at least about 1e-3
+    assert slopes.max() <= 1.0 + 400 * 100 * np.finfo(float).eps / np.linalg.norm(start - x, axis=1).min()
+
+
+def test_a_matrix_that_is_too_long_is_seen():
+    x = np.random.default_rng(0).standard_normal((200, 3))
+    network = fit_separating_network(x, lambda rows: rows[:, 0], alpha=0.05, steps=60, seed=0)
+    longer = replace(network, matrices=tuple(1.1 * matrix for matrix in network.matrices))
+    # the copy of a projection has slope 1 nearly everywhere
+    slopes = np.abs(longer(x + [1e-3, 0.0, 0.0]) - longer(x)) / 1e-3
+    assert slopes.max() > 1.1
+
+
 def test_coverage_with_a_chosen_statistic():
     # the identity in the plane: choosing among many statistics on the sample that tests them would pass 1 too often
     misses = 0
     for seed in range(40):
         z = np.random.default_rng(seed).standard_normal((400, 2))
-        found = lipschitz_from_generated(z, seed=seed, alpha=0.2, clusters=3)
+        found = lipschitz_from_generated(z, seed=seed, alpha=0.2, clusters=3, steps=40)
         misses += found.bound.lower > 1.0
         assert found.bound.alpha == 0.2
     assert misses <= 16  # 40 runs at 20 percent: more has probability below 1 percent
@@ -104,6 +145,7 @@ def test_coverage_with_a_chosen_statistic():
         lambda: lipschitz_from_generated(np.full((30, 2), np.nan), seed=0),
         lambda: lipschitz_from_generated(np.eye(30), seed=0, clusters=1),
         lambda: lipschitz_from_generated(np.eye(30), seed=0, alpha=0.0),
+        lambda: lipschitz_from_generated(np.eye(30), seed=0, steps=-1),
         lambda: lipschitz_from_components([([1.0, 2.0], [1.0, 2.0])], alpha=0.1, scales=[1.0, 2.0]),
     ],
 )
