@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import jacrev, vmap
 
 from inn.invertible import Invertible
 from inn.subnets import MLP, Activation
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.residual import invert_residual, jacobian_of_residual
+from lipbounds.lipschitz.structure import Residual
 
 __all__ = ["ResidualLayer"]
-
-TOLERANCE = 1e-3  # of the fixed point before the Newton step, which squares it
 
 
 class ResidualLayer(Invertible):
@@ -54,7 +53,6 @@ class ResidualLayer(Invertible):
         self.dim = dim
         self.constant = constant
         self.subnet = MLP(dim, dim, hidden=hidden, depth=depth, activation=activation, generator=generator, constant=constant)
-        self.iterations = math.ceil(math.log(TOLERANCE * (1 - constant)) / math.log(constant))
 
     def residual(self, x: Tensor) -> Tensor:
         """g(x), shape (n, d)."""
@@ -71,35 +69,20 @@ class ResidualLayer(Invertible):
         error: Tensor = (x + self.residual(x) - z).norm(dim=-1) / (1.0 - self.constant)
         return error
 
-    def _jacobian(self, x: Tensor, weights: list[Tensor]) -> Tensor:
-        """DS at every row, shape (n, d, d)."""
-        slopes: Tensor = vmap(jacrev(lambda row: self.subnet.evaluate(row, weights)))(x)
-        return slopes + torch.eye(self.dim, dtype=x.dtype, device=x.device)
+    def structure(self) -> tuple[Residual]:
+        return (Residual(self.subnet.structure()),)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.residual(x)
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        weights = self.subnet.normalised()
-        return x + self.subnet.evaluate(x, weights), torch.linalg.slogdet(self._jacobian(x, weights)).logabsdet
-
-    def _inverse(self, z: Tensor, weights: list[Tensor]) -> Tensor:
-        x = z.detach()
-        fixed = [weight.detach() for weight in weights]
-        with torch.no_grad():
-            for _ in range(self.iterations):
-                x = z.detach() - self.subnet.evaluate(x, fixed)
-        # Newton: the point before it is a constant, so derivatives are those of the implicit function
-        for _ in range(2):
-            x = x.detach()
-            step = torch.linalg.solve(self._jacobian(x, weights), x + self.subnet.evaluate(x, weights) - z)
-            x = x - step
-        return x
+        g = partial(self.subnet.evaluate, weights=self.subnet.normalised())
+        return x + g(x), torch.linalg.slogdet(jacobian_of_residual(g, x)).logabsdet
 
     def inverse(self, z: Tensor) -> Tensor:
-        return self._inverse(z, self.subnet.normalised())
+        return invert_residual(partial(self.subnet.evaluate, weights=self.subnet.normalised()), z, constant=self.constant)
 
     def inverse_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        weights = self.subnet.normalised()
-        x = self._inverse(z, weights)
-        return x, -torch.linalg.slogdet(self._jacobian(x, weights)).logabsdet
+        g = partial(self.subnet.evaluate, weights=self.subnet.normalised())
+        x = invert_residual(g, z, constant=self.constant)
+        return x, -torch.linalg.slogdet(jacobian_of_residual(g, x)).logabsdet

@@ -8,21 +8,36 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from flint import arb, arb_mat
+import torch
+from flint import arb, arb_mat, ctx
 from numpy.typing import ArrayLike, NDArray
 
-from lipbounds.balls import ends, working_precision
+from lipbounds.balls import ends, spectral_norm, working_precision
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.layers import SLOPES
+from lipbounds.lipschitz.residual import jacobian_of_residual
 from lipbounds.lipschitz.search import Found
-from lipbounds.lipschitz.structure import Affine, Conditioner, Layer, PartialCoupling, Permutation, Simple, expanded
+from lipbounds.lipschitz.structure import (
+    Affine,
+    Conditioner,
+    Layer,
+    PartialCoupling,
+    Permutation,
+    Residual,
+    Simple,
+    expanded,
+    function_of,
+    inverse_map,
+)
 
-__all__ = ["certify_found", "evaluate_inverse"]
+__all__ = ["certify_found", "contraction", "evaluate_inverse", "undo_residual"]
 
 Array = NDArray[np.float64]
 
 BITS = 128
 MOST_BITS = 4096
+GAINED_BITS = 20  # at least, by a step with the Jacobian in doubles
 
 
 def _relu(x: arb) -> arb:
@@ -54,8 +69,7 @@ def _column(values: Row) -> arb_mat:
     return arb_mat(len(values), 1, values)
 
 
-def _coefficients(network: Conditioner, inputs: Row, clamp: float) -> tuple[Row, Row]:
-    """The clamped s and t at one point."""
+def _evaluate(network: Conditioner, inputs: Row) -> Row:
     activation = BALL_ACTIVATIONS[network.activation]
     values = inputs
     for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
@@ -63,9 +77,51 @@ def _coefficients(network: Conditioner, inputs: Row, clamp: float) -> tuple[Row,
         values = [product[i, 0] + arb(b) for i, b in enumerate(bias.tolist())]
         if index < len(network.weights) - 1:
             values = [activation(value) for value in values]
+    return values
+
+
+def _coefficients(network: Conditioner, inputs: Row, clamp: float) -> tuple[Row, Row]:
+    """The clamped s and t at one point."""
+    values = _evaluate(network, inputs)
     half = len(values) // 2
     alpha = arb(clamp)
     return [2 * alpha / arb.pi() * (s / alpha).atan() for s in values[:half]], values[half:]
+
+
+def contraction(network: Conditioner) -> arb:
+    """A ball about a bound of Lip of a network: the product of its norms and slopes."""
+    c = arb(SLOPES[network.activation]) ** (len(network.weights) - 1)
+    for matrix in network.weights:
+        c *= spectral_norm(arb_mat(matrix.tolist()))
+    return c
+
+
+def undo_residual(network: Conditioner, box: Row) -> Row:
+    r"""Enclose all x with x + g(x) in a box of balls.
+
+    By Banach's theorem $|x-\hat x|\le|\hat x+g(\hat x)-z|/(1-c)$ for any $\hat x$: here a preimage of the middle of the box,
+    from doubles and improved by Newton steps with a fixed Jacobian.
+
+    Raises:
+        InvalidInput: If the network is not proven to contract.
+    """
+    c = contraction(network)
+    if not c < 1:
+        raise InvalidInput("network", f"a constant of {ends(c)[1]:.6g}", "below 1, in ball arithmetic", "normalise its matrices")
+    middle = [value.mid() for value in box]
+    start = torch.tensor([[float(value) for value in middle]], dtype=torch.float64)
+    guess = inverse_map([Residual(network)])(start)
+    slopes = jacobian_of_residual(function_of(network), guess)[0].numpy()
+    back = arb_mat(np.linalg.inv(slopes).tolist())
+    x = _exact(guess[0].numpy())
+    for _ in range(ctx.prec // GAINED_BITS):
+        step = back * _column([a + g - z for a, g, z in zip(x, _evaluate(network, x), middle, strict=True)])
+        x = [(a - step[i, 0]).mid() for i, a in enumerate(x)]
+    # upper ends, not balls: the root of a ball that contains 0 is unknown
+    misses = [(a + g - z).abs_upper() for a, g, z in zip(x, _evaluate(network, x), box, strict=True)]
+    error = sum((miss * miss for miss in misses), arb(0)).sqrt() / (1 - c)
+    around = arb(0, ends(error)[1])
+    return [a + around for a in x]
 
 
 def _inverse(layer: Simple, point: Row) -> Row:
@@ -85,6 +141,8 @@ def _inverse(layer: Simple, point: Row) -> Row:
             for place, scale, shift in zip(changed.tolist(), s, t, strict=True):
                 result[place] = (point[place] - shift) * (-scale).exp()
             return result
+        case Residual(network=network):
+            return undo_residual(network, point)
 
 
 def evaluate_inverse(layers: Sequence[Layer], point: ArrayLike, *, bits: int = BITS) -> list[Enclosure]:

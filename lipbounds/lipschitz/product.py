@@ -3,6 +3,7 @@ r"""The bound that always exists: constants of single layers, (13), on boxes tha
 Everything is in ball arithmetic: the box is run through the inverse by interval arithmetic, which gives ranges of s and t and
 of the slopes of every activation, so the constants of (13) are those of the box and not global ones. With W_i the matrices and
 D_i the largest slopes of the units on the box, Lip of a conditioner is at most $\|W_l D_{l-1}\|_2\cdots\|W_2D_1\|_2\|W_1\|_2$.
+A residual layer x + g(x) has the constant 1 / (1 - c) with c such a bound of Lip(g) on the preimage of the box.
 The worst cases of the layers do not happen at one point, so the product is large, often by many orders of magnitude.
 """
 
@@ -16,7 +17,17 @@ from flint import arb, arb_mat
 from numpy.typing import NDArray
 
 from lipbounds.balls import ends, spectral_norm, working_precision
-from lipbounds.lipschitz.structure import Affine, Conditioner, Layer, PartialCoupling, Permutation, Simple, expanded
+from lipbounds.lipschitz.pointwise import contraction, undo_residual
+from lipbounds.lipschitz.structure import (
+    Affine,
+    Conditioner,
+    Layer,
+    PartialCoupling,
+    Permutation,
+    Residual,
+    Simple,
+    expanded,
+)
 
 __all__ = ["bound_by_product"]
 
@@ -69,6 +80,20 @@ def _inverse(layer: Simple, box: Row) -> tuple[Row, arb]:
             for place, value in zip(changed.tolist(), moved, strict=True):
                 result[place] = value
             return result, constant
+        case Residual(network=network):
+            preimage = undo_residual(network, box)
+            # x = z - g(x) often says more than the ball about one preimage
+            values, lip_hidden, last = _hidden(network, preimage)
+            preimage = [_meet(x, z - g) for x, z, g in zip(preimage, box, values, strict=True)]
+            values, lip_hidden, last = _hidden(network, preimage)
+            c = arb(min(_high(lip_hidden * spectral_norm(last)), _high(contraction(network))))
+            return preimage, 1 / (1 - c)
+
+
+def _meet(first: arb, second: arb) -> arb:
+    """The intersection of two balls that have a point in common."""
+    lows, highs = zip(ends(first), ends(second), strict=True)
+    return arb(max(lows)).union(arb(min(highs)))
 
 
 def _undo(changed: Row, network: Conditioner, seen: Row, clamp: float) -> tuple[Row, arb]:

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.layers import lipschitz_of_mlp
+from lipbounds.lipschitz.residual import invert_residual
 
 __all__ = [
     "ACTIVATIONS",
@@ -27,10 +30,12 @@ __all__ = [
     "Layer",
     "PartialCoupling",
     "Permutation",
+    "Residual",
     "Simple",
     "Structured",
     "dimension_of",
     "expanded",
+    "function_of",
     "inverse_map",
     "step_map",
     "structure_of",
@@ -68,7 +73,7 @@ class Affine:
 
 @dataclass(frozen=True, eq=False)
 class Conditioner:
-    """A fully connected network; its outputs are s, before the clamp, and t, each half of them.
+    """A fully connected network; in a coupling its outputs are s, before the clamp, and t, each half of them.
 
     Attributes:
         weights: Matrices of shape (out, in), input side first.
@@ -155,8 +160,35 @@ class PartialCoupling:
             )
 
 
-Layer = Permutation | Affine | Coupling | PartialCoupling
-Simple = Permutation | Affine | PartialCoupling
+@dataclass(frozen=True, eq=False)
+class Residual:
+    r"""$x\mapsto x+g(x)$ of an iResNet, with Lip(g) < 1 by the norms of its matrices.
+
+    Attributes:
+        network: g, with as many outputs as inputs.
+    """
+
+    network: Conditioner
+
+    def __post_init__(self) -> None:
+        sizes = (self.network.weights[0].shape[1], self.network.weights[-1].shape[0])
+        if sizes[0] != sizes[1]:
+            raise InvalidInput(
+                "network", f"{sizes[0]} inputs, {sizes[1]} outputs", "as many outputs as inputs", "g maps R^d to R^d"
+            )
+        if not self.constant < 1.0:
+            raise InvalidInput(
+                "network", f"product of norms {self.constant:.6g}", "below 1", "without it the layer need not be invertible"
+            )
+
+    @property
+    def constant(self) -> float:
+        """A bound of Lip(g): the product of norms and slopes, rounded up."""
+        return lipschitz_of_mlp(self.network.weights, self.network.activation).upper
+
+
+Layer = Permutation | Affine | Coupling | PartialCoupling | Residual
+Simple = Permutation | Affine | PartialCoupling | Residual
 
 
 @runtime_checkable
@@ -193,6 +225,8 @@ def dimension_of(layer: Layer) -> int:
             return len(offset)
         case PartialCoupling(dim=dim):
             return dim
+        case Residual(network=network):
+            return int(network.weights[0].shape[1])
         case Coupling(first=first, on_second=on_second, on_first=on_first):
             if on_second is not None:
                 return first + int(on_second.weights[0].shape[1])
@@ -240,7 +274,8 @@ def inverse_map(layers: Sequence[Layer]) -> Callable[[Tensor], Tensor]:
     return inverse
 
 
-def _as_function(network: Conditioner) -> Callable[[Tensor], Tensor]:
+def function_of(network: Conditioner) -> Callable[[Tensor], Tensor]:
+    """Return a network as a differentiable function of one point or of rows in float64."""
     weights = [torch.as_tensor(matrix) for matrix in network.weights]
     biases = [torch.as_tensor(bias) for bias in network.biases]
     activation = ACTIVATIONS[network.activation]
@@ -272,11 +307,14 @@ def step_map(layer: Simple) -> Callable[[Tensor], Tensor]:
                 return x.index_copy(1, changed, x[:, changed] * torch.exp(s) + t)
 
             return coupled
+        case Residual(network=network):
+            g = function_of(network)
+            return lambda x: x + g(x)
 
 
 def _coefficients(layer: PartialCoupling) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """The clamped s and t as functions of rows."""
-    seen, network, clamp = torch.as_tensor(layer.seen), _as_function(layer.network), layer.clamp
+    seen, network, clamp = torch.as_tensor(layer.seen), function_of(layer.network), layer.clamp
 
     def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
         s, t = network(x[:, seen]).chunk(2, dim=1)
@@ -301,3 +339,5 @@ def _inverse_step(layer: Simple) -> Callable[[Tensor], Tensor]:
                 return v.index_copy(1, changed, (v[:, changed] - t) * torch.exp(-s))
 
             return uncoupled
+        case Residual(network=network):
+            return partial(invert_residual, function_of(network), constant=layer.constant)
