@@ -165,6 +165,7 @@ def trained(
     seed: int,
     report: Callable[[float], None],
     prepare: Callable[[ConditionalModel], None] | None = None,
+    compare_on: Draw | None = None,
 ) -> tuple[ConditionalModel, float]:
     """The trained model, from its checkpoint if there is one, and the CPU seconds (one thread) that training took.
 
@@ -196,6 +197,7 @@ def trained(
             preset.starts,
             batch=preset.batch,
             seed=seed,
+            compare_on=compare_on,
             callback=callback,
             state=state,
         )

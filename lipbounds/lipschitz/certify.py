@@ -20,6 +20,7 @@ from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.search import STARTS, Found, find_lipschitz, jacobian_norms
 from lipbounds.lipschitz.space import bound_in_space, is_spatial
 from lipbounds.lipschitz.structure import Layer, Structured, dimension_of, inverse_map, structure_of
+from lipbounds.lipschitz.subdivision import MOST_DIMENSIONS, bound_by_subdivision
 
 __all__ = ["Certificate", "certify_lipschitz"]
 
@@ -62,9 +63,10 @@ def certify_lipschitz(
     In the plane, coupling layers on a ball or box: branch and bound over latent boxes (`lipbounds.lipschitz.plane`), which
     reaches the ratio asked for. In 3 to 12 dimensions, conditioners of at most 4 inputs, on a ball, box or capsule: branch
     and bound over boxes of data (`lipbounds.lipschitz.space`), with a proof that they cover the preimage of the domain;
-    without that proof in the time given the bound is conditional, an ESTIMATE whose `assumption` says so. Otherwise, and
-    where it is smaller, the product of layer constants on a propagated box (`lipbounds.lipschitz.product`): always there,
-    and crude.
+    without that proof in the time given the bound is conditional, an ESTIMATE whose `assumption` says so. All other layers in
+    at most 6 dimensions (residual, linear): branch and bound with the Jacobian in ball arithmetic
+    (`lipbounds.lipschitz.subdivision`), much slower. Otherwise, and where it is smaller, the product of layer constants on a
+    propagated box (`lipbounds.lipschitz.product`): always there, and crude.
 
     Args:
         model: A network with `structure()`, as those of `inn`, or the layers of T in the order of the forward map.
@@ -142,6 +144,11 @@ def certify_lipschitz(
         if not bound.covered and math.isfinite(upper):
             guarantee = Guarantee.ESTIMATE
             assumption += "; conditional: that the boxes cover the preimage of the domain is not proven"
+    elif domain.dim <= MOST_DIMENSIONS:
+        upper, boxes = bound_by_subdivision(
+            layers, domain, witness.lower, ratio=ratio, seconds=seconds, improve=witness.improve, callback=report
+        )
+        method = "branch and bound over latent boxes in ball arithmetic"
     product = bound_by_product(layers, low, high) if math.isinf(upper) or guarantee is Guarantee.ESTIMATE else math.inf
     if product <= upper:
         upper = product

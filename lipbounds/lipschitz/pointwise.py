@@ -5,6 +5,7 @@ All rounding is inside the balls, and the weights are taken as the doubles that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,7 +17,6 @@ from lipbounds.balls import ends, spectral_norm, working_precision
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz.layers import SLOPES
-from lipbounds.lipschitz.residual import jacobian_of_residual
 from lipbounds.lipschitz.search import Found
 from lipbounds.lipschitz.structure import (
     Affine,
@@ -28,16 +28,16 @@ from lipbounds.lipschitz.structure import (
     Simple,
     expanded,
     function_of,
-    inverse_map,
 )
 
-__all__ = ["certify_found", "contraction", "evaluate_inverse", "undo_residual"]
+__all__ = ["ResidualInverse", "certify_found", "evaluate_inverse"]
 
 Array = NDArray[np.float64]
 
 BITS = 128
 MOST_BITS = 4096
-GAINED_BITS = 20  # at least, by a step with the Jacobian in doubles
+GAINED_BITS = 16  # at least, by a step with a Jacobian from differences
+DIFFERENCE = 1e-6
 
 
 def _relu(x: arb) -> arb:
@@ -88,40 +88,59 @@ def _coefficients(network: Conditioner, inputs: Row, clamp: float) -> tuple[Row,
     return [2 * alpha / arb.pi() * (s / alpha).atan() for s in values[:half]], values[half:]
 
 
-def contraction(network: Conditioner) -> arb:
-    """A ball about a bound of Lip of a network: the product of its norms and slopes."""
-    c = arb(SLOPES[network.activation]) ** (len(network.weights) - 1)
-    for matrix in network.weights:
-        c *= spectral_norm(arb_mat(matrix.tolist()))
-    return c
+class ResidualInverse:
+    r"""Enclosures of preimages under x + g(x).
 
+    By Banach's theorem $|x-\hat x|\le|\hat x+g(\hat x)-z|/(1-c)$ for any $\hat x$: here a solution in doubles, improved by Newton
+    steps with a fixed approximate Jacobian, and $|x-x'|\le|z-z'|/(1-c)$ from there to the preimages of other points.
 
-def undo_residual(network: Conditioner, box: Row) -> Row:
-    r"""Enclose all x with x + g(x) in a box of balls.
-
-    By Banach's theorem $|x-\hat x|\le|\hat x+g(\hat x)-z|/(1-c)$ for any $\hat x$: here a preimage of the middle of the box,
-    from doubles and improved by Newton steps with a fixed Jacobian.
+    Attributes:
+        lipschitz: 1 / (1 - c), an upper bound of the inverse's constant.
 
     Raises:
         InvalidInput: If the network is not proven to contract.
     """
-    c = contraction(network)
-    if not c < 1:
-        raise InvalidInput("network", f"a constant of {ends(c)[1]:.6g}", "below 1, in ball arithmetic", "normalise its matrices")
-    middle = [value.mid() for value in box]
-    start = torch.tensor([[float(value) for value in middle]], dtype=torch.float64)
-    guess = inverse_map([Residual(network)])(start)
-    slopes = jacobian_of_residual(function_of(network), guess)[0].numpy()
-    back = arb_mat(np.linalg.inv(slopes).tolist())
-    x = _exact(guess[0].numpy())
-    for _ in range(ctx.prec // GAINED_BITS):
-        step = back * _column([a + g - z for a, g, z in zip(x, _evaluate(network, x), middle, strict=True)])
-        x = [(a - step[i, 0]).mid() for i, a in enumerate(x)]
-    # upper ends, not balls: the root of a ball that contains 0 is unknown
-    misses = [(a + g - z).abs_upper() for a, g, z in zip(x, _evaluate(network, x), box, strict=True)]
-    error = sum((miss * miss for miss in misses), arb(0)).sqrt() / (1 - c)
-    around = arb(0, ends(error)[1])
-    return [a + around for a in x]
+
+    def __init__(self, network: Conditioner) -> None:
+        self.network = network
+        c = arb(SLOPES[network.activation]) ** (len(network.weights) - 1)
+        for matrix in network.weights:
+            c *= spectral_norm(arb_mat(matrix.tolist()))
+        if not c < 1:
+            got = f"a constant of {ends(c)[1]:.6g}"
+            raise InvalidInput("network", got, "below 1, in ball arithmetic", "normalise its matrices")
+        self.lipschitz = arb(ends(1 / (1 - c))[1])
+        self._g = function_of(network)
+        self._iterations = math.ceil(math.log(1e-3) / math.log(ends(c)[1]))
+
+    def at(self, point: Row) -> Row:
+        """Enclose the preimages of all points of small balls."""
+        middle = [value.mid() for value in point]
+        start, back = self._approximate(torch.tensor([float(value) for value in middle], dtype=torch.float64))
+        x = _exact(start)
+        for _ in range(ctx.prec // GAINED_BITS):
+            misses = [a + g - z for a, g, z in zip(x, _evaluate(self.network, x), middle, strict=True)]
+            step = back * _column(misses)
+            x = [(a - step[i, 0]).mid() for i, a in enumerate(x)]
+        misses = [a + g - z for a, g, z in zip(x, _evaluate(self.network, x), point, strict=True)]
+        return self.around(x, misses)
+
+    def around(self, x: Row, moved: Row) -> Row:
+        """Enclose the preimages of z + moved, x the preimage of z."""
+        # upper ends, not balls: the root of a ball that contains 0 is unknown
+        most = [value.abs_upper() for value in moved]
+        error = sum((value * value for value in most), arb(0)).sqrt() * self.lipschitz
+        return [value + arb(0, ends(error)[1]) for value in x]
+
+    def _approximate(self, z: torch.Tensor) -> tuple[Array, arb_mat]:
+        """A preimage in doubles and the inverse of an approximate Jacobian there."""
+        x = z
+        for _ in range(self._iterations):
+            x = z - self._g(x)
+        sides = DIFFERENCE * torch.eye(len(z), dtype=torch.float64)
+        slopes = (self._g(x + sides) - self._g(x - sides)).T / (2 * DIFFERENCE)
+        back = torch.linalg.inv(torch.eye(len(z), dtype=torch.float64) + slopes)
+        return x.numpy(), arb_mat(back.tolist())
 
 
 def _inverse(layer: Simple, point: Row) -> Row:
@@ -142,7 +161,7 @@ def _inverse(layer: Simple, point: Row) -> Row:
                 result[place] = (point[place] - shift) * (-scale).exp()
             return result
         case Residual(network=network):
-            return undo_residual(network, point)
+            return ResidualInverse(network).at(point)
 
 
 def evaluate_inverse(layers: Sequence[Layer], point: ArrayLike, *, bits: int = BITS) -> list[Enclosure]:

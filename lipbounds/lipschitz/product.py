@@ -17,7 +17,7 @@ from flint import arb, arb_mat
 from numpy.typing import NDArray
 
 from lipbounds.balls import ends, spectral_norm, working_precision
-from lipbounds.lipschitz.pointwise import contraction, undo_residual
+from lipbounds.lipschitz.pointwise import ResidualInverse
 from lipbounds.lipschitz.structure import (
     Affine,
     Conditioner,
@@ -29,7 +29,7 @@ from lipbounds.lipschitz.structure import (
     expanded,
 )
 
-__all__ = ["bound_by_product"]
+__all__ = ["activate", "bound_by_product", "clamped", "clamped_slope", "meet", "slope_range"]
 
 Array = NDArray[np.float64]
 Row = list[arb]
@@ -81,17 +81,20 @@ def _inverse(layer: Simple, box: Row) -> tuple[Row, arb]:
                 result[place] = value
             return result, constant
         case Residual(network=network):
-            preimage = undo_residual(network, box)
+            inverse_layer = ResidualInverse(network)
+            middle = [value.mid() for value in box]
+            moved = [value - m for value, m in zip(box, middle, strict=True)]
+            preimage = inverse_layer.around(inverse_layer.at(middle), moved)
             # x = z - g(x) often says more than the ball about one preimage
+            values, _, _ = _hidden(network, preimage)
+            preimage = [meet(x, z - g) for x, z, g in zip(preimage, box, values, strict=True)]
             values, lip_hidden, last = _hidden(network, preimage)
-            preimage = [_meet(x, z - g) for x, z, g in zip(preimage, box, values, strict=True)]
-            values, lip_hidden, last = _hidden(network, preimage)
-            c = arb(min(_high(lip_hidden * spectral_norm(last)), _high(contraction(network))))
-            return preimage, 1 / (1 - c)
+            local = 1 - arb(_high(lip_hidden * spectral_norm(last)))
+            return preimage, arb(min(_high(1 / local) if local > 0 else math.inf, _high(inverse_layer.lipschitz)))
 
 
-def _meet(first: arb, second: arb) -> arb:
-    """The intersection of two balls that have a point in common."""
+def meet(first: arb, second: arb) -> arb:
+    """The intersection of two balls that have a point in common; what is unknown in one is what the other says."""
     lows, highs = zip(ends(first), ends(second), strict=True)
     return arb(max(lows)).union(arb(min(highs)))
 
@@ -102,8 +105,8 @@ def _undo(changed: Row, network: Conditioner, seen: Row, clamp: float) -> tuple[
     half = len(changed)
     alpha = arb(clamp)
     raw, t = values[:half], values[half:]
-    s = [2 * alpha / arb.pi() * _monotone(arb.atan, value / alpha) for value in raw]
-    slope = max((2 / arb.pi() / (1 + (_nearest_to_zero(value) / alpha) ** 2) for value in raw), key=_high)
+    s = [clamped(value, alpha) for value in raw]
+    slope = max((clamped_slope(value, alpha) for value in raw), key=_high)
     lip_s = slope * lip_hidden * spectral_norm(_rows(last, 0, half))
     lip_t = lip_hidden * spectral_norm(_rows(last, half, 2 * half))
     factors = [(-scale).exp() for scale in s]
@@ -130,8 +133,8 @@ def _hidden(network: Conditioner, seen: Row) -> tuple[Row, arb, arb_mat]:
             matrix = arb_mat([[w * s for w, s in zip(row, slopes, strict=True)] for row in _products(weights)])
         if index < len(network.weights) - 1:
             lip *= spectral_norm(matrix)
-            slopes = [_steepest(value, network.activation) for value in values]
-            values = [_activate(value, network.activation) for value in values]
+            slopes = [_high(slope_range(value, network.activation)) for value in values]
+            values = [activate(value, network.activation) for value in values]
     return values, lip, matrix
 
 
@@ -160,6 +163,16 @@ def _monotone(function: Callable[[arb], arb], ball: arb) -> arb:
     return least.union(greatest)
 
 
+def _farthest(ball: arb) -> arb:
+    """A number at least as far from 0 as all of the ball."""
+    low, high = ends(ball)
+    return arb(max(-low, high)) if math.isfinite(low) and math.isfinite(high) else arb(math.inf)
+
+
+def _sigmoid(x: arb) -> arb:
+    return 1 / (1 + (-x).exp())
+
+
 def _softplus(x: arb) -> arb:
     return x + (-x).exp().log1p() if x > 0 else x.exp().log1p()
 
@@ -168,7 +181,19 @@ def _silu(x: arb) -> arb:
     return x / (1 + (-x).exp())
 
 
-def _activate(ball: arb, activation: str) -> arb:
+def clamped(ball: arb, alpha: arb) -> arb:
+    """The clamp of s over a ball."""
+    return 2 * alpha / arb.pi() * _monotone(arb.atan, ball / alpha)
+
+
+def clamped_slope(ball: arb, alpha: arb) -> arb:
+    """Its slope over a ball."""
+    near, far = _nearest_to_zero(ball) / alpha, _farthest(ball) / alpha
+    return 2 / arb.pi() * (1 / (1 + far * far)).union(1 / (1 + near * near))
+
+
+def activate(ball: arb, activation: str) -> arb:
+    """An activation over a ball."""
     match activation:
         case "relu":
             return _monotone(lambda x: x.max(arb(0)), ball)
@@ -184,18 +209,20 @@ def _activate(ball: arb, activation: str) -> arb:
             return hull.union(arb(SILU_LEAST)) if low < SILU_WHERE[1] and high > SILU_WHERE[0] else hull
 
 
-def _steepest(ball: arb, activation: str) -> float:
-    """A bound of the activation's slope on a ball."""
-    near = _nearest_to_zero(ball)
+def slope_range(ball: arb, activation: str) -> arb:
+    """A ball that contains the activation's slopes on a ball; at the kink of relu, both and all between."""
+    low, high = ends(ball)
+    near, far = _nearest_to_zero(ball), _farthest(ball)
     match activation:
         case "relu":
-            return 1.0 if _high(ball) > 0 else 0.0
+            return arb(0 if low < 0 else 1).union(arb(1 if high > 0 else 0))
         case "tanh":
-            return _high(1 - near.tanh() ** 2)
+            return (1 - far.tanh() ** 2).union(1 - near.tanh() ** 2)
         case "arctan":
-            return _high(1 / (1 + near**2))
+            return (1 / (1 + far * far)).union(1 / (1 + near * near))
         case "softplus":
-            high = _high(ball)
-            return _high(1 / (1 + (-arb(high)).exp())) if math.isfinite(high) else 1.0
+            return _monotone(_sigmoid, ball) if math.isfinite(low) and math.isfinite(high) else arb(0).union(arb(1))
         case _:
-            return SILU_SLOPE
+            anywhere = (1 - arb(SILU_SLOPE)).union(arb(SILU_SLOPE))  # symmetric about 1/2
+            sigmoid = _monotone(_sigmoid, ball)
+            return meet(sigmoid * (1 + ball * (1 - sigmoid)), anywhere) if math.isfinite(low + high) else anywhere

@@ -54,14 +54,14 @@ def alone(seed):
     return weights(model)
 
 
-@pytest.mark.parametrize("share", [0.1, 1.0])
-def test_the_best_start_is_trained_as_if_alone(tmp_path, share):
+@pytest.mark.parametrize("rounds", [((0.1, 1),), ((1.0, 1),), ((0.1, 3), (0.3, 2), (0.5, 1))])
+def test_the_best_start_is_trained_as_if_alone(tmp_path, rounds):
     state = tmp_path / "state"
-    chosen = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(4, share), batch=16, seed=0, every=5, state=state)
+    chosen = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(4, rounds), batch=16, seed=0, every=5, state=state)
     assert torch.equal(weights(chosen), alone(20_000))
     assert not torch.equal(weights(chosen), alone(0))
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
-    again = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(4, share), batch=16, seed=0)
+    again = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(4, rounds), batch=16, seed=0)
     assert torch.equal(weights(again), weights(chosen))
 
 
@@ -70,7 +70,7 @@ def test_one_start_is_plain_training():
     assert torch.equal(weights(one), alone(0))
 
 
-@pytest.mark.parametrize("at", [1, 5, 9])
+@pytest.mark.parametrize("at", [1, 5, 9, 13, 15, 18, 21])
 def test_interrupted_starts_go_on(tmp_path, at):
     calls = []
 
@@ -85,7 +85,7 @@ def test_interrupted_starts_go_on(tmp_path, at):
             draw,
             OBJECTIVE,
             SETTINGS,
-            Starts(4, 0.2),
+            Starts(4, ((0.2, 2), (0.6, 1))),
             batch=16,
             seed=0,
             every=2,
@@ -96,6 +96,7 @@ def test_interrupted_starts_go_on(tmp_path, at):
     with pytest.raises(KeyboardInterrupt):
         run(interrupt)
     assert torch.equal(weights(run()), alone(20_000))
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
 def test_a_start_that_fails_is_not_chosen():
@@ -106,14 +107,14 @@ def test_a_start_that_fails_is_not_chosen():
                 next(model.parameters()).fill_(math.nan)
         return model
 
-    chosen = fit_best_start(broken, draw, OBJECTIVE, SETTINGS, Starts(3, 0.1), batch=16, seed=0)
+    chosen = fit_best_start(broken, draw, OBJECTIVE, SETTINGS, Starts(3, ((0.1, 2), (0.2, 1))), batch=16, seed=0)
     assert torch.equal(weights(chosen), alone(10_000))
 
     def all_broken(seed):
         return broken(20_000)
 
     with pytest.raises(NotConverged, match="step 0"):
-        fit_best_start(all_broken, draw, OBJECTIVE, SETTINGS, Starts(2, 0.1), batch=16, seed=0)
+        fit_best_start(all_broken, draw, OBJECTIVE, SETTINGS, Starts(2, ((0.1, 1),)), batch=16, seed=0)
 
 
 def test_steps_in_two_parts_are_the_steps_in_one(tmp_path):
@@ -126,7 +127,34 @@ def test_steps_in_two_parts_are_the_steps_in_one(tmp_path):
         fit_conditional(model, draw, OBJECTIVE, SETTINGS, batch=16, seed=0, stop=21)
 
 
-@pytest.mark.parametrize(("name", "value"), [("number", 0), ("share", 0.0), ("share", 1.5), ("pairs", 0)])
-def test_impossible_starts(name, value):
-    with pytest.raises(InvalidInput, match=name):
-        Starts(**{name: value})
+def test_starts_are_compared_where_one_asks():
+    first = make(0)
+
+    @torch.no_grad()
+    def own(n, generator):
+        """Pairs of the law that start 0 begins with: no other gives them a larger likelihood."""
+        y, z = torch.randn(n, 1, generator=generator), torch.randn(n, 1, generator=generator)
+        return first.flow.inverse(torch.cat((y + 0.5 * torch.randn(n, 1, generator=generator), z), dim=1)), y
+
+    chosen = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(2, ((0.05, 1),)), batch=16, seed=0, compare_on=own)
+    near = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(2, ((0.05, 1),)), batch=16, seed=0)
+    assert torch.equal(weights(near), alone(10_000))
+    assert torch.equal(weights(chosen), alone(0))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"number": 0},
+        {"number": 3},
+        {"number": 3, "rounds": ((0.0, 1),)},
+        {"number": 3, "rounds": ((1.5, 1),)},
+        {"number": 3, "rounds": ((0.5, 2),)},
+        {"number": 3, "rounds": ((0.5, 3), (0.6, 1))},
+        {"number": 3, "rounds": ((0.5, 2), (0.4, 1))},
+        {"pairs": 0},
+    ],
+)
+def test_impossible_starts(bad):
+    with pytest.raises(InvalidInput, match=r"number|rounds|pairs"):
+        Starts(**bad)
