@@ -5,6 +5,7 @@ from lipbounds.lipschitz.certify import Certificate, certify_lipschitz
 from lipbounds.lipschitz.inversion import InversionError, find_inversion_error
 from lipbounds.lipschitz.pointwise import certify_found
 from lipbounds.lipschitz.search import BiLipschitz, Found, Map, find_bilipschitz, find_lipschitz, jacobian_norms, quotient
+from lipbounds.lipschitz.slices import certify_slice
 
 __all__ = [
     "BiLipschitz",
@@ -15,6 +16,7 @@ __all__ = [
     "Map",
     "certify_found",
     "certify_lipschitz",
+    "certify_slice",
     "find_bilipschitz",
     "find_inversion_error",
     "find_lipschitz",

@@ -30,7 +30,7 @@ from lipbounds.lipschitz.structure import (
     function_of,
 )
 
-__all__ = ["ResidualInverse", "certify_found", "evaluate_inverse"]
+__all__ = ["ResidualInverse", "certify_found", "certify_pair", "evaluate_inverse"]
 
 Array = NDArray[np.float64]
 
@@ -201,6 +201,30 @@ def _distance(x: Row, y: Row) -> arb:
     return sum(((a - b) * (a - b) for a, b in zip(x, y, strict=True)), arb(0)).sqrt()
 
 
+def certify_pair(layers: Sequence[Layer], a: Array, b: Array, *, outputs: NDArray[np.intp] | None = None) -> Enclosure:
+    """Enclose |f(a) - f(b)| / |a - b| for f = T^{-1}, or some of its coordinates, in ball arithmetic.
+
+    Args:
+        layers: Of T, in the order of the forward map.
+        a: A latent point, shape (d,), taken as exact.
+        b: Another.
+        outputs: Coordinates of f that count; all by default.
+
+    Returns:
+        A CERTIFIED enclosure. The precision is doubled until the quotient is known to 1e-12.
+    """
+    bits = BITS
+    while True:
+        with working_precision(bits):
+            images = [_run(layers, point) for point in (a, b)]
+            if outputs is not None:
+                images = [[image[i] for i in outputs.tolist()] for image in images]
+            low, high = ends(_distance(*images) / _distance(_exact(a), _exact(b)))
+        if high - low <= 1e-12 * high or bits >= MOST_BITS:
+            return Enclosure(max(low, 0.0), high, Guarantee.CERTIFIED, "quotient of a pair in ball arithmetic")
+        bits *= 2
+
+
 def certify_found(found: Found, layers: Sequence[Layer]) -> Enclosure:
     """Re-evaluate the witness of a search in ball arithmetic: a lower bound of Lip(T^{-1}) that no rounding can break.
 
@@ -227,17 +251,12 @@ def certify_found(found: Found, layers: Sequence[Layer]) -> Enclosure:
         (0.5, 'CERTIFIED')
     """
     a, b = found.pair
-    bits = BITS
-    while True:
-        with working_precision(bits):
-            images = [_run(layers, point) for point in (a, b)]
-            moved, apart = _distance(*images), _distance(_exact(a), _exact(b))
-            low, high = ends(moved / apart)
-        if high - low <= 1e-12 * high or bits >= MOST_BITS:
-            break
-        bits *= 2
+    bound = certify_pair(layers, a, b)
+    low, high = bound.lower, bound.upper
     # the search's quotient is rounded: of values of this size, over a distance that may be tiny
-    size, distance = max(abs(ends(x)[1]) for image in images for x in image), ends(apart)[0]
+    size = max(max(abs(value.lower), abs(value.upper)) for value in evaluate_inverse(layers, a))
+    distance = float(np.linalg.norm(a - b))
+    size += high * distance
     slack = 1e-3 * found.value + 256 * np.finfo(float).eps * size / distance
     if not (low <= found.value + slack and found.value - slack <= high):
         got = f"a quotient in [{low:.6g}, {high:.6g}] where the search had {found.value:.6g}"
