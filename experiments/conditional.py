@@ -35,7 +35,7 @@ from inn.objectives import Draw
 from inn.schedules import Number
 from lipbounds.domains import Ball, Capsule, Domain, latent_ball
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import find_lipschitz
+from lipbounds.lipschitz import certify_slice, find_lipschitz
 
 __all__ = [
     "ACTIVE",
@@ -225,21 +225,40 @@ def components(model: ConditionalModel, y: Tensor) -> list[Ball]:
     return [latent_ball(mean.double().numpy(), mass=LATENT_MASS, scale=scale) for mean in means]
 
 
-def constants(model: ConditionalModel, y: Tensor, *, seed: int, hull: bool = True) -> dict[str, Any]:
-    r"""Search the constant of $z\mapsto T^{-1}_{data}(y,z)$ at one label.
+def constants(model: ConditionalModel, y: Tensor, *, seed: int, hull: bool = True, seconds: float = 0.0) -> dict[str, Any]:
+    r"""Search the constant of $z\mapsto T^{-1}_{data}(y,z)$ at one label, and bound it from above if there is time for that.
+
+    Args:
+        model: In float64.
+        y: Shape (labels,).
+        seed: Of the search.
+        hull: Whether hulls of two balls are searched too.
+        seconds: For the certificate of every ball; 0 for none. Where it comes upon a steeper place than the search, that counts.
 
     Returns:
         `lip_found` over the balls of `components`; `lip_found_hull` over the hulls of two balls, which contain the way between
-        components that no sample takes, NaN without `hull`. Lower bounds both.
+        components that no sample takes, NaN without `hull`: lower bounds both. `lip_certified`: an upper bound on the balls,
+        infinite where the time was not enough, NaN without certificate.
     """
     f = model.generator_at(y)
     balls = components(model, y)
-    largest = max(find_lipschitz(f, ball, seed=seed, screening=SCREENING).value for ball in balls)
+    found = [find_lipschitz(f, ball, seed=seed, screening=SCREENING) for ball in balls]
+    largest, certified = max(one.value for one in found), float("nan")
+    if seconds > 0:
+        padding = model.padding
+        held = np.concatenate((y.numpy(), np.zeros(padding.dim - padding.labels - padding.latent)))
+        data = range(padding.dim - padding.data, padding.dim)
+        bounds = [
+            certify_slice(model.flow, held, ball, outputs=data, found=one, seed=seed, seconds=seconds)
+            for ball, one in zip(balls, found, strict=True)
+        ]
+        largest, certified = max(largest, *(one.lower for one in bounds)), max(one.upper for one in bounds)
+    row = {"components": len(balls), "lip_found": largest, "lip_certified": certified}
     if not hull:
-        return {"components": len(balls), "lip_found": largest, "lip_found_hull": float("nan")}
+        return row | {"lip_found_hull": float("nan")}
     hulls = [Capsule(a.center.numpy(), b.center.numpy(), float(a.radius)) for a, b in itertools.combinations(balls, 2)]
     between = [find_lipschitz(f, hull, seed=seed, screening=SCREENING).value for hull in hulls]
-    return {"components": len(balls), "lip_found": largest, "lip_found_hull": max([largest, *between])}
+    return row | {"lip_found_hull": max([largest, *between])}
 
 
 def forward_constant(model: ConditionalModel, data: Domain, *, seed: int) -> float:
