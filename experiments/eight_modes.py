@@ -452,6 +452,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
         "off_modes_label_noise": "max",
         "w1_floor": "max",
         "lip_found": "max",
+        "lip_certified": "max",
         "lip_forced_frontier": "max",
         "training_seconds": "max",
     }
@@ -470,6 +471,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
         off_modes_noise=("off_modes_label_noise", "mean"),
         w1_floor=("w1_floor", "mean"),
         lip_found=("lip_found", "median"),
+        certified=("lip_certified", "max"),
         forced=("lip_forced_frontier", "median"),
         seconds=("training_seconds", "mean"),
     )

@@ -6,9 +6,10 @@ at y, and what $z\mapsto T^{-1}(y,z)$ does to get there.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -199,8 +200,9 @@ class Kinematics:
     """Folder of the results; a run that was interrupted goes on there."""
     quick: bool = False
     """Small networks, within a minute."""
-    presets: tuple[Literal["likelihood", "program"], ...] = ("likelihood",)
-    """Training: ours by likelihood, or the authors' program (an hour and more a network on one core)."""
+    presets: tuple[Literal["likelihood", "one start", "program"], ...] = ("likelihood", "one start")
+    """Training: ours by likelihood, the same without a choice among starts (all latents and clamps, central region), or the
+    authors' program (an hour and more a network on one core)."""
     seeds: int | None = None
     """Seeds of the headline configurations (mixture, clamp 2); other cells have one."""
     share: float | None = None
@@ -236,7 +238,8 @@ class Unit:
         share = self.settings["share"]
         if self.preset == "program":
             return program_preset(self.latent, self.clamp, share)
-        return likelihood_preset(self.latent, self.region, self.clamp, share)
+        preset = likelihood_preset(self.latent, self.region, self.clamp, share)
+        return replace(preset, starts=Starts()) if self.preset == "one start" else preset
 
     @property
     def key(self) -> str:
@@ -245,17 +248,18 @@ class Unit:
 
 
 def units_of(store: Store, settings: dict[str, Any]) -> list[Unit]:
-    """Latent x clamp, both regions; more seeds for the mixture with clamp 2."""
+    """Latent x clamp for one start, both regions for the likelihood preset; more seeds for the mixture with clamp 2."""
     made = []
     for preset in settings["presets"]:
-        for region in ("central",) if settings["quick"] else ("full",) if preset == "program" else ("full", "central"):
-            for latent in ("mixture", "normal"):
-                own = 2.0 if preset == "likelihood" or latent == "normal" else 0.7
-                clamps = (2.0, 0.7) if preset == "likelihood" and region == "central" and not settings["quick"] else (own,)
-                for clamp in clamps:
-                    headline = preset == "likelihood" and latent == "mixture" and clamp == 2.0
-                    for seed in range(settings["seeds"] if headline else 1):
-                        made.append(Unit(preset, region, latent, clamp, FIRST_SEED + seed, settings, store))
+        if settings["quick"] and preset == "one start":  # as quick runs of the likelihood preset are
+            continue
+        regions = {"likelihood": ("full", "central"), "one start": ("central",), "program": ("full",)}[preset]
+        for region, latent in itertools.product(("central",) if settings["quick"] else regions, ("mixture", "normal")):
+            own = 0.7 if preset == "program" and latent == "mixture" else 2.0
+            for clamp in (2.0, 0.7) if preset == "one start" else (own,):
+                headline = preset != "program" and latent == "mixture" and clamp == 2.0
+                for seed in range(settings["seeds"] if headline else 1):
+                    made.append(Unit(preset, region, latent, clamp, FIRST_SEED + seed, settings, store))
     return sorted(made, key=lambda unit: (unit.region == "full", unit.seed))
 
 
@@ -322,7 +326,7 @@ def _measure(model: ConditionalModel, unit: Unit, name: str) -> dict[str, Any]:
         "share_h_positive_exact": float((reference[:, 0] > 0).double().mean()),
         "probabilities": _probabilities(model, y),
     }
-    seconds = CERTIFY_SECONDS if unit.seed == FIRST_SEED and unit.preset == "likelihood" and not unit.settings["quick"] else 0.0
+    seconds = CERTIFY_SECONDS if unit.seed == FIRST_SEED and unit.preset != "program" and not unit.settings["quick"] else 0.0
     return row | constants(model, y, seed=unit.seed, seconds=seconds) | _forced(model, y, reference, unit)
 
 
@@ -449,6 +453,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
         w1=("w1", "mean"),
         w1_floor=("w1_floor", "mean"),
         lip_found=("lip_found", "median"),
+        certified=("lip_certified", "max"),
         hull=("lip_found_hull", "median"),
         forced=("lip_forced_frontier", "median"),
         calibration=("calibration_error", "mean"),

@@ -106,7 +106,7 @@ def kinematics_figures(folder: Path) -> list[Path]:
     regions = [name for name in ("full", "central") if name in set(arms["region"])]
     columns = [("exact", "", "")] + [
         (preset, region, latent)
-        for preset in ("likelihood", "program")
+        for preset in ("likelihood", "one start", "program")
         for region in regions
         for latent in ("normal", "mixture")
         if len(arms[(arms["preset"] == preset) & (arms["region"] == region) & (arms["latent"] == latent)])
@@ -127,12 +127,15 @@ def kinematics_figures(folder: Path) -> list[Path]:
                 axis.set_ylim(-2.2, 2.2)
                 axis.set_aspect("equal")
                 if name == "y":
-                    axis.set_title("exact" if preset == "exact" else f"{latent}\n{region} prior", fontsize=8)
+                    axis.set_title("exact" if preset == "exact" else f"{latent}, {region}\n{preset}", fontsize=7)
             line[0].set_ylabel(f"$y_1$, h    (y = {position})", fontsize=7)
         for axis in axes[-1]:
             axis.set_xlabel("$y_2$")
         paths = save_figure(figure, folder, "kinematics")
-        slices = results[(results["kind"] == "slice") & (results["clamp"] == 2.0) & (results["preset"] == "likelihood")]
+        # one preset for both latents
+        shown = "one start" if "one start" in set(results["preset"]) else "likelihood"
+        results = results[(results["clamp"] == 2.0) & (results["preset"] == shown) & (results["seed"] == FIRST_SEED)]
+        slices = results[results["kind"] == "slice"]
         region = regions[-1]
         slices = slices[slices["region"] == region]
         figure, (above, below) = plt.subplots(2, 1, figsize=(4.6, 4.6), sharex=True)
@@ -154,8 +157,17 @@ def kinematics_figures(folder: Path) -> list[Path]:
                     label="mixture, hull of balls",
                 )
             below.plot(rows["y_1"], rows["resimulation"], color=COLOURS[latent], label=latent)
+            table = results[(results["kind"] == "table") & (results["latent"] == latent) & (results["region"] == region)]
+            above.plot(
+                table["y_1"],
+                deviation * table["lip_certified"].replace(np.inf, np.nan),
+                color=COLOURS[latent],
+                marker="v",
+                markersize=4,
+                linestyle="none",
+                label=f"{latent}, certified from above",
+            )
         forced = results[(results["kind"] == "table") & (results["latent"] == "normal") & (results["region"] == region)]
-        forced = forced[forced["clamp"] == 2.0]
         above.plot(forced["y_1"], forced["lip_forced_frontier"], "k_", markersize=10, label="normal, forced (S4 of h, estimate)")
         above.set_yscale("log")
         below.set_yscale("log")

@@ -40,12 +40,12 @@ COLUMNS = {
     "eight-modes": {
         "label_accuracy", "off_modes", "probability_error", "mass_error", "modes_covered", "connected_components", "w1",
         "w1_floor", "discrepancy", "inversion_error", "inversion_error_off_data", "lip_found", "lip_found_hull",
-        "lip_forward_found", "lip_forced_frontier", "training_seconds",
+        "lip_forward_found", "lip_certified", "lip_forced_frontier", "training_seconds",
     },
     "kinematics": {
         "discrepancy_squared", "discrepancy_squared_floor", "discrepancy_squared_unbiased", "discrepancy_printed", "w1",
-        "resimulation", "resimulation_tail", "sampling_seconds", "lip_found", "lip_forward_found", "lip_forced_frontier",
-        "calibration_error", "probabilities",
+        "resimulation", "resimulation_tail", "sampling_seconds", "lip_found", "lip_certified", "lip_forward_found",
+        "lip_forced_frontier", "calibration_error", "probabilities",
     },
     "inpainting": {
         "probability_error", "half_error", "class_of_mode", "both_classes", "classifier_accuracy", "lip_found", "label_error",
