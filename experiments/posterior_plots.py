@@ -83,7 +83,7 @@ def eight_modes_figures(folder: Path) -> list[Path]:
                 for axis, kind in zip(row, panels, strict=True):
                     _dots(axis, samples[(samples["preset"] == name) & (samples["kind"] == kind)], 4.2)
                 row[0].set_ylabel(name, fontsize=8)
-            for axis, kind in zip(axes[0], ("samples", "latent image of data", "the same, padding replaced by 0"), strict=True):
+            for axis, kind in zip(axes[0], ("samples", "latent image of data", "the same, zero padding"), strict=True):
                 axis.set_title(kind, fontsize=8)
             paths += save_figure(figure, folder, "eight-modes-controls")
     return paths
