@@ -82,18 +82,23 @@ class Expansion:
         zero = np.zeros((k, k, n, k))
         return cls(middles, g, zero, zero[0, 0], zero[0], np.ascontiguousarray(sides.T)[:, :, None])
 
+    def _up(self) -> float:
+        return UP + 2 * len(self.g) * UNIT  # sums over the k directions
+
     def reach(self) -> Array:
         """A bound of |x - c|."""
-        return np.asarray(((np.abs(self.g) * self.h).sum(0) + self.r) * UP)
+        return np.asarray(((np.abs(self.g) * self.h).sum(0) + self.r) * self._up())
 
     def turn(self) -> Array:
         """A bound of the change of the derivative."""
-        return np.asarray(((np.abs(self.H) * self.h).sum(1) + self.rho) * UP)
+        return np.asarray(((np.abs(self.H) * self.h).sum(1) + self.rho) * self._up())
 
     def rounded(self, c: Array, g: Array, H: Array) -> Expansion:
         """With radii enlarged by errors of c, g and H."""
-        r = (self.r + c + (g * self.h).sum(0)) * UP + TINY
-        rho = (self.rho + g + (H * self.h).sum(1)) * UP + TINY
+        # what underflows in g and H is multiplied by h
+        tiny = TINY * (1 + self.h.sum(0))
+        r = (self.r + c + (g * self.h).sum(0)) * self._up() + tiny
+        rho = (self.rho + g + (H * self.h).sum(1)) * self._up() + tiny
         return Expansion(self.c, self.g, self.H, r, rho, self.h)
 
     def __sub__(self, other: Expansion) -> Expansion:
@@ -171,31 +176,31 @@ def _tanh(c: Array, reach: Array) -> _Derivatives:
     value = np.tanh(c)
     first = 1 - value * value
     second = -2 * value * first
-    return _Derivatives(value, first, second, np.minimum(np.abs(second) + 2.0 * reach, 0.7698003589195011), 2.0)
+    return _Derivatives(value, first, second, np.minimum(np.abs(second) + 2.0 * reach + ULPS, 0.76980036), 2.0)
 
 
 def _arctan(c: Array, reach: Array) -> _Derivatives:
     first = 1 / (1 + c * c)
     second = -2 * c * first * first
-    return _Derivatives(np.arctan(c), first, second, np.minimum(np.abs(second) + 2.0 * reach, 0.649519052838329), 2.0)
+    return _Derivatives(np.arctan(c), first, second, np.minimum(np.abs(second) + 2.0 * reach + ULPS, 0.64951906), 2.0)
 
 
 def _softplus(c: Array, reach: Array) -> _Derivatives:
     first = _sigmoid(c)
     second = first * _sigmoid(-c)
-    return _Derivatives(np.logaddexp(0.0, c), first, second, np.minimum(second + 0.0963 * reach, 0.25), 0.0963)
+    return _Derivatives(np.logaddexp(0.0, c), first, second, np.minimum(second + 0.0963 * reach + ULPS, 0.25), 0.0963)
 
 
 def _silu(c: Array, reach: Array) -> _Derivatives:
     rising, falling = _sigmoid(c), _sigmoid(-c)
     first = rising * (1 + c * falling)
     second = rising * falling * (2 + c * (falling - rising))
-    return _Derivatives(c * rising, first, second, np.minimum(np.abs(second) + 0.3082 * reach, 0.5), 0.3082)
+    return _Derivatives(c * rising, first, second, np.minimum(np.abs(second) + 0.3082 * reach + ULPS, 0.5), 0.3082)
 
 
 def _falling_exponential(c: Array, reach: Array) -> _Derivatives:
     value = np.exp(-c)
-    most = value * np.exp(reach) * (1 + ULPS)
+    most = np.exp(reach - c) * (1 + ULPS + 4096 * UNIT) + TINY  # the difference is off by ulps of numbers below 1e3
     return _Derivatives(value, -value, value, most, most)
 
 
@@ -210,10 +215,11 @@ def _applied(x: Expansion, function: Function) -> Expansion:
     cross = x.g[:, None] * x.g[None]
     g, H = f.first * x.g, f.first * x.H + f.second * cross
     square = 0.5 * reach * reach
+    # derivatives of activations are of order one or smaller, with absolute errors: a saturated tanh has a slope that is not 0
+    scale = ULPS * (1.0 + steep + bend)
+    steep, bend = steep + scale, bend + scale
     r = (steep * x.r + f.m2 * square) * UP
     rho = (steep * x.rho + bend * (x.r * np.abs(x.g) + reach * turn) + f.m3 * square * (np.abs(x.g) + turn)) * UP
-    # derivatives are of order one or smaller and have absolute errors of some ulps, relative to the largest
-    scale = ULPS * (1.0 + steep + bend)
     return Expansion(f.value, g, H, r, rho, x.h).rounded(
         ULPS * np.abs(f.value), scale * np.abs(x.g), scale * (np.abs(x.H) + np.abs(cross))
     )
@@ -227,8 +233,9 @@ def _relu(x: Expansion) -> Expansion:
     unsure = 0.5 * (high & ~low)
     r = (slope * x.r + unsure * (np.abs(x.c) + reach)) * UP
     rho = (slope * x.rho + unsure * (np.abs(x.g) + turn)) * UP
-    # halves and wholes are exact
-    return Expansion(slope * x.c, slope * x.g, slope * x.H, r, rho, x.h)
+    # halves and wholes are exact but for underflow
+    plain = Expansion(slope * x.c, slope * x.g, slope * x.H, r, rho, x.h)
+    return plain.rounded(np.zeros_like(x.c), np.zeros_like(x.g), np.zeros_like(x.H))
 
 
 class _Linear:
@@ -237,13 +244,19 @@ class _Linear:
     def __init__(self, matrix: Array, bias: Array) -> None:
         self._matrix, self._bias = np.ascontiguousarray(matrix.T), bias
         self._size = np.ascontiguousarray(np.abs(matrix).T)
-        self._norms = np.sqrt((matrix * matrix).sum(1)) * UP
         n = matrix.shape[1] + 2
         self._gamma = n * UNIT / (1 - n * UNIT)
+        self._norms = self._length(matrix)[:, 0]
+
+    def _length(self, x: Array) -> Array:
+        # squares of numbers below 1e-154 underflow: divided by the largest they do not matter
+        largest = np.abs(x).max(-1, keepdims=True)
+        ratio = np.divide(x, largest, out=np.zeros_like(x), where=largest > 0)
+        return np.asarray(largest * np.sqrt((ratio * ratio).sum(-1, keepdims=True)) * (1 + self._gamma) * UP)
 
     def _error(self, x: Array) -> Array:
         # Cauchy and Schwarz: one number a row instead of a product with |W|
-        return np.asarray(self._gamma * np.sqrt((x * x).sum(-1, keepdims=True)) * self._norms * UP)
+        return np.asarray(self._gamma * self._length(x) * self._norms * UP)
 
     def __call__(self, x: Expansion) -> Expansion:
         c = x.c @ self._matrix + self._bias
@@ -295,7 +308,11 @@ def _scaled(factor: float) -> Step:
 
 def _solved(layer: Affine) -> Step:
     r"""The inverse of Ax + b: with B near $A^{-1}$ and q = |I - BA| < 1, $|A^{-1}y-By|\le|By|q/(1-q)$ in the maximum norm."""
-    inverse = np.asarray(np.linalg.inv(layer.matrix), dtype=np.float64)
+    try:
+        inverse = np.asarray(np.linalg.inv(layer.matrix), dtype=np.float64)
+    except np.linalg.LinAlgError as error:
+        got = f"shape {layer.matrix.shape}, {error}"
+        raise InvalidInput("matrix", got, "an invertible matrix", "it has no inverse") from error
     n = len(inverse)
     defect = np.abs(np.eye(n) - inverse @ layer.matrix) + (n + 2) * UNIT * (np.abs(inverse) @ np.abs(layer.matrix) + 1)
     q = float(defect.sum(1).max()) * (1 + n * ULPS)

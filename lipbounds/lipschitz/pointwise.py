@@ -38,6 +38,7 @@ BITS = 128
 MOST_BITS = 4096
 GAINED_BITS = 16  # at least, by a step with a Jacobian from differences
 DIFFERENCE = 1e-6
+SLOWEST = 0.999  # contraction up to which a preimage is iterated for: what is missing then is in its radius
 
 
 def _relu(x: arb) -> arb:
@@ -111,7 +112,8 @@ class ResidualInverse:
             raise InvalidInput("network", got, "below 1, in ball arithmetic", "normalise its matrices")
         self.lipschitz = arb(ends(1 / (1 - c))[1])
         self._g = function_of(network)
-        self._iterations = math.ceil(math.log(1e-3) / math.log(ends(c)[1]))
+        steep = min(ends(c)[1], SLOWEST)
+        self._iterations = math.ceil(math.log(1e-3) / math.log(steep)) if steep > 0 else 1
 
     def at(self, point: Row) -> Row:
         """Enclose the preimages of all points of small balls."""
@@ -220,7 +222,7 @@ def certify_pair(layers: Sequence[Layer], a: Array, b: Array, *, outputs: NDArra
             if outputs is not None:
                 images = [[image[i] for i in outputs.tolist()] for image in images]
             low, high = ends(_distance(*images) / _distance(_exact(a), _exact(b)))
-        if high - low <= 1e-12 * high or bits >= MOST_BITS:
+        if (math.isfinite(high) and high - low <= 1e-12 * high) or bits >= MOST_BITS:
             return Enclosure(max(low, 0.0), high, Guarantee.CERTIFIED, "quotient of a pair in ball arithmetic")
         bits *= 2
 

@@ -34,6 +34,8 @@ ROUND = 4096  # boxes halved at once
 BATCH = 1024  # boxes enclosed at once: their Jacobians stay in the cache
 ROOTS = 4096  # boxes to begin with, about
 MOST_BOXES = 4_000_000
+INSIDE = 1e-9  # projections onto a domain are good to some ulps of its size
+SUBNORMAL = 1e-320  # halves of the smallest doubles round
 WORST = 64  # of the boxes of a round that are looked at for a steeper witness
 
 
@@ -96,6 +98,8 @@ def certify_slice(
         raise InvalidInput("outputs", rows.tolist(), f"different coordinates from 0 to {dim - 1}", "leave it out for all")
     witness = _Witness(layers, held, domain, rows, found, seed)
     upper, boxes = _bound(Slice(layers, held, rows), domain, witness, ratio, seconds, callback or (lambda lower, upper: None))
+    if upper < witness.lower * (1 - INSIDE):
+        raise AssertionError(f"certify_slice: an upper bound of {upper} below a witness of {witness.lower}: please report it")
     return Certificate(
         witness.lower,
         max(witness.lower, upper),
@@ -121,6 +125,10 @@ class _Witness:
 
         self.f = f
         self.found = found or find_lipschitz(f, domain, seed=seed)
+        pair = torch.as_tensor(np.stack(self.found.pair))
+        if pair.shape[1] != domain.dim or float((domain.project(pair) - pair).norm(dim=1).max()) > INSIDE * _size(domain):
+            got = f"a pair at {self.found.pair[0]}"
+            raise InvalidInput("found", got, "a witness on the domain", "search on the domain that is to be certified")
         self.lower = self._proven(self.found)
 
     def _proven(self, found: Found) -> float:
@@ -135,6 +143,11 @@ class _Witness:
             lower = self._proven(again)
             if lower > self.lower:
                 self.found, self.lower = again, lower
+
+
+def _size(domain: Ball | Box) -> float:
+    low, high = domain.bounds()
+    return float(torch.maximum(low.abs(), high.abs()).max())
 
 
 def _bound(
@@ -174,7 +187,7 @@ def _roots(domain: Ball | Box) -> tuple[Array, Array]:
     pieces = max(1, round(ROOTS ** (1 / len(low))))
     grid = (np.arange(pieces) + 0.5) / pieces
     middles = np.stack([part.ravel() for part in np.meshgrid(*(a + grid * (b - a) for a, b in zip(low, high, strict=True)))], 1)
-    radius = (high - low) / (2 * pieces) * (1 + 16 * UNIT) + 8 * UNIT * np.maximum(np.abs(low), np.abs(high))
+    radius = (high - low) / (2 * pieces) * (1 + 16 * UNIT) + 8 * UNIT * np.maximum(np.abs(low), np.abs(high)) + SUBNORMAL
     return middles, np.broadcast_to(radius, middles.shape).copy()
 
 
@@ -184,7 +197,7 @@ def _halved(middles: Array, radii: Array, bounds: Array) -> tuple[Array, Array, 
     step, radii = np.zeros_like(radii), radii.copy()
     step[row, axis] = 0.5 * radii[row, axis]
     # the halves overlap by what their middles can be off
-    radii[row, axis] = step[row, axis] * (1 + 8 * UNIT) + 4 * UNIT * np.abs(middles[row, axis])
+    radii[row, axis] = step[row, axis] * (1 + 8 * UNIT) + 4 * UNIT * np.abs(middles[row, axis]) + SUBNORMAL
     return np.concatenate((middles - step, middles + step)), np.concatenate((radii, radii)), np.concatenate((bounds, bounds))
 
 
@@ -192,10 +205,12 @@ def _misses(domain: Ball | Box, middles: Array, radii: Array) -> NDArray[np.bool
     """Which boxes are proven to lie outside."""
     if isinstance(domain, Box):
         return np.zeros(len(middles), dtype=bool)
-    away = np.maximum(np.abs(middles - domain.center.numpy()) * (1 - 8 * UNIT) - radii * (1 + 8 * UNIT), 0.0)
-    # the difference of two doubles is off by an ulp of the larger; a margin of 1e-12 of the radius covers all of it
+    away = np.abs(middles - domain.center.numpy()) * (1 - 8 * UNIT) - radii * (1 + 8 * UNIT)
+    # the difference of two doubles is off by an ulp of the larger; a margin of 1e-12 covers all of it
     size = 1e-12 * (domain.radius + np.abs(domain.center.numpy()).max())
-    return np.asarray(np.sqrt((np.maximum(away - size, 0.0) ** 2).sum(1)) > domain.radius * (1 + 1e-12))
+    # in units of the radius, so that squares neither underflow nor overflow where it matters
+    relative = np.maximum(away - size, 0.0) / domain.radius
+    return np.asarray((relative**2).sum(1) > 1 + 1e-11)
 
 
 def _norm(x: Expansion) -> Array:

@@ -108,8 +108,8 @@ def _misses(domain: Domain, low: Array, high: Array) -> bool:
         return False
     centre = domain.center.numpy()
     away = np.maximum(np.maximum(low - centre, centre - high), 0.0)
-    # a few roundings of numbers of one sign
-    return bool(np.sum(away**2) > domain.radius**2 * (1 + 1e-12))
+    # a few roundings of numbers of one sign, in units in which squares neither underflow nor overflow
+    return bool(np.sum((away / domain.radius) ** 2) > 1 + 1e-12)
 
 
 def _look(steps: Sequence[Undo], low: Array, high: Array, known: float) -> tuple[float, int]:
@@ -124,9 +124,8 @@ def _look(steps: Sequence[Undo], low: Array, high: Array, known: float) -> tuple
         around = slopes * radii
         box = [meet(x, m + around[i, 0]) for i, (x, m) in enumerate(zip(box, middle, strict=True))]
     bound = ends(spectral_norm(slopes))[1]
-    size = [
-        sum((ends(abs(slopes[i, j]))[1] ** 2 for i in range(len(box))), 0.0) ** 0.5 * (high[j] - low[j]) for j in range(len(box))
-    ]
+    entries = np.array([[ends(abs(slopes[i, j]))[1] for j in range(len(box))] for i in range(len(box))])
+    size = np.array([math.hypot(*column) for column in entries.T.tolist()]) * (high - low)
     cut = int(np.argmax(np.where(np.isfinite(size), size, high - low)))
     return min(known, bound if not math.isnan(bound) else math.inf), cut
 

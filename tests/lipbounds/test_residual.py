@@ -118,3 +118,8 @@ def test_a_network_that_does_not_contract_is_refused():
         replace(layer, network=replace(layer.network, weights=weights))
     with pytest.raises(InvalidInput, match="as many outputs"):
         Residual(Conditioner([np.zeros((3, 2))], [np.zeros(3)], "tanh"))
+
+
+def test_a_residual_layer_of_zeros():
+    inverse = ResidualInverse(Conditioner([np.zeros((2, 2))], [np.zeros(2)], "tanh"))
+    assert [ends(value) for value in inverse.at([arb(1.0), arb(-2.0)])] == [(1.0, 1.0), (-2.0, -2.0)]

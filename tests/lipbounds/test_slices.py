@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from inn import CouplingFlow, coupling_flow
 from lipbounds.domains import Ball, Box, ConvexHull
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import certify_lipschitz, certify_slice, find_lipschitz, jets
+from lipbounds.lipschitz import certify_lipschitz, certify_slice, find_lipschitz, jets, slices
 from lipbounds.lipschitz.jets import SMOOTH, Slice
 from lipbounds.lipschitz.pointwise import certify_pair
 from lipbounds.lipschitz.search import jacobian_norms
@@ -202,3 +202,46 @@ FLOW = coupling_flow(CouplingFlow(dim=4, blocks=1, hidden=4), seed=0)
 def test_bad_input(match, change):
     with pytest.raises(InvalidInput, match=match):
         certify_slice(**({"model": FLOW, "y": [0.0, 0.0], "domain": Ball([0.0, 0.0], 1.0)} | change))
+
+
+def extreme(weights, biases, activation):
+    network = Conditioner([np.array(part) for part in weights], [np.array(part, dtype=float) for part in biases], activation)
+    return [PartialCoupling(2, np.array([0]), np.array([1]), network, 1.0)]
+
+
+def test_weights_far_from_one():
+    """Found by an attack on the radii: true values are of the same formulas in 500 bits."""
+    # a saturated tanh has a slope of 1e-16 that doubles round to 0, and 1e30 behind it
+    layers = extreme([[[1.0], [0.5]], [[1.0, -2.0]], [[0.0], [1e30]]], [[0, 0], [19.0], [0, 0]], "tanh")
+    assert _norm(Slice(layers, np.array([0.3]), np.array([0]))(np.zeros((1, 1)), np.full((1, 1), 2e-4)))[0] >= 3.77e6
+    # squares of 1e-170 underflow in the lengths of rows
+    rng, n = np.random.default_rng(1), 40
+    small, large = 1e-170 * rng.uniform(0.5, 1.5, n), 1e150 * rng.standard_normal(n)
+    large[-1] = -(large[:-1] @ small[:-1]) / small[-1]
+    layers = extreme([small[:, None], large[None], [[0.0], [1e40]]], [np.zeros(n), [1.0], [0, 0]], "relu")
+    assert _norm(Slice(layers, np.array([0.3]), np.array([0]))(np.full((1, 1), 0.5), np.full((1, 1), 1e-3)))[0] >= 172026.0
+    # second derivatives of 1e-326 times sides of 1e152
+    layers = extreme([[[1e-163]], [[0.0], [1e150]]], [[0.6], [0, 0]], "tanh")
+    x = Slice(layers, np.array([0.3]), np.array([0]))(np.zeros((1, 1)), np.full((1, 1), 1e152))
+    assert x.rho[0, 0, 0] >= 7.6e-25
+
+
+def test_domains_far_from_one():
+    for radius in (1e-162, 1e160):
+        middles, radii = radius * np.array([[1.3, 0.0], [0.25, 0.25], [3.0, 0.0]]), np.full((3, 2), 0.5 * radius)
+        assert slices._misses(Ball([0.0, 0.0], radius), middles, radii).tolist() == [False, False, True]
+
+
+def test_a_witness_of_another_domain_is_refused():
+    shift = Conditioner([np.array([[1.0]]), np.array([[0.0], [1.0]])], [np.array([-5.0]), np.zeros(2)], "tanh")
+    layers, far = [PartialCoupling(2, np.array([0]), np.array([1]), shift, 1.0)], Ball([0.0], 10.0)
+    found = find_lipschitz(slice_of(layers, np.array([0.3]), [0]), far, seed=0)
+    assert certify_slice(layers, [0.3], far, outputs=[0], found=found).lower == pytest.approx(1.0, rel=1e-3)
+    with pytest.raises(InvalidInput, match="found"):
+        certify_slice(layers, [0.3], Ball([0.0], 1.0), outputs=[0], found=found)
+
+
+def test_a_pair_that_needs_more_bits():
+    layers = extreme([[[1.0]], [[0.0], [1e30]]], [[60.0], [0.0, 0.0]], "tanh")
+    bound = certify_pair(layers, np.array([0.3, 0.7]), np.array([0.3, 0.8]), outputs=np.array([0]))
+    assert 0.0 < bound.lower <= bound.upper < bound.lower * (1 + 1e-9)

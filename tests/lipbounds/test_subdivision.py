@@ -132,3 +132,11 @@ def test_stopped_early_the_bound_holds(seconds):
     points = torch.as_tensor(rng.uniform(-1.0, 1.0, (2000, 3)))
     assert float(jacobian_norms(inverse_map(layers), points).max()) <= certificate.upper
     assert certificate.lower <= certificate.upper
+
+
+def test_numbers_whose_squares_overflow():
+    upper, _ = bound_by_subdivision(
+        [Affine(np.diag([1e-160, 1.0]), np.zeros(2))], Box([0.0, 0.0], [1.0, 1.0]), 1e160, ratio=1.01, seconds=1.0, **NEVER
+    )
+    assert 1e160 * (1 - 1e-12) <= upper <= 1e160 * (1 + 1e-9)
+    assert not module._misses(Ball([0.0, 0.0], 2.65e-162), np.full(2, 1.6e-162), np.full(2, 3e-162))
