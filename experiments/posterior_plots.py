@@ -158,15 +158,17 @@ def kinematics_figures(folder: Path) -> list[Path]:
                 )
             below.plot(rows["y_1"], rows["resimulation"], color=COLOURS[latent], label=latent)
             table = results[(results["kind"] == "table") & (results["latent"] == latent) & (results["region"] == region)]
-            above.plot(
-                table["y_1"],
-                deviation * table["lip_certified"].replace(np.inf, np.nan),
-                color=COLOURS[latent],
-                marker="v",
-                markersize=4,
-                linestyle="none",
-                label=f"{latent}, certified from above",
-            )
+            table = table[np.isfinite(table["lip_certified"])]
+            if len(table):
+                above.plot(
+                    table["y_1"],
+                    deviation * table["lip_certified"],
+                    color=COLOURS[latent],
+                    marker="v",
+                    markersize=4,
+                    linestyle="none",
+                    label=f"{latent}, certified from above",
+                )
         forced = results[(results["kind"] == "table") & (results["latent"] == "normal") & (results["region"] == region)]
         above.plot(forced["y_1"], forced["lip_forced_frontier"], "k_", markersize=10, label="normal, forced (S4 of h, estimate)")
         above.set_yscale("log")
