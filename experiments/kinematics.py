@@ -128,8 +128,9 @@ def _latent(latent: str, hidden: int = 64) -> Latent | MixtureLatent:
 def likelihood_preset(latent: str, region: str, clamp: float, share: float) -> Preset:
     """Ours: likelihood of x given y with a label scale that falls slowly, and rates that fall with its root.
 
-    Three or five networks are begun, and the one that does best near the two labels of the table when the scale has fallen is
-    trained on: where a component tears the posteriors is a matter of luck. Chosen on seeds 0 and 1; reported seeds begin at 100.
+    Where a component tears the posteriors is a matter of luck, so several networks are begun and the one with the largest
+    likelihood near the two labels of the table is kept: of four at the end (central), of three at 60% of the steps (full).
+    Chosen on seeds 0 and 1, but for choosing at the end, which reported seeds taught (docs/kinematics); those begin at 100.
     """
     first, last = 0.3, 0.02
 
