@@ -1,13 +1,21 @@
-r"""The compiled loop in data space: Taylor models of T and of $A=DT^{-1}\circ T$ over boxes of data, and what they bound.
+r"""The compiled loop in data space: second-order jets of T and of $A=DT^{-1}\circ T$ over boxes of data, and what they bound.
 
 Coupling by coupling the forward orbit of a box is enclosed, and with it A, column by column: the inverse of the derivative of
 $v_c=x_ce^{s(x_u)}+t(x_u)$ multiplies A from the right,
 $$A_{\cdot u}\leftarrow A_{\cdot u}-A_{\cdot c}\,(\mathrm{diag}(x_c)s'+\mathrm{diag}(e^{-s})t'),\qquad
 A_{\cdot c}\leftarrow A_{\cdot c}\,\mathrm{diag}(e^{-s}),$$
-so no matrix is inverted. Conditioners are modelled in few variables, the ranges of what they see, with a high order, and then
-composed with the models of these. What is left over after every coupling becomes a symbol of its own: of an orbit coordinate, or
-of a column of A, row by row. At the end the norm of A is at most the largest at the corners of its linear part, plus the
-Frobenius norm of the rest, and the box is known to miss a ball when a half-space does.
+so no matrix is inverted.
+
+*A jet* of a function q on a box about c with half sides r is a middle and a radius for q, $\partial_iq$ and $\partial_{ij}q$,
+which hold on the whole box, with the errors e, e' of the middles of q and $\partial_iq$ at c. Sums, products, exponentials and
+conditioners of jets are jets by the rules of differentiation; then Taylor's formula about c sharpens them,
+$$\mathrm{rad}(\partial_iq)\le e'+\sum_j\sup|\partial_{ij}q|\,r_j,\qquad
+\mathrm{rad}(q)\le e+\sum_i(|\partial_iq(c)|+e')r_i+\tfrac12\sum_{ij}\sup|\partial_{ij}q|\,r_ir_j.$$
+Ranges of conditioners and their derivatives come from tables (`ripmaps`). So radii are never worse than the ranges of bounded
+functions, on large boxes, and of second order in r on small ones.
+
+Rounding goes into radii and errors. With EPS of twice the unit of rounding a sum of n products has an error of at most n EPS
+times that of their absolute values; UP and MUCH cover the roundings of radii, sums of at most 200 nonnegative products.
 """
 
 from __future__ import annotations
@@ -19,12 +27,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lipbounds.lipschitz.models import EPS, EXPONENTIAL, compose, multiply, reach
+from lipbounds.lipschitz.towers import TINY, UNKNOWN
 
-__all__ = ["DENSITY", "Program", "bound_boxes", "model_cells"]
+__all__ = ["Program", "bound_boxes"]
 
-DENSITY = 8  # tabulated intervals of one length begin every eighth of half their length
+EPS = 2.220446049250313e-16
+UP = 1 + 64 * EPS
+MUCH = 1 + 512 * EPS
+LOST = 1e50  # ranges of inputs beyond which nothing is known
+MOST_CELLS = (7, 5, 3, 2)  # of a window along each input, by their number
+ORDER = {"reassoc", "contract", "nsz"}  # sums in any order, with their bounds; what is infinite or no number stays so
 SQUARINGS = 8
+SWEEPS = 6
 CORNERS = 4  # directions whose both ends are tried in the norm
 
 
@@ -32,198 +46,245 @@ class Program(NamedTuple):
     """The couplings of T in the order of the forward map, flattened for the compiled loop.
 
     Attributes:
-        ints: A row a step: outputs changed m, inputs seen k, activation, linear layers, where its weights and coordinates begin.
-        floats: Weights and biases.
-        widths: Of the layers of every conditioner, padded.
-        clamps: alpha of every step.
-        coordinates: For every step those changed, then those seen.
-        largest: Largest k, m and width.
-        symbols: Number of symbols that a run needs.
-        orbit_symbols: The same without A.
+        sizes: A row a step: outputs changed m, inputs seen k, derivatives of k inputs.
+        coordinates: For every step those changed, then those seen, padded.
+        begins: Where the numbers of each step begin in a row of points (k inputs, then their towers), and of errors.
+        second: Place of the derivative (i, j) of k inputs, shape (5, 4, 4).
+        third: Of (i, j, l).
     """
 
-    ints: NDArray[np.int64]
-    floats: NDArray[np.float64]
-    widths: NDArray[np.int64]
-    clamps: NDArray[np.float64]
+    sizes: NDArray[np.int64]
     coordinates: NDArray[np.int64]
-    largest: NDArray[np.int64]
-    symbols: int
-    orbit_symbols: int
+    begins: NDArray[np.int64]
+    second: NDArray[np.int64]
+    third: NDArray[np.int64]
 
 
-@njit(cache=True, error_model="numpy")
-def _scaled(p, factor):
-    norm = 0.0
-    for i in range(len(p) - 1):
-        p[i] *= factor
-        norm += abs(p[i])
-    p[-1] = abs(factor) * p[-1] * (1 + 4 * EPS) + 8 * EPS * norm
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
+def _sharpen(m, R, e, r, work):
+    """Taylor's formula, in place."""
+    d = len(r)
+    for i in range(d):
+        work[i] = 0.0
+    q = 1 + d
+    for i in range(d):
+        for j in range(i, d):
+            size = abs(m[q]) + R[q]
+            q += 1
+            work[i] += size * r[j]
+            if j > i:
+                work[j] += size * r[i]
+    first, second, whole = 0.0, 0.0, 0.0
+    for i in range(d):
+        turn = (work[i] + e[1]) * MUCH
+        if turn < R[1 + i]:
+            R[1 + i] = turn
+        first += (abs(m[1 + i]) + e[1]) * r[i]
+        second += work[i] * r[i]
+        whole += (abs(m[1 + i]) + R[1 + i]) * r[i]
+    away = (e[0] + min(first + 0.5 * second, whole)) * MUCH
+    if away < R[0]:
+        R[0] = away
 
 
-@njit(cache=True, error_model="numpy")
-def _condition(program, step, u_mid, u_rad, alg, table, deep, y, ye, z, ze, rows, powers, work, values, out):
-    """Models of e^s, t and, for A, of e^-s, s' and e^-s t', in the scaled inputs of a conditioner; rows of out in this order."""
-    ints, floats, widths = program.ints, program.floats, program.widths
-    m, k, kind, depth, offset = ints[step, 0], ints[step, 1], ints[step, 2], ints[step, 3], ints[step, 4]
-    clamp = program.clamps[step]
-    n = alg.starts[-1]
-    blocks = 1 + k if deep else 1
-    columns = blocks * n
-    for j in range(k):
-        for i in range(columns):
-            y[j, i] = 0.0
-        y[j, 0], y[j, 1 + j] = u_mid[j], u_rad[j]
-        ye[j, 0] = 0.0
-        for c in range(1, blocks):
-            y[j, c * n] = 1.0 if c == 1 + j else 0.0
-            ye[j, c] = 0.0
-    fan = k
-    for layer in range(depth):
-        width = widths[step, layer + 1]
-        bias = offset + width * fan
-        charge = (fan + 8) * EPS
-        for source in range(fan):  # the errors that the sums below multiply, rounding included
-            for c in range(blocks):
-                norm = 0.0
-                for i in range(c * n, (c + 1) * n):
-                    norm += abs(y[source, i])
-                ye[source, c] = (ye[source, c] + charge * norm) * (1 + charge)
-        for j in range(width):
-            for i in range(columns):
-                z[j, i] = 0.0
-            z[j, 0] = floats[bias + j]
-            for c in range(blocks):
-                ze[j, c] = 0.0
-            ze[j, 0] = charge * abs(floats[bias + j])
-            for source in range(fan):
-                w = floats[offset + j * fan + source]
-                for i in range(columns):
-                    z[j, i] += w * y[source, i]
-                for c in range(blocks):
-                    ze[j, c] += abs(w) * ye[source, c]
-        offset = bias + width
-        fan = width
-        if layer == depth - 1:
-            break
-        a, f, g, d = rows[0], rows[1], rows[2], rows[3]
-        for j in range(width):
-            a[:n] = z[j, :n]
-            a[n] = ze[j, 0]
-            compose(kind, a, f, g, alg, table, powers, work, values)
-            y[j, :n] = f[:n]
-            ye[j, 0] = f[n]
-            for c in range(1, blocks):
-                a[:n] = z[j, c * n : (c + 1) * n]
-                a[n] = ze[j, c]
-                multiply(g, a, d, alg, 0, work)
-                y[j, c * n : (c + 1) * n] = d[:n]
-                ye[j, c] = d[n]
-    a, f, g, d = rows[0], rows[1], rows[2], rows[3]
-    for i in range(m):
-        a[:n] = z[i, :n]
-        a[n] = ze[i, 0]
-        _scaled(a, 1.0 / clamp)
-        compose(3, a, f, g, alg, table, powers, work, values)
-        _scaled(f, 2.0 * clamp / math.pi)
-        _scaled(g, 2.0 / math.pi)
-        if deep:
-            for j in range(k):
-                a[:n] = z[i, (1 + j) * n : (2 + j) * n]
-                a[n] = ze[i, 1 + j]
-                multiply(g, a, out[3 * m + i * k + j], alg, 0, work)
-        compose(EXPONENTIAL, f, out[i], d, alg, table, powers, work, values)
-        out[m + i, :n] = z[m + i, :n]
-        out[m + i, n] = ze[m + i, 0]
-        if deep:
-            out[2 * m + i, :] = d
-            for j in range(k):
-                a[:n] = z[m + i, (1 + j) * n : (2 + j) * n]
-                a[n] = ze[m + i, 1 + j]
-                multiply(d, a, out[3 * m + m * k + i * k + j], alg, 0, work)
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
+def _multiply(a, A, ae, b, B, be, p, P, pe, r, work):
+    """The product of two jets; p is neither of them."""
+    d = len(r)
+    a0, b0, A0, B0 = a[0], b[0], A[0], B[0]
+    aa, bb = abs(a0), abs(b0)
+    p[0] = a0 * b0
+    P[0] = (aa * B0 + A0 * (bb + B0)) * UP + EPS * abs(p[0]) + TINY
+    steep_a, steep_b, noise = 0.0, 0.0, 0.0
+    for q in range(1, 1 + d):
+        first, second = a0 * b[q], b0 * a[q]
+        size = abs(first) + abs(second)
+        p[q] = first + second
+        P[q] = (aa * B[q] + A0 * (abs(b[q]) + B[q]) + bb * A[q] + B0 * (abs(a[q]) + A[q])) * UP + 4 * EPS * size + TINY
+        steep_a, steep_b, noise = max(steep_a, abs(a[q])), max(steep_b, abs(b[q])), max(noise, size)
+    pe[0] = (aa * be[0] + ae[0] * (bb + be[0])) * UP + EPS * abs(p[0]) + TINY
+    pe[1] = (aa * be[1] + ae[0] * (steep_b + be[1]) + bb * ae[1] + be[0] * (steep_a + ae[1])) * UP + 4 * EPS * noise + TINY
+    q = 1 + d
+    for i in range(d):
+        ai, bi, Ai, Bi = a[1 + i], b[1 + i], A[1 + i], B[1 + i]
+        wide_a, wide_b = abs(ai) + Ai, abs(bi) + Bi
+        for j in range(i, d):
+            aj, bj, Aj, Bj = a[1 + j], b[1 + j], A[1 + j], B[1 + j]
+            first, second, third, fourth = a0 * b[q], b0 * a[q], ai * bj, aj * bi
+            p[q] = first + second + third + fourth
+            radius = aa * B[q] + A0 * (abs(b[q]) + B[q]) + bb * A[q] + B0 * (abs(a[q]) + A[q])
+            radius += wide_a * Bj + Ai * abs(bj) + wide_b * Aj + Bi * abs(aj)
+            P[q] = radius * UP + 8 * EPS * (abs(first) + abs(second) + abs(third) + abs(fourth)) + TINY
+            q += 1
+    _sharpen(p, P, pe, r, work)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def model_cells(program, step, centers, radius, alg, table):
-    """Models of a conditioner over cells of one radius; shape (cells, rows, monomials + 1)."""
-    m, k = program.ints[step, 0], program.ints[step, 1]
-    n = alg.starts[-1]
-    width = program.largest[2]
-    result = np.empty((len(centers), 3 * m + 2 * m * k, n + 1))
-    y, z = np.empty((width, (1 + k) * n)), np.empty((width, (1 + k) * n))
-    ye, ze = np.empty((width, 1 + k)), np.empty((width, 1 + k))
-    rows, powers = np.empty((4, n + 1)), np.empty((8, n + 1))
-    work, values = np.zeros(12), np.zeros((2, 10))
-    radii = np.full(k, radius)
-    for cell in range(len(centers)):
-        _condition(program, step, centers[cell], radii, alg, table, True, y, ye, z, ze, rows, powers, work, values, result[cell])
-    return result
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
+def _add(a, A, ae, b, B, be, sign):
+    """a += sign b for jets, not sharpened."""
+    noise = 0.0
+    for q in range(len(a)):
+        a[q] += sign * b[q]
+        A[q] = (A[q] + B[q]) * UP + EPS * abs(a[q])
+        noise = max(noise, abs(a[q]))  # of second derivatives too: an error need not be small
+    ae[0] = (ae[0] + be[0]) * UP + EPS * abs(a[0])
+    ae[1] = (ae[1] + be[1]) * UP + EPS * noise
 
 
-@njit(cache=True, error_model="numpy")
-def _look_up(cells, step, middle, radius, order, rows, out):
-    """Copy the models of the shortest interval that holds a range, in the range's own coordinate; the radius for which they hold.
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
+def _exponential(sign, s, S, se, p, P, pe, r, work):
+    """The jet of exp(sign s)."""
+    d = len(r)
+    e = math.exp(sign * s[0])
+    away = e * math.expm1(S[0]) * UP + 8 * EPS * e
+    off = e * math.expm1(se[0]) * UP + 8 * EPS * e
+    p[0], P[0], pe[0] = e, away, off
+    steep = 0.0
+    for q in range(1, len(s)):
+        p[q] = sign * e * s[q]
+        P[q] = (e * S[q] + away * (abs(s[q]) + S[q])) * UP + 4 * EPS * abs(p[q]) + TINY
+    for i in range(1, 1 + d):
+        steep = max(steep, abs(s[i]))
+    pe[1] = (e * se[1] + off * (steep + se[1])) * UP + 4 * EPS * e * steep + TINY
+    q = 1 + d
+    for i in range(d):
+        si, Si = s[1 + i], S[1 + i]
+        for j in range(i, d):
+            sj, Sj = s[1 + j], S[1 + j]
+            term = e * si * sj
+            size = abs(p[q]) + abs(term)
+            p[q] += term
+            spread = e * (abs(si) * Sj + Si * (abs(sj) + Sj)) + away * (abs(si) + Si) * (abs(sj) + Sj)
+            P[q] += spread * UP + 8 * EPS * size + TINY
+            q += 1
+    _sharpen(p, P, pe, r, work)
 
-    0 if there is no such interval.
+
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
+def _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, p, P, pe, r, work):
+    """The jet of f(u) for jets u: f, its slopes and second derivatives at their middles with radii on the window.
+
+    e0 and e1 are the errors of f and of its slopes there.
     """
-    for level in range(cells.levels[step]):
-        long = cells.radius[step] * 2.0**level
-        if radius > long * (1.0 - 0.51 / DENSITY):
-            continue
-        spacing = long / DENSITY
-        index = math.floor((middle - cells.low[step, level]) / spacing + 0.5)
-        if index < 0 or index >= cells.counts[step, level]:
-            return 0.0
-        offset = (middle - (cells.low[step, level] + index * spacing)) / long
-        share = max(radius / long, 1e-9) * (1 + 1e-12)
-        size = order + 2
-        begin = cells.start[step, level] + index * rows * size
-        for r in range(rows):
-            p, total = out[r], 0.0
-            for q in range(order + 1):
-                p[q] = cells.models[begin + r * size + q]
-                total += abs(p[q])
-            # Taylor shift by Horner's scheme
-            for lowest in range(order):
-                for q in range(order - 1, lowest - 1, -1):
-                    p[q] += offset * p[q + 1]
-            factor = 1.0
-            for q in range(1, order + 1):
-                factor *= share
-                p[q] *= factor
-            # the offset is good to some ulps of a coordinate over a length, and it is below 1/8
-            place = 64 * (abs(middle) + abs(cells.low[step, level])) / long
-            p[order + 1] = cells.models[begin + r * size + order + 1] + (1024 + 2 * order * place) * EPS * total
-        return share * long
-    return 0.0
+    d = len(r)
+    p[0], P[0] = f0, F0 + TINY
+    off = e0
+    for q in range(1, len(p)):
+        p[q], P[q] = 0.0, TINY
+    turn = 0.0
+    for i in range(k):
+        u, U = x[seen[i]], X[seen[i]]
+        slope, wide = f1[i], F1[i]
+        size = abs(slope)
+        off += (size + wide) * xe[seen[i], 0]
+        steep = 0.0
+        for q in range(1, len(p)):
+            term = slope * u[q]
+            p[q] += term
+            P[q] += (size * U[q] + wide * (abs(u[q]) + U[q])) * UP + 16 * EPS * abs(term)
+        for q in range(1, 1 + d):
+            steep = max(steep, abs(u[q]))
+        turn += size * xe[seen[i], 1] + e1[i] * (steep + xe[seen[i], 1]) + 16 * EPS * size * steep
+    for i in range(k):
+        u, U = x[seen[i]], X[seen[i]]
+        for j in range(k):
+            v, V = x[seen[j]], X[seen[j]]
+            bend, wide = f2[i, j], F2[i, j]
+            size = abs(bend)
+            q = 1 + d
+            for g in range(d):
+                ug, Ug = u[1 + g], U[1 + g]
+                whole = abs(ug) + Ug
+                for h in range(g, d):
+                    vh, Vh = v[1 + h], V[1 + h]
+                    term = bend * ug * vh
+                    p[q] += term
+                    P[q] += (size * (whole * Vh + Ug * abs(vh)) + wide * whole * (abs(vh) + Vh)) * UP + 64 * EPS * abs(term)
+                    q += 1
+    # running sums of these terms, rounded
+    for q in range(1, len(p)):
+        P[q] = P[q] * MUCH + TINY
+    pe[0], pe[1] = off * MUCH + TINY, turn * MUCH + TINY
+    _sharpen(p, P, pe, r, work)
 
 
-@njit(cache=True, error_model="numpy")
-def _substituted(outer, monomials, count, out, used):
-    """The polynomial `outer` of models whose monomials are given."""
-    size = len(out)
-    for i in range(size):
-        out[i] = 0.0
-    total = 0.0
-    for q in range(count):
-        c = outer[q]
-        if c == 0.0:
-            continue
-        for i in range(used):
-            out[i] += c * monomials[q, i]
-        out[-1] += abs(c) * monomials[q, -1]
-        total += abs(c)
-    # a monomial has a sum of absolute coefficients of about 1; its models of higher order may exceed it
-    norm = 0.0
-    for q in range(count):
-        part = 0.0
-        for i in range(used):
-            part += abs(monomials[q, i])
-        norm += abs(outer[q]) * part
-    out[-1] = (out[-1] + outer[count]) * (1 + 64 * EPS) + (count + 8) * EPS * norm
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
+def _look_up(maps, step, k, width, x, X, seen, least, greatest, lows, highs):
+    """Ranges over the window of the inputs, lower ends and upper ends; False if it leaves the tables."""
+    count = maps.counts[step]
+    levels = 1
+    while (1 << (levels - 1)) < count:
+        levels += 1
+    table, row, column = 0, 1, 1
+    allowed = MOST_CELLS[k - 1]
+    third = 1
+    for i in range(k):
+        middle, radius = x[seen[i], 0], X[seen[i], 0] * UP
+        low, high = middle - radius, middle + radius
+        if not (low > maps.least_input[step, i] and high < maps.greatest_input[step, i]):
+            return False
+        begin, side = maps.low[step, i], maps.side[step, i]
+        first = 1 + math.floor(min(max((low - begin) / side, -1.0), count - 2.0))
+        last = 1 + math.floor(min(max((high - begin) / side, -1.0), count - 2.0))
+        level = 0
+        while level < levels - 1 and (last >> level) - (first >> level) >= allowed:
+            level += 1
+        lows[i], highs[i] = first >> level, last >> level
+        table = table * levels + level
+        if i == 1:
+            row = count >> level
+        elif i == 2:
+            column = count >> level
+        elif i == 3:
+            third = count >> level
+    for q in range(width):
+        least[q], greatest[q] = math.inf, -math.inf
+    base = maps.places[maps.first[step] + table]
+    for i in range(lows[0], highs[0] + 1):
+        for j in range(lows[1] if k > 1 else 0, (highs[1] if k > 1 else 0) + 1):
+            for g in range(lows[2] if k > 2 else 0, (highs[2] if k > 2 else 0) + 1):
+                for h in range(lows[3] if k > 3 else 0, (highs[3] if k > 3 else 0) + 1):
+                    place = base + (((i * row + j) * column + g) * third + h) * width
+                    for q in range(width):
+                        low, high = maps.least[place + q], maps.greatest[place + q]
+                        least[q] = low if low < least[q] else least[q]
+                        greatest[q] = high if high > greatest[q] else greatest[q]
+    return True
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
+def _radii(centre, wrong, least, greatest, k, count, second, third, away, out):
+    """Radii about the numbers at a point, of `count` derivatives each, on a window whose inputs are at most `away` from it.
+
+    From the table, and by the mean value theorem from the derivatives of the next order.
+    """
+    for q in range(len(centre)):
+        radius = max(greatest[q] - centre[q], centre[q] - least[q], 0.0) * UP
+        out[q] = radius if radius < UNKNOWN else UNKNOWN
+    for begin in range(0, len(centre), count):
+        for i in range(k):
+            for j in range(i, k):
+                q = begin + second[k, i, j]
+                reach = wrong[q]
+                for g in range(k):
+                    p = begin + third[k, i, j, g]
+                    reach += (abs(centre[p]) + out[p]) * away[g]
+                out[q] = min(out[q], reach * UP)
+        for i in range(k):
+            q = begin + 1 + i
+            reach = wrong[q]
+            for g in range(k):
+                p = begin + second[k, i, g]
+                reach += (abs(centre[p]) + out[p]) * away[g]
+            out[q] = min(out[q], reach * UP)
+        reach = wrong[begin]
+        for g in range(k):
+            p = begin + 1 + g
+            reach += (abs(centre[p]) + out[p]) * away[g]
+        out[begin] = min(out[begin], reach * UP)
+
+
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
 def _norm(a, scratch, d):
     """An upper bound of the largest singular value of a matrix: a root of the trace of a power of its Gram matrix."""
     g, h = scratch[0], scratch[1]
@@ -266,36 +327,25 @@ def _norm(a, scratch, d):
     return scale * math.exp(0.5 * logarithm) * (1 + 1e-11)
 
 
-@njit(cache=True, error_model="numpy")
-def _bound(a, alg, n, ns, d, lead, rest, scratch, scores, tried):
-    """An upper bound of the norm of a matrix of models; scores receives how much each variable contributes."""
-    even, exponents, starts = alg.even, alg.exponents, alg.starts
-    for v in range(d):
-        scores[v] = 0.0
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
+def _bound(a, A, ae, r, lead, rest, scratch, scores, tried):
+    """An upper bound of the norm of a matrix of jets; scores receives how much each side contributes.
+
+    The most important directions of the linear part are tried at both ends, the others are added to the rest.
+    """
+    d = len(r)
     middle = lead[0]
-    for i in range(d):
-        for j in range(d):
-            p = a[i, j]
-            centre, radius = p[0], p[-1]
-            for q in range(starts[2], n):
-                if even[q] == 1:
-                    centre += 0.5 * p[q]
-                    radius += 0.5 * abs(p[q])
-                else:
-                    radius += abs(p[q])
-            for s in range(n, n + ns):
-                radius += abs(p[s])
-            middle[i, j] = centre
-            rest[i, j] = radius + (256 + n + ns) * EPS * (abs(p[0]) + radius)
     for v in range(d):
-        frobenius = 0.0
+        straight, whole = 0.0, 0.0
         for i in range(d):
             for j in range(d):
-                lead[1 + v][i, j] = a[i, j, 1 + v]
-                frobenius += a[i, j, 1 + v] ** 2
-        scores[v] = math.sqrt(frobenius)
-    # the most important variables are tried at both ends, the others are added to the rest
-    chosen = tried[:CORNERS]
+                slope = a[j, i, 1 + v]
+                lead[1 + v][i, j] = slope * r[v]
+                straight += slope * slope
+                whole += (abs(slope) + A[j, i, 1 + v]) ** 2
+        tried[v] = math.sqrt(straight) * r[v]
+        scores[v] = math.sqrt(whole) * r[v]
+    chosen = np.zeros(CORNERS, dtype=np.int64)
     count = 0
     for _ in range(min(CORNERS, d)):
         best, place = 0.0, -1
@@ -303,31 +353,43 @@ def _bound(a, alg, n, ns, d, lead, rest, scratch, scores, tried):
             taken = False
             for c in range(count):
                 taken = taken or chosen[c] == v
-            if not taken and scores[v] > best:
-                best, place = scores[v], v
+            if not taken and tried[v] > best:
+                best, place = tried[v], v
         if place < 0:
             break
         chosen[count] = place
         count += 1
-    for v in range(d):
-        taken = False
-        for c in range(count):
-            taken = taken or chosen[c] == v
-        share = 64 * EPS if taken else 1.0  # of those tried only the rounding is left
-        for i in range(d):
-            for j in range(d):
-                rest[i, j] += share * abs(lead[1 + v][i, j])
-    spread, scale = 0.0, 1e-300
+    # two forms: the linear part and what is left of it, or the middle with the whole radius
+    spread, plain, scale, wide = 0.0, 0.0, 1e-300, 1e-300
     for i in range(d):
         for j in range(d):
-            scale = max(scale, rest[i, j])
+            jet, radii, wrong = a[j, i], A[j, i], ae[j, i]
+            middle[i, j] = jet[0]
+            left, rounding, q = wrong[0], abs(jet[0]), 1 + d
+            for g in range(d):
+                for h in range(g, d):
+                    bend = (abs(jet[q]) + radii[q]) * r[g] * r[h]
+                    left += 0.5 * bend if g == h else bend
+                    q += 1
+            for v in range(d):
+                taken = False
+                for c in range(count):
+                    taken = taken or chosen[c] == v
+                part = abs(jet[1 + v]) * r[v]
+                left += wrong[1] * r[v] + (0.0 if taken else part)
+                rounding += part
+            rest[i, j] = left * MUCH + 64 * EPS * rounding + TINY
+            scale, wide = max(scale, rest[i, j]), max(wide, radii[0])
     for i in range(d):
         for j in range(d):
             spread += (rest[i, j] / scale) ** 2
-    spread = scale * math.sqrt(spread) * (1 + (64 + d * d) * EPS)
-    largest = 0.0
-    if spread < math.inf:
-        corner = scratch[2]
+            plain += (A[j, i, 0] / wide) ** 2
+    spread, plain = scale * math.sqrt(spread) * MUCH, wide * math.sqrt(plain) * MUCH
+    best = math.inf
+    if plain < math.inf:
+        best = _norm(middle, scratch, d) + plain
+    if spread < best:
+        corner, largest = scratch[2], 0.0
         for signs in range(1 << count):
             for i in range(d):
                 for j in range(d):
@@ -336,217 +398,221 @@ def _bound(a, alg, n, ns, d, lead, rest, scratch, scores, tried):
                         value += lead[1 + chosen[c]][i, j] * (1.0 if (signs >> c) & 1 else -1.0)
                     corner[i, j] = value
             largest = max(largest, _norm(corner, scratch, d))
-    for q in range(starts[2], n):
-        frobenius = 0.0
+        best = min(best, largest + spread)
+    best *= MUCH
+    return best if best < UNKNOWN else math.inf
+
+
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
+def _direction(x, r, center, generators, out):
+    """Unit vector from the domain's segments to the image, both by their linear parts: where they are nearest; its length first.
+
+    Coordinate descent; any direction is good for a proof, the nearest places give the best.
+    """
+    d = len(r)
+    for i in range(d):
+        out[i] = x[i, 0] - center[i]
+    shifts = np.zeros(d + len(generators))
+    for _ in range(SWEEPS):
+        for v in range(d + len(generators)):
+            limit = r[v] if v < d else 1.0
+            square, along = 0.0, 0.0
+            for i in range(d):
+                slope = x[i, 1 + v] if v < d else generators[v - d, i]
+                square += slope * slope
+                along += slope * out[i]
+            if not square > 1e-280:
+                continue
+            new = min(max(shifts[v] - along / square, -limit), limit)
+            step = new - shifts[v]
+            shifts[v] = new
+            for i in range(d):
+                out[i] += step * (x[i, 1 + v] if v < d else generators[v - d, i])
+    length = 0.0
+    for i in range(d):
+        length += out[i] ** 2
+    length = math.sqrt(length)
+    for i in range(d):
+        out[i] /= length
+    return length
+
+
+@njit(cache=True, error_model="numpy", fastmath=ORDER)
+def _misses(x, X, xe, r, center, radius, generators, line, Line, error, work, scores):
+    """Whether the image is beyond a half-space about the domain.
+
+    Scores receive how much each side contributes to the image along its normal.
+    """
+    d = len(r)
+    normal = np.zeros(d)
+    length = _direction(x, r, center, generators, normal)
+    if not 1e-140 < length < math.inf:  # else squares are not what they should be
+        return False
+    size, steep = 0.0, 0.0
+    for q in range(len(line)):
+        line[q], Line[q] = 0.0, TINY
+    error[0], error[1] = 0.0, 0.0
+    for i in range(d):
+        along = normal[i]
+        line[0] += along * (x[i, 0] - center[i])
+        size += abs(x[i, 0]) + abs(center[i])
+        Line[0] += abs(along) * X[i, 0]
+        for q in range(1, len(line)):
+            term = along * x[i, q]
+            line[q] += term
+            Line[q] += abs(along) * X[i, q] + 32 * EPS * abs(term)
+        for q in range(1, 1 + d):
+            steep = max(steep, abs(x[i, q]))
+        error[0] += abs(along) * xe[i, 0]
+        error[1] += abs(along) * xe[i, 1]
+    for q in range(len(line)):
+        Line[q] *= MUCH
+    error[0] = error[0] * MUCH + 64 * EPS * size
+    error[1] = error[1] * MUCH + 64 * EPS * d * steep
+    Line[0] += 64 * EPS * size
+    _sharpen(line, Line, error, r, work)
+    for i in range(d):
+        scores[i] = (abs(line[1 + i]) + Line[1 + i]) * r[i]
+    away = Line[0]
+    for g in range(len(generators)):
+        part = 0.0
         for i in range(d):
-            for j in range(d):
-                frobenius += a[i, j, q] ** 2
-        size = math.sqrt(frobenius)
-        degree = 0
-        for v in range(d):
-            degree += exponents[q, v]
-        for v in range(d):
-            scores[v] += size * exponents[q, v] / degree
-    bound = (largest + spread) * (1 + 64 * EPS)
-    return bound if bound == bound else math.inf
+            part += normal[i] * generators[g, i]
+            size += abs(generators[g, i])
+        away += abs(part)
+    # the normal is a unit vector up to rounding
+    nearest = line[0] - away * MUCH - 64 * EPS * size
+    return nearest * (1 - 1e-12) > radius
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def bound_boxes(middles, radii, program, cells, outer, algebras, table, center, radius, generators, deep, wild):
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=ORDER)
+def bound_boxes(middles, radii, points, program, maps, center, radius, generators, deep):
     """Bound the norm of A over boxes of data whose images may meet a domain.
 
-    The domain is a ball plus the segments between -g and g for the rows g of `generators`. Returns, for every box, the
-    bound (0 if the image provably misses the domain, infinity if nothing is known; without `deep` infinity wherever it may
-    meet it), and what the variables contribute to it (to the remainders, if the bound is above `wild`).
+    The domain is a ball plus the segments between -g and g for the rows g of `generators`; `points` are the inputs of all
+    conditioners at the middles of the boxes with their towers there. Returns, for every box, the bound (0 if the image provably
+    misses the domain, infinity if nothing is known; without `deep` infinity wherever it may meet it), and what the sides
+    contribute to the bound, or without `deep` to the distance.
     """
-    count, d = middles.shape
-    bounds = np.empty(count)
-    scores = np.zeros((count, d))
-    n = outer.starts[-1]
-    symbols = program.symbols if deep else program.orbit_symbols
-    size = n + symbols + 1
-    largest_k, largest_m, width = program.largest[0], program.largest[1], program.largest[2]
-    inner = 0
-    for k in range(len(algebras)):
-        inner = max(inner, algebras[k].starts[-1])
-    y, z = np.empty((width, (1 + largest_k) * inner)), np.empty((width, (1 + largest_k) * inner))
-    ye, ze = np.empty((width, 1 + largest_k)), np.empty((width, 1 + largest_k))
-    u_rows, u_powers = np.empty((4, inner + 1)), np.empty((8, inner + 1))
-    work, values = np.zeros(12), np.zeros((2, 10))
-    coefficients = np.empty((3 * largest_m + 2 * largest_m * largest_k, inner + 1))
-    monomials = np.zeros((inner, size))
-    parts = np.zeros((3 * largest_m + 2 * largest_m * largest_k, size))
-    v = np.zeros((largest_k, size))
-    x, a = np.zeros((d, size)), np.zeros((d, d, size))
-    product = np.zeros(size)
-    sums = np.zeros((largest_k, size))
+    boxes, d = middles.shape
+    size = 1 + d + d * (d + 1) // 2
+    most_m, most_k, width = 1, 1, 1
+    for step in range(len(program.sizes)):
+        m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
+        most_m, most_k, width = max(most_m, m), max(most_k, k), max(width, 2 * m * count)
+    bounds, scores = np.empty(boxes), np.zeros((boxes, d))
+    x, X, xe = np.zeros((d, size)), np.zeros((d, size)), np.zeros((d, 2))
+    a, A, ae = np.zeros((d, d, size)), np.zeros((d, d, size)), np.zeros((d, d, 2))
+    s, S, se = np.zeros((most_m, size)), np.zeros((most_m, size)), np.zeros((most_m, 2))
+    t, T, te = np.zeros((most_m, size)), np.zeros((most_m, size)), np.zeros((most_m, 2))
+    w, W, we = np.zeros((most_m, most_k, size)), np.zeros((most_m, most_k, size)), np.zeros((most_m, most_k, 2))
+    p, P, pe = np.zeros(size), np.zeros(size), np.zeros(2)
+    v, V, ve = np.zeros(size), np.zeros(size), np.zeros(2)
+    filled = np.zeros((d, d), dtype=np.bool_)
+    least, greatest, kept = np.zeros(width), np.zeros(width), np.zeros((len(program.sizes), width))
+    lows, highs = np.zeros(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
+    y, Y, ye = np.zeros((most_m, size)), np.zeros((most_m, size)), np.zeros((most_m, 2))
+    f1, F1, e1, away = np.zeros(most_k), np.zeros(most_k), np.zeros(most_k), np.zeros(most_k)
+    f2, F2 = np.zeros((most_k, most_k)), np.zeros((most_k, most_k))
     lead, rest, scratch = np.zeros((1 + d, d, d)), np.zeros((d, d)), np.zeros((3, d, d))
-    tried = np.zeros(CORNERS, dtype=np.int64)
-    blame = np.zeros(d)
-    u_mid, u_rad = np.zeros(largest_k), np.zeros(largest_k)
-    for box in range(count):
-        for i in range(d):
-            for q in range(size):
-                x[i, q] = 0.0
-            x[i, 0], x[i, 1 + i] = middles[box, i], radii[box, i]
-            if deep:
-                for j in range(d):
-                    for q in range(size):
-                        a[i, j, q] = 0.0
-                a[i, i, 0] = 1.0
-        ns = 0
-        lost = False
-        blame[:] = 0.0
-        for step in range(len(program.ints)):
-            m, k, place = program.ints[step, 0], program.ints[step, 1], program.ints[step, 5]
-            changed, seen = program.coordinates[place : place + m], program.coordinates[place + m : place + m + k]
-            alg = algebras[k - 1]
-            nu = alg.starts[-1]
-            used = n + ns
-            for j in range(k):
-                u_mid[j], u_rad[j] = reach(x[seen[j]], outer.even, n, ns)
-                if not u_rad[j] < 1e50:
-                    lost = True
+    work, tried = np.zeros(d), np.zeros(d)
+    for box in range(boxes):
+        r = radii[box]
+        bounds[box] = math.inf
+        for turn in range(2 if deep else 1):  # first the orbit alone: most boxes that miss need no A
+            if turn == 1:
+                a[:], A[:], ae[:], filled[:] = 0.0, 0.0, 0.0, False
+                for i in range(d):
+                    a[i, i, 0] = 1.0
+                    filled[i, i] = True
+            x[:], X[:], xe[:] = 0.0, 0.0, 0.0
+            for i in range(d):
+                x[i, 0], X[i, 0], x[i, 1 + i] = middles[box, i], r[i], 1.0
+            lost = False
+            for step in range(len(program.sizes)):
+                m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
+                changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]
+                begin = program.begins[step, 0] + k
+                centre = points[box, begin : begin + 2 * m * count]
+                wrong = maps.errors[program.begins[step, 1] : program.begins[step, 1] + 2 * m * count]
+                if turn == 0:
+                    lost = not _look_up(maps, step, k, 2 * m * count, x, X, seen, least, greatest, lows, highs)
+                    if lost:
+                        break
+                for i in range(k):
+                    # the towers are at inputs that were computed otherwise
+                    off = abs(x[seen[i], 0] - points[box, begin - k + i])
+                    away[i] = (X[seen[i], 0] + off) * UP
+                    xe[seen[i], 0] += off * UP
+                radii_of = kept[step]  # the second time the same
+                if turn == 0:
+                    _radii(centre, wrong, least, greatest, k, count, program.second, program.third, away, radii_of)
+                for c in range(m):
+                    for part in range(2):
+                        place = (part * m + c) * count
+                        for i in range(k):
+                            f1[i], F1[i], e1[i] = centre[place + 1 + i], radii_of[place + 1 + i], wrong[place + 1 + i]
+                            for j in range(k):
+                                q = place + program.second[k, i, j]
+                                f2[i, j], F2[i, j] = centre[q], radii_of[q]
+                                e1[i] += (abs(centre[q]) + radii_of[q]) * xe[seen[j], 0] * UP
+                        f0, F0, e0 = centre[place], radii_of[place], wrong[place]
+                        if part == 0:
+                            _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, s[c], S[c], se[c], r, work)
+                        else:
+                            _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, t[c], T[c], te[c], r, work)
+                if turn == 1:
+                    for c in range(m):
+                        _exponential(-1.0, s[c], S[c], se[c], y[c], Y[c], ye[c], r, work)
+                        row = changed[c]
+                        for g in range(k):
+                            for part in range(2):
+                                place = (part * m + c) * count
+                                q = place + 1 + g
+                                f0, F0, e0 = centre[q], radii_of[q], wrong[q]
+                                for i in range(k):
+                                    q = place + program.second[k, g, i]
+                                    f1[i], F1[i], e1[i] = centre[q], radii_of[q], wrong[q]
+                                    for j in range(k):
+                                        q = place + program.third[k, g, i, j]
+                                        f2[i, j], F2[i, j] = centre[q], radii_of[q]
+                                        e1[i] += (abs(centre[q]) + radii_of[q]) * xe[seen[j], 0] * UP
+                                _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, p, P, pe, r, work)
+                                if part == 0:
+                                    _multiply(x[row], X[row], xe[row], p, P, pe, w[c, g], W[c, g], we[c, g], r, work)
+                                else:
+                                    _multiply(y[c], Y[c], ye[c], p, P, pe, v, V, ve, r, work)
+                            _add(w[c, g], W[c, g], we[c, g], v, V, ve, 1.0)
+                            _sharpen(w[c, g], W[c, g], we[c, g], r, work)
+                    for row in range(d):
+                        for c in range(m):
+                            column = changed[c]
+                            if not filled[column, row]:
+                                continue
+                            e, E, ee = a[column, row], A[column, row], ae[column, row]
+                            for g in range(k):
+                                own = seen[g]
+                                _multiply(e, E, ee, w[c, g], W[c, g], we[c, g], p, P, pe, r, work)
+                                _add(a[own, row], A[own, row], ae[own, row], p, P, pe, -1.0)
+                                filled[own, row] = True
+                            _multiply(e, E, ee, y[c], Y[c], ye[c], p, P, pe, r, work)
+                            e[:], E[:], ee[:] = p, P, pe
+                        for g in range(k):
+                            own = seen[g]
+                            if filled[own, row]:
+                                _sharpen(a[own, row], A[own, row], ae[own, row], r, work)
+                for c in range(m):
+                    row = changed[c]
+                    _exponential(1.0, s[c], S[c], se[c], p, P, pe, r, work)
+                    _multiply(x[row], X[row], xe[row], p, P, pe, v, V, ve, r, work)
+                    _add(v, V, ve, t[c], T[c], te[c], 1.0)
+                    _sharpen(v, V, ve, r, work)
+                    x[row], X[row], xe[row] = v, V, ve
             if lost:
                 break
-            rows = 3 * m + 2 * m * k if deep else 2 * m
-            known = 0.0
-            if k == 1:
-                known = _look_up(cells, step, u_mid[0], u_rad[0], len(alg.starts) - 2, 3 * m + 2 * m, coefficients)
-            if known > 0.0:
-                u_rad[0] = known
-            else:
-                for j in range(k):
-                    # a degenerate range (the face of a box) must not divide by zero
-                    u_rad[j] = max(u_rad[j], 1e-12 * (1.0 + abs(u_mid[j])))
-                _condition(
-                    program,
-                    step,
-                    u_mid,
-                    u_rad,
-                    alg,
-                    table,
-                    deep,
-                    y,
-                    ye,
-                    z,
-                    ze,
-                    u_rows[:, : nu + 1],
-                    u_powers[:, : nu + 1],
-                    work,
-                    values,
-                    coefficients[:, : nu + 1],
-                )
-            for j in range(k):
-                for q in range(used):
-                    v[j, q] = x[seen[j], q] / u_rad[j]
-                v[j, 0] = (x[seen[j], 0] - u_mid[j]) / u_rad[j]
-                v[j, -1] = x[seen[j], -1] / u_rad[j] * (1 + 4 * EPS) + 16 * EPS * (1.0 + abs(u_mid[j]) / u_rad[j])
-            for q in range(1, nu):
-                if alg.parent[q] == 0:
-                    monomials[q, :] = v[alg.factor[q], :]
-                else:
-                    multiply(monomials[alg.parent[q]], v[alg.factor[q]], monomials[q], outer, ns, work)
-            monomials[0, :] = 0.0
-            monomials[0, 0] = 1.0
-            for r in range(rows):
-                _substituted(coefficients[r, : nu + 1], monomials, nu, parts[r], used)
-            if deep:
-                for i in range(m):
-                    c = changed[i]
-                    for j in range(k):
-                        # x_c s' + e^-s t', in place of s'
-                        r, other = 3 * m + i * k + j, 3 * m + m * k + i * k + j
-                        multiply(x[c], parts[r], product, outer, ns, work)
-                        _add(parts[other], product, 1.0, parts[r], used)
-                for row in range(d):
-                    for j in range(k):
-                        sums[j, :] = a[row, seen[j]]
-                        for i in range(m):
-                            multiply(a[row, changed[i]], parts[3 * m + i * k + j], product, outer, ns, work)
-                            _add(sums[j], product, -1.0, sums[j], used)
-                        a[row, seen[j], :] = sums[j]
-                    for i in range(m):
-                        multiply(a[row, changed[i]], parts[2 * m + i], product, outer, ns, work)
-                        # only what is in use: beyond, the scratch row holds what other boxes left
-                        a[row, changed[i], :used] = product[:used]
-                        a[row, changed[i], -1] = product[-1]
-            for i in range(m):
-                c = changed[i]
-                multiply(x[c], parts[i], product, outer, ns, work)
-                _add(parts[m + i], product, 1.0, x[c], used)
-            # what is left over becomes symbols
-            for i in range(m):
-                c = changed[i]
-                left = min(x[c, -1], 1.0)
-                for j in range(k):
-                    for w in range(d):
-                        blame[w] += left * abs(v[j, 1 + w])
-                x[c, n + ns] = x[c, -1]
-                x[c, -1] = 0.0
-                ns += 1
-            if deep:
-                for i in range(m + k):
-                    column = changed[i] if i < m else seen[i - m]
-                    for row in range(d):
-                        a[row, column, n + ns] = a[row, column, -1]
-                        a[row, column, -1] = 0.0
-                    ns += 1
-        if lost:
-            bounds[box] = math.inf
-            scores[box] = blame
-            continue
-        # does the image miss the ball? along the direction from its centre to the image's middle
-        length = 0.0
-        for i in range(d):
-            length += (x[i, 0] - center[i]) ** 2
-        length = math.sqrt(length)
-        nearest = -math.inf
-        if length > 1e-140:  # below, squares are not what they should be
-            total, size_0 = 0.0, 0.0
-            for i in range(d):
-                total += (x[i, 0] - center[i]) / length * (x[i, 0] - center[i])
-                size_0 += abs(x[i, 0]) + abs(center[i])
-            away = 0.0
-            for q in range(1, n + ns):
-                along, norm = 0.0, 0.0
-                for i in range(d):
-                    term = (x[i, 0] - center[i]) / length * x[i, q]
-                    along += term
-                    norm += abs(term)
-                if q < n and outer.even[q] == 1:
-                    away += max(-along, 0.0) + 32 * EPS * norm
-                else:
-                    away += abs(along) + 32 * EPS * norm
-            for i in range(d):
-                away += x[i, -1]
-            for g in range(len(generators)):
-                along = 0.0
-                for i in range(d):
-                    along += (x[i, 0] - center[i]) / length * generators[g, i]
-                    size_0 += abs(generators[g, i])
-                away += abs(along)
-            nearest = total - away * (1 + (256 + n + ns) * EPS) - 64 * EPS * size_0
-        if nearest * (1 - 1e-12) > radius:
-            bounds[box] = 0.0
-            continue
-        if deep:
-            bounds[box] = _bound(a, outer, n, ns, d, lead, rest, scratch, scores[box], tried)
-            if bounds[box] > wild:
-                scores[box] = blame
-        else:
-            bounds[box] = math.inf
+            if turn == 0 and _misses(x, X, xe, r, center, radius, generators, p, P, pe, work, scores[box]):
+                bounds[box] = 0.0
+                break
+            if turn == 1:
+                bounds[box] = _bound(a, A, ae, r, lead, rest, scratch, scores[box], tried)
     return bounds, scores
-
-
-@njit(cache=True, error_model="numpy")
-def _add(p, q, sign, out, used):
-    """out = p + sign q; out may be p or q."""
-    norm = 0.0
-    for i in range(used):
-        value = p[i] + sign * q[i]
-        norm += abs(value)
-        out[i] = value
-    for i in range(used, len(out) - 1):
-        out[i] = 0.0
-    out[-1] = (p[-1] + q[-1]) * (1 + 4 * EPS) + 2 * EPS * norm

@@ -12,7 +12,7 @@ time given, the bound is conditional.
 
 from __future__ import annotations
 
-import math
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +22,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from lipbounds.domains import Ball, Box, Capsule
-from lipbounds.lipschitz.cells import Cells, pyramid
-from lipbounds.lipschitz.models import EPS, KINDS, Algebra, algebra, envelopes
-from lipbounds.lipschitz.orbits import Program, bound_boxes
+from lipbounds.lipschitz.orbits import EPS, Program, bound_boxes
 from lipbounds.lipschitz.pointwise import evaluate_inverse
+from lipbounds.lipschitz.ripmaps import ripmaps
 from lipbounds.lipschitz.structure import Layer, PartialCoupling, Permutation, dimension_of, expanded, inverse_map, step_map
+from lipbounds.lipschitz.towers import derivatives, values
 
 __all__ = ["SpaceBound", "bound_in_space", "is_spatial"]
 
@@ -36,14 +37,13 @@ Array = NDArray[np.float64]
 
 MOST_DIMENSIONS = 12
 MOST_INPUTS = 4
-ORDERS = {1: 6, 2: 3, 3: 3, 4: 2}  # of a conditioner's models, by its inputs
 SAMPLES = 20_000
 BATCH = 512  # boxes split in a round
 LOOK_EVERY = 4  # rounds between looks for a better witness
 WORST = 64
-WILD = 1e3  # bounds this many times the constant found say nothing about where to split
-COVER_SHARE = 0.3  # of the time
-MARGINS = (0.1, 0.4)  # of the box about the images, tried in turn: a wide one is covered fast where T is tame far out
+LOOK_SHARE = 0.1  # of the time, for a cover that is proven at once
+COVER_SHARE = 0.3  # of the time, kept for one that is not
+MARGIN = 0.1  # of the box about the images
 MOST_BOXES = 4_000_000
 
 
@@ -105,20 +105,15 @@ def bound_in_space(
     """
     rng = np.random.default_rng(seed)
     images = inverse_map(layers)(torch.cat((domain.sample(SAMPLES, rng), _rim(domain, rng)))).numpy()
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    # the pool's threads share the work; those of BLAS would stand in their way
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         loop = _Loop(layers, domain, images, pool)
-        begin = time.perf_counter()
         width = np.ptp(images, axis=0)
-        covered = False
-        for margin in MARGINS:
-            low, high = images.min(0) - margin * width, images.max(0) + margin * width
-            covered = loop.covers(low, high, layers, domain, time.perf_counter() + COVER_SHARE * seconds / len(MARGINS))
-            if covered:
-                break
-        else:
-            low, high = images.min(0) - MARGINS[0] * width, images.max(0) + MARGINS[0] * width
-        end = begin + seconds
-        upper = loop.branch(layers, low, high, lower, ratio, end, improve, callback)
+        low, high = images.min(0) - MARGIN * width, images.max(0) + MARGIN * width
+        end = time.perf_counter() + seconds
+        covered = loop.covers(low, high, layers, domain, end - (1 - LOOK_SHARE) * seconds)
+        upper = loop.branch(layers, low, high, lower, ratio, end if covered else end - COVER_SHARE * seconds, improve, callback)
+        covered = covered or loop.covers(low, high, layers, domain, end)
         return SpaceBound(upper, loop.count, covered)
 
 
@@ -134,12 +129,10 @@ class _Loop:
 
     def __init__(self, layers: Sequence[Layer], domain: Ball | Box | Capsule, images: Array, pool: ThreadPoolExecutor) -> None:
         dim = dimension_of(layers[0])
-        self._program, order, visited = _flatten(layers, images)
+        self._layers = expanded(layers)
+        self._program, order, visited = _flatten(self._layers, images)
         self._pool, self._parts = pool, 2 * pool._max_workers
-        # low orders where there are many monomials
-        self._outer: Algebra = algebra(dim, 3 if dim <= 4 else 2 if dim <= 8 else 1)
-        self._algebras = tuple(algebra(k, ORDERS[k]) for k in range(1, MOST_INPUTS + 1))
-        self._cells: Cells = pyramid(self._program, visited, ORDERS[1], envelopes())
+        self._maps = ripmaps([layer for layer in self._layers if isinstance(layer, PartialCoupling)], visited)
         centre, generators, radius = _support(domain)
         self._center, self._generators, self._radius = np.zeros(dim), np.zeros((len(generators), dim)), radius
         self._center[order], self._generators[:, order] = centre, generators
@@ -152,30 +145,27 @@ class _Loop:
             slopes += gradient.square().mean(0).numpy()
         self._slopes = np.sqrt(slopes)
         self.count = 0
-        self._run(images[:1], np.zeros((1, dim)), False, math.inf)  # compiles, where no cache has it
+        self._run(images[:1], np.zeros((1, dim)), True)  # compiles, where no cache has it
         self.count = 0
 
-    def _run(self, middles: Array, radii: Array, deep: bool, wild: float) -> tuple[Array, Array]:
+    def _run(self, middles: Array, radii: Array, deep: bool) -> tuple[Array, Array]:
         self.count += len(middles)
 
         def part(rows: NDArray[np.int64]) -> tuple[Array, Array]:
             result: tuple[Array, Array] = bound_boxes(
                 middles[rows],
                 radii[rows],
+                _points(self._layers, middles[rows]),
                 self._program,
-                self._cells,
-                self._outer,
-                self._algebras,
-                envelopes(),
+                self._maps,
                 self._center,
                 self._radius,
                 self._generators,
                 deep,
-                wild,
             )
             return result
 
-        results = list(self._pool.map(part, np.array_split(np.arange(len(middles)), self._parts)))
+        results = list(self._pool.map(part, np.array_split(np.arange(len(middles)), min(self._parts, len(middles)))))
         bounds, scores = (np.concatenate([result[i] for result in results]) for i in range(2))
         return bounds, scores
 
@@ -196,10 +186,11 @@ class _Loop:
             # the last first: memory stays small
             rest_middles, rest_radii = middles[:-BATCH], radii[:-BATCH]
             middles, radii = middles[-BATCH:], radii[-BATCH:]
-            bounds, _ = self._run(middles, radii, False, math.inf)
+            bounds, scores = self._run(middles, radii, False)
             if bool((domain.depth(_forward(layers, torch.as_tensor(middles))) > 0).any()):
                 return False  # a point of the boundary is an image: the box is too small
-            middles, radii = _halves(middles[bounds > 0], radii[bounds > 0], radii[bounds > 0] * self._slopes)
+            left = bounds > 0
+            middles, radii = _halves(middles[left], radii[left], self._blame(radii[left], scores[left]))
             middles, radii = np.concatenate((rest_middles, middles)), np.concatenate((rest_radii, radii))
         return True
 
@@ -216,7 +207,7 @@ class _Loop:
     ) -> float:
         """The largest bound of all boxes, those of the greatest bounds split until the time ends or all are done."""
         middles, radii = 0.5 * (low + high)[None], _radius(low, high)[None]
-        bounds, scores = self._run(middles, radii, True, WILD * lower)
+        bounds, scores = self._run(middles, radii, True)
         done, rounds = 0.0, 0
         while True:
             alive = bounds > ratio * lower
@@ -229,12 +220,10 @@ class _Loop:
             size = min(len(bounds), BATCH)
             top = np.argpartition(-bounds, size - 1)[:size]
             parents = bounds[top]
-            new_middles, new_radii = _halves(
-                middles[top], radii[top], self._split_scores(radii[top], parents, scores[top], lower)
-            )
+            new_middles, new_radii = _halves(middles[top], radii[top], self._blame(radii[top], scores[top]))
             kept = np.ones(len(bounds), dtype=bool)
             kept[top] = False
-            new_bounds, new_scores = self._run(new_middles, new_radii, True, WILD * lower)
+            new_bounds, new_scores = self._run(new_middles, new_radii, True)
             new_bounds = np.minimum(new_bounds, np.concatenate((parents, parents)))
             rounds += 1
             if rounds % LOOK_EVERY == 0:
@@ -243,14 +232,10 @@ class _Loop:
             middles, radii = np.concatenate((middles[kept], new_middles)), np.concatenate((radii[kept], new_radii))
             bounds, scores = np.concatenate((bounds[kept], new_bounds)), np.concatenate((scores[kept], new_scores))
 
-    def _split_scores(self, radii: Array, bounds: Array, scores: Array, lower: float) -> Array:
-        """What each side contributes: to the bound, or while that is wild to the remainders and to the size of the image."""
-        sizes = radii * self._slopes
-        sizes = sizes / np.maximum(sizes.sum(1, keepdims=True), 1e-300)
-        totals = scores.sum(1, keepdims=True)
-        usable = np.isfinite(totals) & (totals > 0)
-        shares = np.divide(scores, totals, out=np.ones_like(scores), where=usable)
-        return np.asarray(np.where(bounds[:, None] > WILD * lower, shares * sizes**2, shares))
+    def _blame(self, radii: Array, scores: Array) -> Array:
+        """What each side contributes to what was bounded, and where nothing was, to the size of the image."""
+        known = np.isfinite(scores).all(1) & (scores.max(1) > 0)
+        return np.asarray(np.where(known[:, None], scores, radii * self._slopes))
 
 
 def _radius(low: Array, high: Array) -> Array:
@@ -301,29 +286,40 @@ def _flatten(layers: Sequence[Layer], images: Array) -> tuple[Program, NDArray[n
             place = place[layer.order]
         elif isinstance(layer, PartialCoupling):
             steps.append(layer)
-            coordinates += [place[layer.changed], place[layer.seen]]
+            coordinates.append(np.concatenate((place[layer.changed], place[layer.seen])))
             visited.append(points[:, torch.as_tensor(layer.seen)].numpy())
         points = step_map(layer)(points)
-    networks = [step.network for step in steps]
-    sizes = [sum(w.size + b.size for w, b in zip(net.weights, net.biases, strict=True)) for net in networks]
-    begins = np.concatenate(([0], np.cumsum(sizes)))
-    firsts = np.concatenate(([0], np.cumsum([len(step.changed) + len(step.seen) for step in steps])))
-    ints = [
-        (len(step.changed), len(step.seen), KINDS[step.network.activation], len(step.network.weights), begins[i], firsts[i])
-        for i, step in enumerate(steps)
-    ]
-    widths = [[len(step.seen), *(len(bias) for bias in step.network.biases)] for step in steps]
-    longest = max(map(len, widths))
-    flat = [part.ravel() for net in networks for pair in zip(net.weights, net.biases, strict=True) for part in pair]
-    orbit = sum(len(step.changed) for step in steps)
+    sizes = [(len(step.changed), len(step.seen), len(derivatives(len(step.seen)))) for step in steps]
+    lengths = [(k + 2 * m * count, 2 * m * count) for m, k, count in sizes]
+    second, third = np.zeros((MOST_INPUTS + 1, *(MOST_INPUTS,) * 2), int), np.zeros((MOST_INPUTS + 1, *(MOST_INPUTS,) * 3), int)
+    for k in range(1, MOST_INPUTS + 1):
+        places = {order: i for i, order in enumerate(derivatives(k))}
+        for i, j in itertools.product(range(k), repeat=2):
+            second[k, i, j] = places[tuple(sorted((i, j)))]
+            for g in range(k):
+                third[k, i, j, g] = places[tuple(sorted((i, j, g)))]
+    longest = max(map(len, coordinates))
     program = Program(
-        ints=np.array(ints, dtype=np.int64),
-        floats=np.concatenate(flat),
-        widths=np.array([row + [0] * (longest - len(row)) for row in widths], dtype=np.int64),
-        clamps=np.array([step.clamp for step in steps]),
-        coordinates=np.concatenate(coordinates),
-        largest=np.array([max(len(s.seen) for s in steps), max(len(s.changed) for s in steps), max(map(max, widths))]),
-        symbols=2 * orbit + sum(len(step.seen) for step in steps),
-        orbit_symbols=orbit,
+        sizes=np.array(sizes, dtype=np.int64),
+        coordinates=np.array([np.pad(row, (0, longest - len(row))) for row in coordinates], dtype=np.int64),
+        begins=np.concatenate((np.zeros((1, 2), dtype=np.int64), np.cumsum(lengths, axis=0)[:-1])),
+        second=second,
+        third=third,
     )
     return program, place, visited
+
+
+def _points(layers: Sequence[Layer], x: Array) -> Array:
+    """The inputs of all conditioners on the orbits of points, each with the tower there; shape (n, numbers)."""
+    parts: list[Array] = []
+    for layer in layers:
+        if isinstance(layer, Permutation):
+            x = x[:, layer.order]
+        elif isinstance(layer, PartialCoupling):
+            seen, m = x[:, layer.seen], len(layer.changed)
+            numbers = values(layer.network, layer.clamp, seen)
+            parts += [seen, numbers.reshape(len(x), -1)]
+            moved = x.copy()
+            moved[:, layer.changed] = x[:, layer.changed] * np.exp(numbers[:, :m, 0]) + numbers[:, m:, 0]
+            x = moved
+    return np.concatenate(parts, 1)

@@ -1,0 +1,169 @@
+r"""Ranges of conditioners and of their derivatives over any box of their inputs, looked up.
+
+A grid of cells, each with the enclosures of `towers`, and the same for cells joined along each input by powers of two, so that a
+window long in one input and short in another is covered by a few cells that are likewise (a rip-map, as for textures). The cells
+at the ends of the grid reach far out. What the window's own middle and the next derivatives say is added where it is looked up
+(`orbits`), so cells need not be finer than the features of the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lipbounds.lipschitz.structure import PartialCoupling
+from lipbounds.lipschitz.towers import derivatives, errors, tower, values
+
+__all__ = ["Ripmaps", "ripmaps"]
+
+Array = NDArray[np.float64]
+
+CELLS = {1: 4096, 2: 128, 3: 32, 4: 8}  # along each input, by their number
+FEWEST = 4
+MEMORY = 1.5e9  # bytes of all tables
+MARGIN = 0.3  # of the inputs that are expected
+FAR = 16.0  # times their range: how far the last cells reach
+OVERLAP = 1e-6  # of a cell: places are rounded
+
+
+class Ripmaps(NamedTuple):
+    """The tables of all steps.
+
+    Attributes:
+        counts: Cells along each input, a power of two, for every step.
+        low: Where the inner cells begin, shape (steps, inputs).
+        side: Their sides, likewise.
+        least_input: What the first cells begin with, likewise.
+        greatest_input: What the last ones end with, likewise.
+        first: Where the places of a step begin.
+        places: Where the table of each combination of levels begins.
+        least: Lower ends, for each cell in the order of `towers`.
+        greatest: Upper ends.
+        errors: Bounds of the errors of `values` on the grid, one step after the other.
+    """
+
+    counts: NDArray[np.int64]
+    low: Array
+    side: Array
+    least_input: Array
+    greatest_input: Array
+    first: NDArray[np.int64]
+    places: NDArray[np.int64]
+    least: NDArray[np.float32]
+    greatest: NDArray[np.float32]
+    errors: Array
+
+
+def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array]) -> Ripmaps:
+    """Tabulate every conditioner about the inputs that are expected.
+
+    Args:
+        steps: The couplings.
+        visited: For every step a sample of its inputs, shape (n, k).
+    """
+    counts = _counts(steps)
+    most = max(len(step.seen) for step in steps)
+    low, side = np.zeros((len(steps), most)), np.ones((len(steps), most))
+    least_input, greatest_input = np.zeros((len(steps), most)), np.zeros((len(steps), most))
+    first: list[int] = []
+    places: list[int] = []
+    ends: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = [], []
+    wrong: list[Array] = []
+    position = 0
+    for index, (step, inputs) in enumerate(zip(steps, visited, strict=True)):
+        k, cells = len(step.seen), counts[index]
+        begin, end = inputs.min(0), inputs.max(0)
+        width = end - begin + 1e-3 * (1 + np.abs(begin) + np.abs(end))
+        begin, width = begin - MARGIN * width, (1 + 2 * MARGIN) * width
+        spacing = width / (cells - 2)
+        edges = begin + spacing * np.arange(cells - 1)[:, None]
+        edges = np.concatenate((begin[None] - FAR * width, edges, edges[-1:] + FAR * width))
+        middles, radii = 0.5 * (edges[1:] + edges[:-1]), 0.5 * (edges[1:] - edges[:-1]) + OVERLAP * spacing
+        low[index, :k], side[index, :k] = begin, spacing
+        least_input[index, :k], greatest_input[index, :k] = edges[0], edges[-1]
+        own = errors(step.network, step.clamp, float(np.abs(edges).max()))
+        wrong.append(own.ravel())
+        ranges = _ranges(step, own, _product(middles), _product(radii))
+        shape = (cells,) * k + (-1,)
+        first.append(len(places))
+        lower, upper = (_levels(part.reshape(shape), k, top) for part, top in zip(ranges, (False, True), strict=True))
+        for tables in zip(lower, upper, strict=True):
+            places.append(position)
+            position += tables[0].size
+            for part, table in zip(ends, tables, strict=True):
+                part.append(table.ravel())
+    return Ripmaps(
+        np.array(counts),
+        low,
+        side,
+        least_input,
+        greatest_input,
+        np.array(first),
+        np.array(places),
+        np.concatenate(ends[0]),
+        np.concatenate(ends[1]),
+        np.concatenate(wrong),
+    )
+
+
+def _counts(steps: Sequence[PartialCoupling]) -> list[int]:
+    limits = dict(CELLS)
+    while True:
+        counts = [limits[len(step.seen)] for step in steps]
+        # levels of n, n/2, .., 1 cells along every input
+        sizes = [
+            16.0 * len(step.changed) * len(derivatives(len(step.seen))) * (2 * n) ** len(step.seen)
+            for step, n in zip(steps, counts, strict=True)
+        ]
+        largest = max(zip(sizes, counts, steps, strict=True), key=lambda one: one[0])
+        if sum(sizes) <= MEMORY or largest[1] <= FEWEST:
+            return counts
+        limits[len(largest[2].seen)] //= 2
+
+
+def _product(axes: Array) -> Array:
+    """All combinations of rows, shape (n^k, k), the last input fastest."""
+    grids = np.meshgrid(*axes.T, indexing="ij")
+    return np.stack([grid.ravel() for grid in grids], 1)
+
+
+def _ranges(step: PartialCoupling, wrong: Array, middles: Array, radii: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both ends over cells, shape (cells, 2m, derivatives): the tower's, and where that is sharper the mean value form's."""
+    network, clamp, k = step.network, step.clamp, middles.shape[1]
+    orders = derivatives(k)
+    place = {order: i for i, order in enumerate(orders)}
+    around, spread = tower(network, clamp, middles, radii)
+    size = np.abs(around) + spread
+    centre = values(network, clamp, middles)
+    low, high = around - spread, around + spread
+    for row, order in enumerate(orders):
+        if len(order) == 3:
+            break
+        reach = wrong[:, row] + sum(size[..., place[tuple(sorted((*order, i)))]] * radii[:, i, None] for i in range(k))
+        reach = reach * (1 + 1e-12) + 1e-12 * np.abs(centre[..., row])
+        low[..., row] = np.fmax(low[..., row], centre[..., row] - reach)
+        high[..., row] = np.fmin(high[..., row], centre[..., row] + reach)
+    with np.errstate(over="ignore"):
+        least = np.nextafter(low.astype(np.float32), np.float32(-math.inf))
+        return least, np.nextafter(high.astype(np.float32), np.float32(math.inf))
+
+
+def _levels(table: NDArray[np.float32], k: int, top: bool) -> list[NDArray[np.float32]]:
+    """The table with cells joined along every input by powers of two, the last input's levels fastest."""
+    join = np.maximum if top else np.minimum
+    tables = [table]
+    for axis in range(k):
+        grown = []
+        for one in tables:
+            level = one
+            grown.append(level)
+            while level.shape[axis] > 1:
+                parts = np.split(level.reshape(*level.shape[:axis], -1, 2, *level.shape[axis + 1 :]), 2, axis=axis + 1)
+                level = join(*(part.squeeze(axis + 1) for part in parts))
+                grown.append(level)
+        tables = grown
+    return tables
