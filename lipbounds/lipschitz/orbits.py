@@ -36,7 +36,6 @@ UP = 1 + 64 * EPS
 MUCH = 1 + 512 * EPS
 LOST = 1e50  # ranges of inputs beyond which nothing is known
 MOST_CELLS = (7, 5, 3, 2)  # of a window along each input, by their number
-ORDER = {"reassoc", "contract", "nsz"}  # sums in any order, with their bounds; what is infinite or no number stays so
 SQUARINGS = 8
 SWEEPS = 6
 CORNERS = 4  # directions whose both ends are tried in the norm
@@ -60,7 +59,7 @@ class Program(NamedTuple):
     third: NDArray[np.int64]
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _sharpen(m, R, e, r, work):
     """Taylor's formula, in place."""
     d = len(r)
@@ -87,7 +86,7 @@ def _sharpen(m, R, e, r, work):
         R[0] = away
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _multiply(a, A, ae, b, B, be, p, P, pe, r, work):
     """The product of two jets; p is neither of them."""
     d = len(r)
@@ -119,7 +118,7 @@ def _multiply(a, A, ae, b, B, be, p, P, pe, r, work):
     _sharpen(p, P, pe, r, work)
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _add(a, A, ae, b, B, be, sign):
     """a += sign b for jets, not sharpened."""
     noise = 0.0
@@ -131,7 +130,7 @@ def _add(a, A, ae, b, B, be, sign):
     ae[1] = (ae[1] + be[1]) * UP + EPS * noise
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _exponential(sign, s, S, se, p, P, pe, r, work):
     """The jet of exp(sign s)."""
     d = len(r)
@@ -160,7 +159,7 @@ def _exponential(sign, s, S, se, p, P, pe, r, work):
     _sharpen(p, P, pe, r, work)
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, p, P, pe, r, work):
     """The jet of f(u) for jets u: f, its slopes and second derivatives at their middles with radii on the window.
 
@@ -208,7 +207,7 @@ def _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, p, P, pe, r, wor
     _sharpen(p, P, pe, r, work)
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _look_up(maps, step, k, width, x, X, seen, least, greatest, lows, highs):
     """Ranges over the window of the inputs, lower ends and upper ends; False if it leaves the tables."""
     count = maps.counts[step]
@@ -252,7 +251,7 @@ def _look_up(maps, step, k, width, x, X, seen, least, greatest, lows, highs):
     return True
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _radii(centre, wrong, least, greatest, k, count, second, third, away, out):
     """Radii about the numbers at a point, of `count` derivatives each, on a window whose inputs are at most `away` from it.
 
@@ -284,7 +283,7 @@ def _radii(centre, wrong, least, greatest, k, count, second, third, away, out):
         out[begin] = min(out[begin], reach * UP)
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _norm(a, scratch, d):
     """An upper bound of the largest singular value of a matrix: a root of the trace of a power of its Gram matrix."""
     g, h = scratch[0], scratch[1]
@@ -327,7 +326,7 @@ def _norm(a, scratch, d):
     return scale * math.exp(0.5 * logarithm) * (1 + 1e-11)
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _bound(a, A, ae, r, lead, rest, scratch, scores, tried):
     """An upper bound of the norm of a matrix of jets; scores receives how much each side contributes.
 
@@ -403,7 +402,7 @@ def _bound(a, A, ae, r, lead, rest, scratch, scores, tried):
     return best if best < UNKNOWN else math.inf
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _direction(x, r, center, generators, out):
     """Unit vector from the domain's segments to the image, both by their linear parts: where they are nearest; its length first.
 
@@ -437,7 +436,7 @@ def _direction(x, r, center, generators, out):
     return length
 
 
-@njit(cache=True, error_model="numpy", fastmath=ORDER)
+@njit(cache=True, error_model="numpy")
 def _misses(x, X, xe, r, center, radius, generators, line, Line, error, work, scores):
     """Whether the image is beyond a half-space about the domain.
 
@@ -485,7 +484,7 @@ def _misses(x, X, xe, r, center, radius, generators, line, Line, error, work, sc
     return nearest * (1 - 1e-12) > radius
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=ORDER)
+@njit(cache=True, error_model="numpy", nogil=True)
 def bound_boxes(middles, radii, points, program, maps, center, radius, generators, deep):
     """Bound the norm of A over boxes of data whose images may meet a domain.
 

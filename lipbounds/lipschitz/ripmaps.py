@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 CELLS = {1: 4096, 2: 128, 3: 32, 4: 8}  # along each input, by their number
 FEWEST = 4
-MEMORY = 1.5e9  # bytes of all tables
+MEMORY = 2.5e9  # bytes of all tables
 MARGIN = 0.3  # of the inputs that are expected
 FAR = 16.0  # times their range: how far the last cells reach
 OVERLAP = 1e-6  # of a cell: places are rounded

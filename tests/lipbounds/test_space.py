@@ -1,5 +1,6 @@
-"""Upper bounds in 3 and more dimensions: Taylor models enclose, boxes bound, the cover covers, and each of these can fail."""
+"""Upper bounds in 3 and more dimensions: towers and jets enclose, boxes bound, the cover covers, and each of these can fail."""
 
+import itertools
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from time import perf_counter
 import numpy as np
 import pytest
 import torch
-from flint import arb, arb_series
+from flint import arb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,114 +19,112 @@ from lipbounds.balls import working_precision
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms
-from lipbounds.lipschitz.models import EXPONENTIAL, KINDS, algebra, compose, envelopes, multiply
-from lipbounds.lipschitz.orbits import _norm, model_cells
+from lipbounds.lipschitz.orbits import _look_up, _norm, bound_boxes
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
-from lipbounds.lipschitz.space import _flatten, _Loop, bound_in_space
+from lipbounds.lipschitz.ripmaps import ripmaps
+from lipbounds.lipschitz.space import _Loop, _points, bound_in_space
 from lipbounds.lipschitz.structure import Conditioner, PartialCoupling, Permutation, expanded, inverse_map
+from lipbounds.lipschitz.towers import UNKNOWN, derivatives, errors, tower, values
 
-FUNCTIONS = {
-    "tanh": (np.tanh, lambda a: 1 - np.tanh(a) ** 2),
-    "softplus": (lambda a: np.logaddexp(0.0, a), lambda a: 1 / (1 + np.exp(-a))),
-    "silu": (lambda a: a / (1 + np.exp(-a)), lambda a: 1 / (1 + np.exp(-a)) * (1 + a / (1 + np.exp(a)))),
-    "arctan": (np.arctan, lambda a: 1 / (1 + a * a)),
-    "relu": (lambda a: np.maximum(a, 0.0), lambda a: (a > 0).astype(float)),
-    "exp": (np.exp, lambda a: np.exp(-a)),
-}
-
-
-def values_at(model, points, tables):
-    powers = np.prod(points[:, None, :] ** tables.exponents[None], axis=2)
-    return powers @ model[: len(tables.exponents)]
-
-
-def random_model(rng, tables, scale):
-    """A model with a remainder, and one function that it encloses at given points: the polynomial."""
-    model = np.zeros(len(tables.exponents) + 1)
-    model[:-1] = scale * rng.standard_normal(len(tables.exponents)) / 4.0**tables.degree
-    model[0] = 2 * rng.standard_normal()
-    return model
+SMOOTH = ["tanh", "softplus", "silu", "arctan"]
 
 
 def corners_and_points(rng, n, variables):
     return np.clip(rng.uniform(-1.4, 1.4, (n, variables)), -1, 1)
 
 
-def composed(kind, model, tables):
-    size = len(model)
-    f, g = np.zeros(size), np.zeros(size)
-    scratch = np.zeros((9, size)), np.zeros(12), np.zeros((2, 10))
-    compose(EXPONENTIAL if kind == "exp" else KINDS[kind], model, f, g, tables, envelopes(), *scratch)
-    return f, g
+def random_network(rng, activation, inputs, outputs, gain, hidden=(6, 5)):
+    sizes = [inputs, *hidden, outputs]
+    weights = [gain * rng.standard_normal((b, a)) / math.sqrt(a) for a, b in itertools.pairwise(sizes)]
+    return Conditioner(weights, [rng.standard_normal(len(w)) for w in weights], activation)
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(list(FUNCTIONS)), st.integers(1, 3), st.integers(2, 4))
-def test_composed_models_enclose(seed, kind, variables, order):
+@given(st.integers(0, 2**32 - 1), st.sampled_from([*SMOOTH, "relu"]), st.integers(1, 4), st.floats(-8, 1.5))
+def test_towers_enclose_what_they_say(seed, activation, inputs, exponent):
     rng = np.random.default_rng(seed)
-    tables = algebra(variables, order)
-    model = random_model(rng, tables, 10.0 ** rng.uniform(-4, 0.7))
-    points = corners_and_points(rng, 60, variables)
-    argument = values_at(model, points, tables)
-    for result, function in zip(composed(kind, model, tables), FUNCTIONS[kind], strict=True):
-        # the functions above round, too: 1e-13 of their size
-        slack = 1e-13 * (1 + np.abs(function(argument)))
-        assert (np.abs(values_at(result, points, tables) - function(argument)) <= result[-1] + slack).all()
+    network = random_network(rng, activation, inputs, 4, 10.0 ** rng.uniform(-1, 1))
+    clamp = 10.0 ** rng.uniform(-1, 1)
+    middle, radius = 3 * rng.standard_normal((1, inputs)), 10.0**exponent * rng.uniform(0, 1, (1, inputs))
+    around, spread = tower(network, clamp, middle, radius)
+    points = np.concatenate((middle, middle + radius * corners_and_points(rng, 60, inputs)))
+    at, wrong = values(network, clamp, points), errors(network, clamp, float(np.abs(points).max()))
+    assert (np.abs(at - around) <= (spread + wrong) * (1 + 1e-9)).all()
 
 
-def test_a_remainder_a_third_too_small_is_found_out():
-    # negative control: the interpolation error is attained to within a third somewhere
+@pytest.mark.parametrize("activation", [*SMOOTH, "relu"])
+@pytest.mark.parametrize("inputs", [1, 2, 3])
+def test_towers_at_points_against_differences_in_ball_arithmetic(activation, inputs):
+    rng = np.random.default_rng(inputs)
+    for gain in (0.5, 3.0, 30.0):
+        network, clamp = random_network(rng, activation, inputs, 2, gain), 1.7
+        points = rng.standard_normal((3, inputs))
+        at, wrong = values(network, clamp, points), errors(network, clamp, float(np.abs(points).max()))
+        around, spread = tower(network, clamp, points, np.zeros_like(points))
+        with working_precision(900):
+            for row, point in enumerate(points.tolist()):
+                for column, order in enumerate(derivatives(inputs)):
+                    for output, exact in enumerate(difference(network, clamp, point, order)):
+                        assert abs(exact - at[row, output, column]) <= wrong[output, column] + 1e-30
+                        assert abs(exact - around[row, output, column]) <= spread[row, output, column] + 1e-30
+        if gain == 0.5:  # and the bounds say something
+            assert wrong[:, 0].max() < 1e-12
+            assert spread[..., 0].max() < 1e-11
+
+
+def difference(network, clamp, point, order):
+    """A derivative of s and t in ball arithmetic, by a difference with a step of 2^-150."""
+    h, truth = arb(2) ** -150, [arb(0), arb(0)]
+    for chosen in itertools.product((0, 1), repeat=len(order)):
+        moved = [arb(u) + h * sum(on for i, on in zip(order, chosen, strict=True) if i == j) for j, u in enumerate(point)]
+        sign = (-1) ** (len(order) - sum(chosen))
+        parts = [part[0] for part in _coefficients(network, moved, clamp)]
+        truth = [total + sign * part for total, part in zip(truth, parts, strict=True)]
+    return [float((value / h ** len(order)).mid()) for value in truth]
+
+
+def test_a_tower_a_tenth_too_narrow_is_found_out():
+    # negative control: of one unit the range of s is attained at the ends
     rng, caught = np.random.default_rng(0), 0
-    for _ in range(200):
-        tables = algebra(1, 3)
-        model = random_model(rng, tables, 0.5)
-        points = np.linspace(-1, 1, 200)[:, None]
-        f, _ = composed("tanh", model, tables)
-        caught += np.abs(values_at(f, points, tables) - np.tanh(values_at(model, points, tables))).max() > 0.67 * f[-1]
-    assert caught > 0
+    for _ in range(20):
+        network = random_network(rng, "tanh", 1, 2, 1.0, hidden=(1,))
+        middle, radius = rng.standard_normal((1, 1)), np.full((1, 1), 0.1)
+        around, spread = tower(network, 2.0, middle, radius)
+        at = values(network, 2.0, middle + radius * np.linspace(-1, 1, 101)[:, None])
+        caught += bool((np.abs(at - around) > 0.9 * spread).any())
+    assert caught == 20
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
-def test_products_enclose_with_symbols_and_remainders(seed, variables, order, symbols):
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["tanh", "silu", "relu"]), st.integers(1, 4))
+@settings(max_examples=max(10, settings().max_examples // 4))
+def test_looked_up_ranges_hold_on_their_window(seed, activation, inputs):
     rng = np.random.default_rng(seed)
-    tables = algebra(variables, order)
-    n = len(tables.exponents)
-    rows = rng.standard_normal((2, n + symbols + 1))
-    rows[:, -1] = np.abs(rng.standard_normal(2)) * rng.integers(0, 2, 2)
-    out = np.zeros(n + symbols + 1)
-    multiply(rows[0], rows[1], out, tables, symbols, np.zeros(12))
-    points = corners_and_points(rng, 50, variables)
-    noise = corners_and_points(rng, 50, symbols) if symbols else np.zeros((50, 0))
-
-    def at(row):
-        return values_at(row, points, tables) + noise @ row[n : n + symbols]
-
-    ends = [at(row) + sign * row[-1] for row in rows for sign in (-1, 1)]
-    for first in ends[:2]:
-        for second in ends[2:]:
-            assert (np.abs(first * second - at(out)) <= out[-1] * (1 + 1e-12) + 1e-12).all()
-
-
-def test_envelopes_are_above_every_derivative_and_fall():
-    table = envelopes()
-    # by Taylor coefficients in balls at points of the whole line
-    for kind in ("tanh", "softplus", "silu"):
-        rows = table[KINDS[kind]]
-        assert (np.diff(rows[1:], axis=1) <= 0).all()
-        for a in np.concatenate((np.linspace(-19, 19, 77), [0.001, 0.37, 2.345])):
-            coefficients = _taylor(kind, float(a), 8)
-            for n in range(1, 8):
-                size = abs(coefficients[n]) * math.factorial(n)
-                assert size <= rows[n, int(abs(a) * (4096 / 20.0))]
-    assert table[0, 3, 0] < 2.01  # sup |tanh'''| = 2
-
-
-def _taylor(kind, a, terms):
-    with working_precision(200):
-        x = arb_series([a, 1], prec=terms + 1)
-        logistic = 1 / (1 + (-x).exp())
-        series = {"tanh": 2 / (1 + (-2 * x).exp()) - 1, "softplus": (1 + x.exp()).log(), "silu": x * logistic}[kind]
-        return [float(series[i]) for i in range(terms)]
+    changed, seen = np.array([inputs]), np.arange(inputs)
+    step = PartialCoupling(inputs + 1, changed, seen, random_network(rng, activation, inputs, 2, 1.5), 2.0)
+    maps = ripmaps([step], [3 * rng.standard_normal((50, inputs))])
+    width = 2 * len(derivatives(inputs))
+    least, greatest, lows, highs = np.zeros(width), np.zeros(width), np.zeros(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
+    inside = 0
+    for _ in range(20):
+        # thin, long, at the ends and beyond
+        middle = rng.choice([1.0, 3.0, 30.0]) * rng.standard_normal(inputs)
+        radius = 10.0 ** rng.uniform(-6, 1, inputs)
+        x, radii = np.zeros((inputs, 1)), np.zeros((inputs, 1))
+        x[:, 0], radii[:, 0] = middle, radius
+        known = _look_up(maps, 0, inputs, width, x, radii, seen, least, greatest, lows, highs)
+        points = middle + radius * corners_and_points(rng, 40, inputs)
+        if known:
+            inside += 1
+            at = values(step.network, step.clamp, points).reshape(40, -1)
+            wrong = maps.errors
+            if activation == "relu":  # the slopes at points are those of a side of the kink
+                wrong = np.where(wrong < UNKNOWN, wrong, 1e-9)
+            assert (at >= least - wrong).all()
+            assert (at <= greatest + wrong).all()
+        else:
+            outside = (np.abs(middle) + radius) > np.minimum(-maps.least_input[0], maps.greatest_input[0])[:inputs]
+            assert outside.any()
+    assert inside > 0
 
 
 def random_flow(dim, activation, seed, inputs=None, gain=2.0, blocks=2, hidden=8):
@@ -137,37 +136,11 @@ def random_flow(dim, activation, seed, inputs=None, gain=2.0, blocks=2, hidden=8
     return flow.requires_grad_(False)
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["tanh", "softplus", "silu", "relu"]), st.integers(1, 3))
-@settings(max_examples=max(10, settings().max_examples // 4))
-def test_models_of_conditioners_against_ball_arithmetic(seed, activation, inputs):
-    rng = np.random.default_rng(seed)
-    flow = random_flow(6, activation, seed % 1000, inputs=inputs)
-    steps = [step for step in expanded(flow.structure()) if isinstance(step, PartialCoupling)]
-    program, _, _ = _flatten(flow.structure(), rng.standard_normal((20, 6)))
-    which = int(rng.integers(len(steps)))
-    tables = algebra(inputs, 3)
-    centre, radius = rng.standard_normal(inputs), 10.0 ** rng.uniform(-6, 0)
-    models = model_cells(program, which, centre[None], radius, tables, envelopes())[0]
-    v = corners_and_points(rng, 4, inputs)
-    with working_precision(200):
-        for row in v:
-            exact = [arb(c) + arb(radius) * arb(t) for c, t in zip(centre.tolist(), row.tolist(), strict=True)]
-            s, t = (part[0] for part in _coefficients(steps[which].network, exact, steps[which].clamp))
-            h = arb(2) ** -100
-            moved = [[u + h * (i == j) for i, u in enumerate(exact)] for j in range(inputs)]
-            ahead = [[part[0] for part in _coefficients(steps[which].network, u, steps[which].clamp)] for u in moved]
-            slopes = [(a[0] - s) / h for a in ahead], [(a[1] - t) / h for a in ahead]
-            truth = [s.exp(), t, (-s).exp(), *slopes[0], *((-s).exp() * slope for slope in slopes[1])]
-            for model, value in zip(models, truth, strict=True):
-                at = float(values_at(model, row[None], tables)[0])
-                assert abs(float(value) - at) <= model[-1] + 1e-12 * (1 + abs(at))
-
-
 def boxes_of(flow, dim, middles, radii, domain=None):
+    images = flow.inverse((domain or Ball(np.zeros(dim), 4.0)).sample(200, np.random.default_rng(0))).numpy()
     domain = domain or Ball(np.zeros(dim), 100.0)
-    images = flow.inverse(domain.sample(200, np.random.default_rng(0)) / 30).numpy()
     with ThreadPoolExecutor(1) as pool:
-        return _Loop(flow.structure(), domain, images, pool)._run(middles, radii, True, math.inf)[0]
+        return _Loop(flow.structure(), domain, images, pool)._run(middles, radii, True)[0]
 
 
 @given(
@@ -176,7 +149,7 @@ def boxes_of(flow, dim, middles, radii, domain=None):
     st.sampled_from([(3, None), (4, None), (5, None), (6, 2), (4, 1)]),
     st.sampled_from([1e-6, 1e-3, 0.03, 0.2]),
 )
-@settings(max_examples=max(10, settings().max_examples // 4))
+@settings(max_examples=max(10, settings().max_examples // 10))
 def test_no_sampled_norm_is_above_the_bound_of_its_box(seed, activation, shape, size):
     dim, inputs = shape
     rng = np.random.default_rng(seed)
@@ -191,6 +164,33 @@ def test_no_sampled_norm_is_above_the_bound_of_its_box(seed, activation, shape, 
     assert (norms[inside] <= bounds[inside] * (1 + 1e-9)).all()
     if size <= 1e-3 and activation != "relu":
         assert (bounds[inside] <= 1.2 * norms[inside]).mean() > 0.8
+
+
+def test_ranges_that_are_points_are_found_out():
+    # negative control: with empty ranges in the tables conditioners seem to have the derivatives of the middle on every box
+    flow, rng = random_flow(3, "tanh", 3, gain=3.0), np.random.default_rng(0)
+    layers, domain = flow.structure(), Ball(np.zeros(3), 100.0)
+    middles, radii = rng.uniform(-2, 2, (200, 3)), rng.uniform(0.1, 0.4, (200, 3))
+    with ThreadPoolExecutor(1) as pool:
+        loop = _Loop(layers, domain, middles, pool)
+    nothing = np.full_like(loop._maps.least, 1e30)
+    points = middles[:, None] + radii[:, None] * corners_and_points(rng, 200 * 30, 3).reshape(200, 30, 3)
+    norms = jacobian_norms(flow.inverse, flow.forward(torch.as_tensor(points.reshape(-1, 3)))).reshape(200, 30).amax(1).numpy()
+    rest = loop._program, loop._center, loop._radius, loop._generators
+    for maps, honest in ((loop._maps, True), (loop._maps._replace(least=nothing, greatest=-nothing), False)):
+        bounds, _ = bound_boxes(middles, radii, _points(expanded(layers), middles), rest[0], maps, *rest[1:], True)
+        assert (norms <= bounds * (1 + 1e-9)).all() == honest
+
+
+def test_an_affine_flow_is_bounded_exactly():
+    # equality: s and t that do not depend on their inputs, so A is one matrix
+    rng = np.random.default_rng(0)
+    constant = [Conditioner([np.zeros((2, 2))], [rng.standard_normal(2)], "tanh") for _ in range(3)]
+    layers = [PartialCoupling(3, np.array([i]), np.array([j for j in range(3) if j != i]), constant[i], 2.0) for i in range(3)]
+    bound = certify_lipschitz(layers, Ball([0.1, 0.2, 0.3], 2.0), ratio=1.0001, seconds=20)
+    assert bound.guarantee is Guarantee.CERTIFIED
+    assert bound.boxes < 100
+    assert 1.0 <= bound.upper / bound.lower <= 1.0001
 
 
 def test_boxes_are_dropped_only_where_their_images_miss_the_domain():
@@ -276,33 +276,6 @@ def test_permutations_move_the_domain_too():
     bound = certify_lipschitz(layers, domain, ratio=1.05, seconds=30)
     norms = jacobian_norms(inverse_map(layers), domain.sample(2000, np.random.default_rng(0)))
     assert float(norms.max()) <= bound.upper <= 1.06 * float(norms.max())
-
-
-@pytest.mark.parametrize("kind", ["tanh", "softplus", "silu", "arctan", "exp"])
-@pytest.mark.parametrize("far", [-30.0, -19.6, -8.0, 0.0, 5.0, 12.0, 19.2, 30.0])
-def test_partners_are_relatively_accurate_where_units_saturate(kind, far):
-    # 1 - y^2 would lose all digits of the slope of tanh; its model must hold with a remainder as small as the slope
-    tables = algebra(1, 3)
-    for radius in (1e-9, 1e-3, 0.3):
-        model = np.array([far, radius, 0.0, 0.0, 0.0])
-        f, g = composed(kind, model, tables)
-        for t in (-1.0, -0.3, 0.8, 1.0):
-            with working_precision(300):
-                a = arb(far) + arb(radius) * arb(t)
-                e = (-a).exp()
-                logistic, double = 1 / (1 + e), (-2 * a).exp()
-                exact = {
-                    "tanh": (a.tanh(), 4 * double / ((1 + double) * (1 + double))),
-                    "softplus": ((a.exp() + 1).log(), logistic),
-                    "silu": (a * logistic, logistic + a * logistic * (1 - logistic)),
-                    "arctan": (a.atan(), 1 / (1 + a * a)),
-                    "exp": (a.exp(), e),
-                }[kind]
-                for result, value in zip((f, g), exact, strict=True):
-                    at = arb(0)
-                    for coefficient in result[-2::-1]:
-                        at = at * arb(t) + arb(float(coefficient))
-                    assert abs(value - at) <= arb(float(result[-1])) * (1 + arb(1e-12))
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-170, 1.0, 1.2e154, 1e300])
