@@ -29,11 +29,12 @@ from tqdm import tqdm
 from experiments.bench.known_maps import KnownMap, known_maps
 from experiments.store import Store, key_of
 from inn import Composition, CouplingFlow, Ensemble, Latent, Training, coupling_flow, train
-from lipbounds import certify_lipschitz, find_lipschitz, latent_ball
+from lipbounds import Ball, certify_lipschitz, find_lipschitz, latent_ball
+from lipbounds.balls import ends
 from lipbounds.lipschitz import jacobian_norms
-from lipbounds.lipschitz.layers import CouplingNumbers, bound_of_network
-from lipbounds.lipschitz.product import bound_by_product
-from lipbounds.lipschitz.structure import Conditioner, PartialCoupling, expanded
+from lipbounds.lipschitz.layers import CouplingNumbers, bound_of_coupling
+from lipbounds.lipschitz.product import bound_by_product, propagated
+from lipbounds.lipschitz.structure import Conditioner, PartialCoupling
 
 __all__ = ["ESTIMATORS", "FLOW_COLUMNS", "run", "summary"]
 
@@ -262,19 +263,75 @@ def trained(flow: Flow) -> Composition:
     return ensemble.networks()[0].double().requires_grad_(False)
 
 
-def eclipse_bound(network: Composition, radius: float) -> float:
-    """(13) with ECLipsE's bounds of the subnetworks, multiplied over the layers on a growing box; infinite beyond the doubles."""
+def bound_from_subnetworks(
+    network: Composition, domain: Ball, constant: Callable[[nn.Sequential, Tensor, Tensor], float]
+) -> float:
+    """(13) with a peer's constants of the subnetworks, multiplied over the layers; infinite beyond the doubles.
+
+    Args:
+        network: T.
+        domain: In latent space.
+        constant: From a subnetwork and the corners of the box that it sees, shape (k,), to a bound of its Lipschitz constant
+            there. The boxes are ours: those of `lipbounds.lipschitz.product`.
+    """
+    product = 1.0
+    for layer, balls, _ in propagated(network.structure(), *(corner.numpy() for corner in domain.bounds())):
+        if isinstance(layer, PartialCoupling):
+            box = torch.tensor([ends(ball) for ball in balls])
+            low, high = box[torch.as_tensor(layer.seen)].T
+            s, t = (constant(_subnet(layer.network, part), low, high) for part in (0, 1))
+            # |t| <= |t(0)| + Lip(t) |u|, u in the box
+            at_zero = float(np.abs(_at_zero(layer.network)[len(layer.changed) :]).max())
+            largest = at_zero + t * float(torch.maximum(low.abs(), high.abs()).norm())
+            if not max(s, largest) < math.inf:
+                return math.inf
+            numbers = CouplingNumbers(2 / math.pi * s, t, layer.clamp, largest)
+            product *= bound_of_coupling(numbers, float(box.abs().max()), inverse=True).upper
+    return product
+
+
+def eclipse_constant(subnet: nn.Sequential, low: Tensor, high: Tensor) -> float:
+    """ECLipsE's bound, which holds everywhere."""
     from eclipse_nn.LipConstEstimator import LipConstEstimator
 
-    numbers = []
-    for step in reversed(expanded(network.structure())):
-        if isinstance(step, PartialCoupling):
-            s, t = (LipConstEstimator(model=_subnet(step.network, part)).estimate("ECLipsE_Fast") for part in (0, 1))
-            # |t| <= |t(0)| + Lip(t) |u|, u in the box
-            at_zero = float(np.abs(_at_zero(step.network)[len(step.changed) :]).max())
-            largest = at_zero + float(t) * radius * math.sqrt(len(step.seen))
-            numbers.append(CouplingNumbers(2 / math.pi * float(s), float(t), step.clamp, largest))
-    return bound_of_network(numbers, radius, inverse=True).upper
+    return float(LipConstEstimator(model=subnet).estimate("ECLipsE_Fast"))
+
+
+class _Jacobian(nn.Module):
+    """A network's Jacobian as auto_LiRPA wants it."""
+
+    def __init__(self, network: nn.Sequential) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        from auto_LiRPA.jacobian import JacobianOP
+
+        jacobian: Tensor = JacobianOP.apply(self.network(x), x)
+        return jacobian
+
+
+def lirpa_constant(subnet: nn.Sequential, low: Tensor, high: Tensor) -> float:
+    """auto_LiRPA's bounds of the Jacobian's entries on the box (CROWN), as a norm: that of the middle plus that of the radii.
+
+    Infinite where the box is larger than its tables of tanh.
+    """
+    from auto_LiRPA import BoundedModule, BoundedTensor
+    from auto_LiRPA.perturbations import PerturbationLpNorm
+
+    least, greatest = low.float()[None], high.float()[None]
+    middle = 0.5 * (least + greatest)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(IndexError):
+        warnings.simplefilter("ignore")
+        bounded = BoundedModule(_Jacobian(subnet.float()), middle)
+        box = BoundedTensor(middle, PerturbationLpNorm(norm=math.inf, x_L=least, x_U=greatest))
+        lower, upper = (part.detach()[0] for part in bounded.compute_jacobian_bounds(box, optimize=False))
+        return float(torch.linalg.matrix_norm(0.5 * (upper + lower), 2) + torch.linalg.matrix_norm(0.5 * (upper - lower), 2))
+    return math.inf
+
+
+SUBNETWORKS = {"eclipse": ("eclipse_nn", eclipse_constant), "lirpa": ("auto_LiRPA", lirpa_constant)}
+"""Column, package and function of the peers that bound subnetworks."""
 
 
 def _subnet(network: Conditioner, part: int) -> nn.Sequential:
@@ -319,9 +376,10 @@ def _flow_row(flow: Flow, threads: int) -> dict[str, Any]:
     seconds = time.perf_counter() - begin
     low, high = (corner.numpy() for corner in domain.bounds())
     sampled = float(jacobian_norms(network.inverse, domain.sample(10_000, np.random.default_rng(1))).max())
-    eclipse = math.nan
-    if importlib.util.find_spec("eclipse_nn") is not None:
-        eclipse = eclipse_bound(network, domain.radius)
+    peers = {
+        column: bound_from_subnetworks(network, domain, constant) if importlib.util.find_spec(package) is not None else math.nan
+        for column, (package, constant) in SUBNETWORKS.items()
+    }
     return {
         "kind": "flow",
         "case": flow.name,
@@ -341,7 +399,7 @@ def _flow_row(flow: Flow, threads: int) -> dict[str, Any]:
         "seconds_to_2": at.get(2.0, math.nan),
         "seconds_to_1.1": at.get(1.1, math.nan),
         "product": bound_by_product(network.structure(), low, high),
-        "eclipse": eclipse,
+        **peers,
         "note": certificate.assumption,
     }
 
@@ -358,6 +416,9 @@ def run(out: Path, *, quick: bool, threads: int) -> pd.DataFrame:
         "contenders": names,
         "flows": [f"{f.name}, seed {f.seed}" for f in networks],
     }
+    for package, _ in SUBNETWORKS.values():
+        if importlib.util.find_spec(package) is None:
+            tqdm.write(f"{package} is not installed (docs/lipschitz says how): its column stays empty")
     store = Store(out, "bench-lipschitz", configuration)
     begin = time.perf_counter()
     for name in names:  # compilation, imports, caches

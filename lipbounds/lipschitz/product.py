@@ -10,7 +10,7 @@ The worst cases of the layers do not happen at one point, so the product is larg
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from flint import arb, arb_mat
@@ -29,7 +29,7 @@ from lipbounds.lipschitz.structure import (
     expanded,
 )
 
-__all__ = ["activate", "bound_by_product", "clamped", "clamped_slope", "meet", "slope_range"]
+__all__ = ["activate", "bound_by_product", "clamped", "clamped_slope", "meet", "propagated", "slope_range"]
 
 Array = NDArray[np.float64]
 Row = list[arb]
@@ -52,13 +52,21 @@ def bound_by_product(layers: Sequence[Layer], lower: Array, upper: Array) -> flo
         >>> round(bound_by_product([stretch, stretch], -np.ones(2), np.ones(2)), 9)
         4.0
     """
+    product = arb(1)
     with working_precision(BITS):
-        box = [arb(low).union(arb(high)) for low, high in zip(lower.tolist(), upper.tolist(), strict=True)]
-        product = arb(1)
-        for layer in reversed(expanded(layers)):
-            box, constant = _inverse(layer, box)
+        for _, _, constant in propagated(layers, lower, upper):
             product *= constant
         return ends(product)[1]
+
+
+def propagated(layers: Sequence[Layer], lower: Array, upper: Array) -> Iterator[tuple[Simple, Row, arb]]:
+    """The layers in the order of the inverse, each with the box of balls that its inverse acts on and its constant there."""
+    with working_precision(BITS):
+        box = [arb(low).union(arb(high)) for low, high in zip(lower.tolist(), upper.tolist(), strict=True)]
+        for layer in reversed(expanded(layers)):
+            image, constant = _inverse(layer, box)
+            yield layer, box, constant
+            box = image
 
 
 def _inverse(layer: Simple, box: Row) -> tuple[Row, arb]:
@@ -106,7 +114,7 @@ def _undo(changed: Row, network: Conditioner, seen: Row, clamp: float) -> tuple[
     alpha = arb(clamp)
     raw, t = values[:half], values[half:]
     s = [clamped(value, alpha) for value in raw]
-    slope = max((clamped_slope(value, alpha) for value in raw), key=_high)
+    slope = arb(max(_high(clamped_slope(value, alpha)) for value in raw))
     lip_s = slope * lip_hidden * spectral_norm(_rows(last, 0, half))
     lip_t = lip_hidden * spectral_norm(_rows(last, half, 2 * half))
     factors = [(-scale).exp() for scale in s]

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from experiments.bench.known_maps import known_maps
-from experiments.bench.lipschitz import ESTIMATORS, OURS, run
+from experiments.bench.lipschitz import ESTIMATORS, OURS, bound_from_subnetworks, run
 from experiments.bench.plots import bench_lipschitz_figure
+from inn import CouplingFlow, coupling_flow
+from lipbounds import Ball
+from lipbounds.lipschitz.product import bound_by_product
 
 CASES = {case.name: case for case in known_maps(quick=True)}
 
@@ -38,6 +41,29 @@ def test_contenders_stay_below_the_truth_and_within_their_budget(contender):
     assert values == sorted(values)
     assert 0 < values[-1] <= case.truth * (1 + 1e-9)
     assert contender == OURS or trace[-1][0] < 3.0
+
+
+@pytest.mark.parametrize("dim", [2, 3, 4])
+def test_global_constants_of_subnetworks_give_more_than_ours_on_boxes(dim):
+    # (13) in both, the boxes are the same; products of norms hold everywhere
+    flow, domain = (
+        coupling_flow(CouplingFlow(dim, 2, 8, 2, "tanh"), seed=dim).double().requires_grad_(False),
+        Ball([0.5] * dim, 3.0),
+    )
+
+    def norms(subnet, low, high):
+        assert (low < high).all()
+        return math.prod(
+            float(torch.linalg.matrix_norm(part.weight.detach(), 2)) for part in subnet if isinstance(part, torch.nn.Linear)
+        )
+
+    ours = bound_by_product(flow.structure(), *(corner.numpy() for corner in domain.bounds()))
+    assert ours < bound_from_subnetworks(flow, domain, norms) < math.inf
+    # and it listens to the peer
+    assert bound_from_subnetworks(flow, domain, lambda *subnet: 0.5 * norms(*subnet)) < bound_from_subnetworks(
+        flow, domain, norms
+    )
+    assert bound_from_subnetworks(flow, domain, lambda *subnet: math.inf) == math.inf
 
 
 def test_quick_run_and_figure(tmp_path):
