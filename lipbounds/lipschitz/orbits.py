@@ -27,14 +27,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lipbounds.lipschitz.towers import TINY, UNKNOWN
+from lipbounds.lipschitz.ripmaps import SMALLEST_OUTER
+from lipbounds.lipschitz.towers import TINY
 
 __all__ = ["Program", "bound_boxes"]
 
 EPS = 2.220446049250313e-16
 UP = 1 + 64 * EPS
 MUCH = 1 + 512 * EPS
-LOST = 1e50  # ranges of inputs beyond which nothing is known
+LARGEST_EXPONENT = 600.0
 MOST_CELLS = (7, 5, 3, 2)  # of a window along each input, by their number
 SQUARINGS = 8
 SWEEPS = 6
@@ -81,7 +82,9 @@ def _sharpen(m, R, e, r, work):
         first += (abs(m[1 + i]) + e[1]) * r[i]
         second += work[i] * r[i]
         whole += (abs(m[1 + i]) + R[1 + i]) * r[i]
-    away = (e[0] + min(first + 0.5 * second, whole)) * MUCH
+    curved = first + 0.5 * second
+    # where second derivatives are unknown the comparison is false
+    away = (e[0] + (curved if curved < whole else whole)) * MUCH
     if away < R[0]:
         R[0] = away
 
@@ -134,6 +137,9 @@ def _add(a, A, ae, b, B, be, sign):
 def _exponential(sign, s, S, se, p, P, pe, r, work):
     """The jet of exp(sign s)."""
     d = len(r)
+    if not abs(s[0]) < LARGEST_EXPONENT:  # beyond, numbers underflow or overflow
+        p[:], P[:], pe[:] = 0.0, math.inf, math.inf
+        return
     e = math.exp(sign * s[0])
     away = e * math.expm1(S[0]) * UP + 8 * EPS * e
     off = e * math.expm1(se[0]) * UP + 8 * EPS * e
@@ -208,8 +214,22 @@ def _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, p, P, pe, r, wor
 
 
 @njit(cache=True, error_model="numpy")
-def _look_up(maps, step, k, width, x, X, seen, least, greatest, lows, highs):
-    """Ranges over the window of the inputs, lower ends and upper ends; False if it leaves the tables."""
+def _cell(maps, step, i, u):
+    """The cell of an input: inner ones are equal, outer ones double."""
+    count, outer, length = maps.counts[step], maps.outer[step], maps.range[step, i]
+    place = u - maps.low[step, i]
+    if place < 0.0:
+        away = -place / (SMALLEST_OUTER * length)
+        return outer - 1 - min(math.floor(math.log2(1.0 + away)), outer - 1)
+    if place >= length:
+        away = (place - length) / (SMALLEST_OUTER * length)
+        return count - outer + min(math.floor(math.log2(1.0 + away)), outer - 1)
+    return outer + min(math.floor(place / maps.side[step, i]), count - 2 * outer - 1)
+
+
+@njit(cache=True, error_model="numpy")
+def _look_up(maps, step, k, width, x, seen, away, least, greatest, lows, highs):
+    """Ranges where the inputs are at most `away` from their middles, lower ends and upper ends; False outside the tables."""
     count = maps.counts[step]
     levels = 1
     while (1 << (levels - 1)) < count:
@@ -218,13 +238,11 @@ def _look_up(maps, step, k, width, x, X, seen, least, greatest, lows, highs):
     allowed = MOST_CELLS[k - 1]
     third = 1
     for i in range(k):
-        middle, radius = x[seen[i], 0], X[seen[i], 0] * UP
+        middle, radius = x[seen[i], 0], away[i] * UP
         low, high = middle - radius, middle + radius
         if not (low > maps.least_input[step, i] and high < maps.greatest_input[step, i]):
             return False
-        begin, side = maps.low[step, i], maps.side[step, i]
-        first = 1 + math.floor(min(max((low - begin) / side, -1.0), count - 2.0))
-        last = 1 + math.floor(min(max((high - begin) / side, -1.0), count - 2.0))
+        first, last = _cell(maps, step, i, low), _cell(maps, step, i, high)
         level = 0
         while level < levels - 1 and (last >> level) - (first >> level) >= allowed:
             level += 1
@@ -259,7 +277,7 @@ def _radii(centre, wrong, least, greatest, k, count, second, third, away, out):
     """
     for q in range(len(centre)):
         radius = max(greatest[q] - centre[q], centre[q] - least[q], 0.0) * UP
-        out[q] = radius if radius < UNKNOWN else UNKNOWN
+        out[q] = radius if radius < math.inf else math.inf  # also where it is no number
     for begin in range(0, len(centre), count):
         for i in range(k):
             for j in range(i, k):
@@ -268,19 +286,22 @@ def _radii(centre, wrong, least, greatest, k, count, second, third, away, out):
                 for g in range(k):
                     p = begin + third[k, i, j, g]
                     reach += (abs(centre[p]) + out[p]) * away[g]
-                out[q] = min(out[q], reach * UP)
+                if reach * UP < out[q]:
+                    out[q] = reach * UP
         for i in range(k):
             q = begin + 1 + i
             reach = wrong[q]
             for g in range(k):
                 p = begin + second[k, i, g]
                 reach += (abs(centre[p]) + out[p]) * away[g]
-            out[q] = min(out[q], reach * UP)
+            if reach * UP < out[q]:
+                out[q] = reach * UP
         reach = wrong[begin]
         for g in range(k):
             p = begin + 1 + g
             reach += (abs(centre[p]) + out[p]) * away[g]
-        out[begin] = min(out[begin], reach * UP)
+        if reach * UP < out[begin]:
+            out[begin] = reach * UP
 
 
 @njit(cache=True, error_model="numpy")
@@ -399,7 +420,7 @@ def _bound(a, A, ae, r, lead, rest, scratch, scores, tried):
             largest = max(largest, _norm(corner, scratch, d))
         best = min(best, largest + spread)
     best *= MUCH
-    return best if best < UNKNOWN else math.inf
+    return best if best < math.inf else math.inf  # also where it is no number
 
 
 @njit(cache=True, error_model="numpy")
@@ -534,15 +555,15 @@ def bound_boxes(middles, radii, points, program, maps, center, radius, generator
                 begin = program.begins[step, 0] + k
                 centre = points[box, begin : begin + 2 * m * count]
                 wrong = maps.errors[program.begins[step, 1] : program.begins[step, 1] + 2 * m * count]
-                if turn == 0:
-                    lost = not _look_up(maps, step, k, 2 * m * count, x, X, seen, least, greatest, lows, highs)
-                    if lost:
-                        break
                 for i in range(k):
                     # the towers are at inputs that were computed otherwise
                     off = abs(x[seen[i], 0] - points[box, begin - k + i])
                     away[i] = (X[seen[i], 0] + off) * UP
                     xe[seen[i], 0] += off * UP
+                if turn == 0:
+                    lost = not _look_up(maps, step, k, 2 * m * count, x, seen, away, least, greatest, lows, highs)
+                    if lost:
+                        break
                 radii_of = kept[step]  # the second time the same
                 if turn == 0:
                     _radii(centre, wrong, least, greatest, k, count, program.second, program.third, away, radii_of)

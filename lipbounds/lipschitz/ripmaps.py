@@ -1,9 +1,9 @@
 r"""Ranges of conditioners and of their derivatives over any box of their inputs, looked up.
 
 A grid of cells, each with the enclosures of `towers`, and the same for cells joined along each input by powers of two, so that a
-window long in one input and short in another is covered by a few cells that are likewise (a rip-map, as for textures). The cells
-at the ends of the grid reach far out. What the window's own middle and the next derivatives say is added where it is looked up
-(`orbits`), so cells need not be finer than the features of the network.
+window long in one input and short in another is covered by a few cells that are likewise (a rip-map, as for textures). Cells
+beyond the inputs that are expected grow from one to the next. What the window's own middle and the next derivatives say is added
+where it is looked up (`orbits`), so cells need not be finer than the features of the network.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.lipschitz.structure import PartialCoupling
-from lipbounds.lipschitz.towers import derivatives, errors, tower, values
+from lipbounds.lipschitz.towers import derivatives, errors, tower
 
-__all__ = ["Ripmaps", "ripmaps"]
+__all__ = ["SMALLEST_OUTER", "Ripmaps", "ripmaps"]
 
 Array = NDArray[np.float64]
 
 CELLS = {1: 4096, 2: 128, 3: 32, 4: 8}  # along each input, by their number
 FEWEST = 4
 MEMORY = 2.5e9  # bytes of all tables
-MARGIN = 0.3  # of the inputs that are expected
-FAR = 16.0  # times their range: how far the last cells reach
+MARGIN = 0.1  # of the inputs that are expected
+OUTER = {4096: 12, 2048: 12, 1024: 12, 512: 10, 256: 10, 128: 10, 64: 8, 32: 6, 16: 4, 8: 2, 4: 1}  # of the cells on either side
+SMALLEST_OUTER = 1 / 32  # of the range, doubled from cell to cell
 OVERLAP = 1e-6  # of a cell: places are rounded
 
 
@@ -37,6 +38,8 @@ class Ripmaps(NamedTuple):
         counts: Cells along each input, a power of two, for every step.
         low: Where the inner cells begin, shape (steps, inputs).
         side: Their sides, likewise.
+        range: How long all inner cells are together, likewise.
+        outer: Cells on either side of them, for every step.
         least_input: What the first cells begin with, likewise.
         greatest_input: What the last ones end with, likewise.
         first: Where the places of a step begin.
@@ -49,6 +52,8 @@ class Ripmaps(NamedTuple):
     counts: NDArray[np.int64]
     low: Array
     side: Array
+    range: Array
+    outer: NDArray[np.int64]
     least_input: Array
     greatest_input: Array
     first: NDArray[np.int64]
@@ -67,7 +72,7 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array]) -> Ripma
     """
     counts = _counts(steps)
     most = max(len(step.seen) for step in steps)
-    low, side = np.zeros((len(steps), most)), np.ones((len(steps), most))
+    low, side, length = np.zeros((len(steps), most)), np.ones((len(steps), most)), np.ones((len(steps), most))
     least_input, greatest_input = np.zeros((len(steps), most)), np.zeros((len(steps), most))
     first: list[int] = []
     places: list[int] = []
@@ -79,15 +84,18 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array]) -> Ripma
         begin, end = inputs.min(0), inputs.max(0)
         width = end - begin + 1e-3 * (1 + np.abs(begin) + np.abs(end))
         begin, width = begin - MARGIN * width, (1 + 2 * MARGIN) * width
-        spacing = width / (cells - 2)
-        edges = begin + spacing * np.arange(cells - 1)[:, None]
-        edges = np.concatenate((begin[None] - FAR * width, edges, edges[-1:] + FAR * width))
-        middles, radii = 0.5 * (edges[1:] + edges[:-1]), 0.5 * (edges[1:] - edges[:-1]) + OVERLAP * spacing
-        low[index, :k], side[index, :k] = begin, spacing
+        beyond = OUTER[cells]
+        spacing = width / (cells - 2 * beyond)
+        # beyond the inner cells they grow
+        away = SMALLEST_OUTER * width * (2.0 ** np.arange(1, beyond + 1)[:, None] - 1)
+        inner = begin + spacing * np.arange(cells - 2 * beyond + 1)[:, None]
+        edges = np.concatenate((inner[:1] - away[::-1], inner, inner[-1:] + away))
+        middles, radii = 0.5 * (edges[1:] + edges[:-1]), (0.5 + OVERLAP) * (edges[1:] - edges[:-1])
+        low[index, :k], side[index, :k], length[index, :k] = begin, spacing, width
         least_input[index, :k], greatest_input[index, :k] = edges[0], edges[-1]
         own = errors(step.network, step.clamp, float(np.abs(edges).max()))
         wrong.append(own.ravel())
-        ranges = _ranges(step, own, _product(middles), _product(radii))
+        ranges = _ranges(step, _product(middles), _product(radii))
         shape = (cells,) * k + (-1,)
         first.append(len(places))
         lower, upper = (_levels(part.reshape(shape), k, top) for part, top in zip(ranges, (False, True), strict=True))
@@ -100,6 +108,8 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array]) -> Ripma
         np.array(counts),
         low,
         side,
+        length,
+        np.array([OUTER[count] for count in counts]),
         least_input,
         greatest_input,
         np.array(first),
@@ -131,22 +141,9 @@ def _product(axes: Array) -> Array:
     return np.stack([grid.ravel() for grid in grids], 1)
 
 
-def _ranges(step: PartialCoupling, wrong: Array, middles: Array, radii: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both ends over cells, shape (cells, 2m, derivatives): the tower's, and where that is sharper the mean value form's."""
-    network, clamp, k = step.network, step.clamp, middles.shape[1]
-    orders = derivatives(k)
-    place = {order: i for i, order in enumerate(orders)}
-    around, spread = tower(network, clamp, middles, radii)
-    size = np.abs(around) + spread
-    centre = values(network, clamp, middles)
-    low, high = around - spread, around + spread
-    for row, order in enumerate(orders):
-        if len(order) == 3:
-            break
-        reach = wrong[:, row] + sum(size[..., place[tuple(sorted((*order, i)))]] * radii[:, i, None] for i in range(k))
-        reach = reach * (1 + 1e-12) + 1e-12 * np.abs(centre[..., row])
-        low[..., row] = np.fmax(low[..., row], centre[..., row] - reach)
-        high[..., row] = np.fmin(high[..., row], centre[..., row] + reach)
+def _ranges(step: PartialCoupling, middles: Array, radii: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both ends over cells, shape (cells, 2m, derivatives), rounded outwards."""
+    low, high = tower(step.network, step.clamp, middles, radii)
     with np.errstate(over="ignore"):
         least = np.nextafter(low.astype(np.float32), np.float32(-math.inf))
         return least, np.nextafter(high.astype(np.float32), np.float32(math.inf))

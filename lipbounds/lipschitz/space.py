@@ -312,14 +312,15 @@ def _flatten(layers: Sequence[Layer], images: Array) -> tuple[Program, NDArray[n
 def _points(layers: Sequence[Layer], x: Array) -> Array:
     """The inputs of all conditioners on the orbits of points, each with the tower there; shape (n, numbers)."""
     parts: list[Array] = []
-    for layer in layers:
-        if isinstance(layer, Permutation):
-            x = x[:, layer.order]
-        elif isinstance(layer, PartialCoupling):
-            seen, m = x[:, layer.seen], len(layer.changed)
-            numbers = values(layer.network, layer.clamp, seen)
-            parts += [seen, numbers.reshape(len(x), -1)]
-            moved = x.copy()
-            moved[:, layer.changed] = x[:, layer.changed] * np.exp(numbers[:, :m, 0]) + numbers[:, m:, 0]
-            x = moved
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has no bound
+        for layer in layers:
+            if isinstance(layer, Permutation):
+                x = x[:, layer.order]
+            elif isinstance(layer, PartialCoupling):
+                seen, m = x[:, layer.seen], len(layer.changed)
+                numbers = values(layer.network, layer.clamp, seen)
+                parts += [seen, numbers.reshape(len(x), -1)]
+                moved = x.copy()
+                moved[:, layer.changed] = x[:, layer.changed] * np.exp(numbers[:, :m, 0]) + numbers[:, m:, 0]
+                x = moved
     return np.concatenate(parts, 1)

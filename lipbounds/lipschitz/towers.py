@@ -4,8 +4,10 @@ A tower is s (after the clamp), t and each derivative $\partial^\alpha$, $|\alph
 linearly, through an activation f by the chain rule
 $$(f\circ u)_i=f'u_i,\quad(f\circ u)_{ij}=f'u_{ij}+f''u_iu_j,\quad
 (f\circ u)_{ijk}=f'u_{ijk}+f''(u_{ij}u_k+u_{ik}u_j+u_{jk}u_i)+f'''u_iu_ju_k.$$
-Over boxes the numbers are balls, and f and its derivatives have their exact ranges over that of u: ends and critical points. At
-the kink of relu f'' and f''' are unknown, radius `UNKNOWN`.
+Over boxes the numbers are balls, and f and its derivatives have their exact ranges over that of u (ends and critical points).
+This is done twice: about the middles of ranges, and about the tower at the box's middle, where after every step radii are
+sharpened by the mean value theorem from the derivatives of the next order.
+At the kink of relu the second and third derivatives are unknown: an infinite radius.
 
 Rounding goes into the radii, as in `lipbounds.lipschitz.jets`; at points its bound is worked out once for a whole network.
 """
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 
 from lipbounds.lipschitz.structure import Conditioner
 
-__all__ = ["UNKNOWN", "derivatives", "errors", "tower", "values"]
+__all__ = ["TINY", "derivatives", "errors", "tower", "values"]
 
 Array = NDArray[np.float64]
 
@@ -32,7 +34,6 @@ UNIT = 2.0**-53
 ULPS = 64 * UNIT  # of a few operations and elementary functions that are good to 4 ulps
 UP = 1 + 64 * UNIT  # some roundings of nonnegative numbers
 TINY = 1e-290  # more than underflow hides
-UNKNOWN = 1e100  # a radius that says nothing
 CHUNK = 4096  # boxes at a time: their towers stay in the cache
 
 
@@ -81,7 +82,7 @@ class _Ball:
     def __mul__(self, other: _Ball) -> _Ball:
         middle = self.middle * other.middle
         radius = np.abs(self.middle) * other.radius + self.radius * (np.abs(other.middle) + other.radius)
-        return _Ball(middle, np.minimum(radius * UP + UNIT * np.abs(middle) + TINY, UNKNOWN))
+        return _Ball(middle, radius * UP + UNIT * np.abs(middle) + TINY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,7 @@ class _Computed:
 
 
 def tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> tuple[Array, Array]:
-    """Middles and radii over boxes of inputs.
+    """Lower and upper ends of the tower over boxes of inputs.
 
     Args:
         network: With k inputs and 2m outputs.
@@ -111,46 +112,73 @@ def tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> t
         radii: Half sides, shape (n, k).
 
     Returns:
-        Two arrays of shape (n, 2m, len(derivatives(k))): s, then t. A radius of UNKNOWN says nothing.
+        Two arrays of shape (n, 2m, len(derivatives(k))): s, then t; infinite where nothing is known.
     """
-    parts = [_tower(network, clamp, middles[i : i + CHUNK], radii[i : i + CHUNK]) for i in range(0, len(middles), CHUNK)]
-    middle, radius = (np.concatenate(part, 1).transpose(1, 2, 0) for part in zip(*parts, strict=True))
-    # what is not finite is unknown
-    known = np.isfinite(middle) & np.isfinite(radius)
-    return np.where(known, middle, 0.0), np.where(known, radius, UNKNOWN)
+    wrong = _errors(network, clamp, float((np.abs(middles) + radii).max()))
+    low, high = np.zeros(0), np.zeros(0)
+    parts = []
+    for i in range(0, len(middles), CHUNK):
+        boxes = middles[i : i + CHUNK], radii[i : i + CHUNK]
+        # the first is sharper on small boxes, the second on large ones
+        (low, high), (least, greatest) = _tower(network, clamp, *boxes, wrong), _tower(network, clamp, *boxes, None)
+        parts.append((np.fmax(low, least), np.fmin(high, greatest)))
+    low, high = (np.concatenate(part, 1).transpose(1, 2, 0) for part in zip(*parts, strict=True))
+    return np.where(np.isfinite(low), low, -math.inf), np.where(np.isfinite(high), high, math.inf)
 
 
-def _tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> tuple[Array, Array]:
+def _tower(
+    network: Conditioner, clamp: float, middles: Array, radii: Array, wrong: Sequence[Array] | None
+) -> tuple[Array, Array]:
+    """Both ends, by balls about the tower at the middle whose errors are `wrong`, or by those about the middles of ranges."""
     k = middles.shape[1]
+    orders = derivatives(k)
+    place = {order: i for i, order in enumerate(orders)}
     rows = _inputs(middles)
     spread = np.zeros_like(rows)
     spread[0] = radii
+    stages = None if wrong is None else iter(wrong)
 
-    def composed(rows: Array, spread: Array, function: Ranges) -> tuple[Array, Array]:
+    def sharpened(rows: Array, spread: Array) -> tuple[Array, Array]:
+        """By the mean value theorem from the next order: highest orders first, so that they help the lower ones."""
+        if stages is None:
+            return rows, spread
+        error = next(stages)
+        for row in reversed(range(len(orders))):
+            if len(orders[row]) < 3:
+                after = [place[tuple(sorted((*orders[row], i)))] for i in range(k)]
+                reach = sum((np.abs(rows[q]) + spread[q]) * radii[:, i, None] for i, q in enumerate(after))
+                spread[row] = np.fmin(spread[row], (reach + error[row]) * UP + TINY)
+        return rows, spread
+
+    def composed(rows: Array, spread: Array, activation: str) -> tuple[Array, Array]:
         reach = spread[0] * UP + 4 * UNIT * np.abs(rows[0])
+        ranges = FUNCTIONS[activation](rows[0] - reach, rows[0] + reach)
         f = []
-        for low, high in function(rows[0] - reach, rows[0] + reach):
-            radius = (0.5 * high - 0.5 * low) * UP + ULPS * (1 + np.abs(low) + np.abs(high))
-            f.append(_Ball(0.5 * low + 0.5 * high, np.minimum(radius, UNKNOWN)))
+        middle = [0.5 * low + 0.5 * high for low, high in ranges] if stages is None else _at(activation, rows[0])
+        for at, (low, high) in zip(middle, ranges, strict=True):
+            f.append(_Ball(at, np.maximum(high - at, at - low) * UP + ULPS * (1 + np.abs(low) + np.abs(high))))
         chain = _chain(f, [_Ball(a, b) for a, b in zip(rows, spread, strict=True)], k)
-        return np.stack([ball.middle for ball in chain]), np.stack([ball.radius for ball in chain])
+        return sharpened(np.stack([ball.middle for ball in chain]), np.stack([ball.radius for ball in chain]))
 
     with np.errstate(over="ignore", invalid="ignore"):
         for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
             size, gamma = np.abs(matrix).T, _gamma(matrix)
             # sums of n products, in any order, and the radii's own
-            spread = np.minimum((spread + 2 * gamma * np.abs(rows)) @ size * ((1 + 2 * gamma) * UP) + TINY, UNKNOWN)
+            spread = (spread + 2 * gamma * np.abs(rows)) @ size * ((1 + 2 * gamma) * UP) + TINY
             rows = rows @ matrix.T
             rows[0] += bias
             spread[0] += 2 * UNIT * (np.abs(rows[0]) + np.abs(bias))
+            rows, spread = sharpened(rows, spread)
             if index < len(network.weights) - 1:
-                rows, spread = composed(rows, spread, FUNCTIONS[network.activation])
+                rows, spread = composed(rows, spread, network.activation)
         m = rows.shape[2] // 2
         inner, outer = 1 / clamp, 2 * clamp / math.pi
         raw = inner * rows[..., :m]
-        s, around = composed(raw, inner * spread[..., :m] * UP + 8 * UNIT * np.abs(raw) + TINY, _arctan)
+        s, around = composed(raw, inner * spread[..., :m] * UP + 8 * UNIT * np.abs(raw) + TINY, "arctan")
         around = outer * (around * UP + 8 * UNIT * np.abs(s)) + TINY
-        return np.concatenate((outer * s, rows[..., m:]), 2), np.concatenate((around, spread[..., m:]), 2)
+        middle, radius = np.concatenate((outer * s, rows[..., m:]), 2), np.concatenate((around, spread[..., m:]), 2)
+        radius = radius + 2 * UNIT * np.abs(middle)
+        return middle - radius * UP, middle + radius * UP
 
 
 def _inputs(points: Array) -> Array:
@@ -187,15 +215,21 @@ def values(network: Conditioner, clamp: float, points: Array) -> Array:
 def errors(network: Conditioner, clamp: float, largest: float) -> Array:
     """Bounds of the errors of `values` for inputs of at most this size; shape (2m, len(derivatives(k))).
 
-    Derivatives of relu have none: rounding may cross a kink.
+    Derivatives of relu have none, infinity: rounding may cross a kink.
     """
+    return _errors(network, clamp, largest)[-1].T
+
+
+def _errors(network: Conditioner, clamp: float, largest: float) -> list[Array]:
+    """Those of all stages, shapes (derivatives, width): after every matrix, after every activation, of arctan, of s and t."""
     k = network.weights[0].shape[1]
     size = np.abs(_inputs(np.full((1, k), largest)))[:, 0]
     error = np.zeros_like(size)
+    stages = []
 
     def composed(size: Array, error: Array, activation: str) -> tuple[Array, Array]:
-        ranges = FUNCTIONS[activation](-size[0], size[0])
-        most = [np.maximum(np.abs(low), np.abs(high)) for low, high in ranges]
+        far = (size[0] + error[0]) * UP
+        most = [np.maximum(np.abs(low), np.abs(high)) for low, high in FUNCTIONS[activation](-far, far)]
         most.append(np.full_like(most[0], FOURTH[activation]))
         f = [_Computed(now * UP, (after * error[0] + ULPS * (1 + now)) * UP) for now, after in itertools.pairwise(most)]
         chain = _chain(f, [_Computed(a, b) for a, b in zip(size, error, strict=True)], k)
@@ -208,17 +242,21 @@ def errors(network: Conditioner, clamp: float, largest: float) -> Array:
             size = size @ weights * ((1 + 2 * gamma) * UP) + TINY
             size[0] += np.abs(bias)
             error[0] += 4 * UNIT * size[0]
+            stages.append(error)
             if index < len(network.weights) - 1:
                 size, error = composed(size, error, network.activation)
+                stages.append(error)
         m = size.shape[1] // 2
         inner, outer = 1 / clamp, 2 * clamp / math.pi
         raw = inner * size[:, :m] * UP
         s, wrong = composed(raw, inner * error[:, :m] * UP + 8 * UNIT * raw, "arctan")
-        wrong = outer * (wrong * UP + 8 * UNIT * s) + TINY
-    result = np.concatenate((wrong, error[:, m:]), 1).T
-    if network.activation == "relu" and len(network.weights) > 1:
-        result[:, 1:] = UNKNOWN
-    return np.where(result < UNKNOWN, result, UNKNOWN)
+        stages.append(wrong)
+        stages.append(np.concatenate((outer * (wrong * UP + 8 * UNIT * s) + TINY, error[:, m:]), 1))
+    for index, stage in enumerate(stages):
+        if network.activation == "relu" and len(network.weights) > 1 and index:
+            stage[1:] = math.inf
+        stage[~np.isfinite(stage)] = math.inf
+    return stages
 
 
 def _at(activation: str, x: Array) -> list[Array]:
@@ -340,7 +378,7 @@ def _silu(low: Array, high: Array) -> list[Range]:
 
 
 def _relu(low: Array, high: Array) -> list[Range]:
-    kink = np.where((low <= 0) & (high >= 0), UNKNOWN, 0.0)
+    kink = np.where((low <= 0) & (high >= 0), math.inf, 0.0)
     return [
         (np.maximum(low, 0.0), np.maximum(high, 0.0)),
         ((low > 0).astype(float), (high >= 0).astype(float)),
