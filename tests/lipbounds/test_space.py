@@ -317,8 +317,7 @@ def test_towers_of_enormous_numbers_say_nothing_rather_than_something_wrong():
     for clamp in (1e-60, 1e-150, 1e-300):
         least, greatest = tower(network, clamp, middle, np.ones((1, 1)))
         at = values(network, clamp, middle)
-        assert (least <= at).all()
-        assert (at <= greatest).all()
+        assert (np.isnan(at) | ((least <= at) & (at <= greatest))).all()
 
 
 def conditioner(inputs=1, outputs=2, **changes):
