@@ -128,10 +128,13 @@ def _flow_bounds(axes: Axes, flows: pd.DataFrame) -> None:
     labels = [f"{case}" + (f" ({int(seed)})" if seed else "") for case, seed in zip(flows["case"], flows["seed"], strict=True)]
     rows = np.arange(len(flows))[::-1]
     for column, marker, colour, label in (
-        ("eclipse", "^", "#5b8c2a", "ECLipsE in (13), beyond 1e30"),
+        ("eclipse", "^", "#5b8c2a", "ECLipsE in (13)"),
+        ("lirpa", "v", "#8e6bb0", "auto_LiRPA in (13)"),
         ("product", "s", "#1f6fb2", "product of layers"),
     ):
         values = flows[column] / flows["found"]
+        if values.isna().all():  # a peer that is not installed
+            continue
         axes.plot(values.clip(upper=BEYOND), rows, marker, ms=3, color=colour, label=label)
     proven = (flows["guarantee"] == "CERTIFIED").to_numpy()
     ratio = flows["certified_ratio"].to_numpy()
