@@ -27,7 +27,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lipbounds.lipschitz.ripmaps import SMALLEST_OUTER
 from lipbounds.lipschitz.towers import TINY
 
 __all__ = ["Program", "bound_boxes"]
@@ -217,12 +216,12 @@ def _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, p, P, pe, r, wor
 def _cell(maps, step, i, u):
     """The cell of an input: inner ones are equal, outer ones double."""
     count, outer, length = maps.counts[step], maps.outer[step], maps.range[step, i]
-    place = u - maps.low[step, i]
+    place, first = u - maps.low[step, i], maps.grown[step] * length
     if place < 0.0:
-        away = -place / (SMALLEST_OUTER * length)
+        away = -place / first
         return outer - 1 - min(math.floor(math.log2(1.0 + away)), outer - 1)
     if place >= length:
-        away = (place - length) / (SMALLEST_OUTER * length)
+        away = (place - length) / first
         return count - outer + min(math.floor(math.log2(1.0 + away)), outer - 1)
     return outer + min(math.floor(place / maps.side[step, i]), count - 2 * outer - 1)
 

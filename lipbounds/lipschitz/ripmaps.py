@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lipbounds.lipschitz.structure import PartialCoupling
 from lipbounds.lipschitz.towers import derivatives, errors, tower
 
-__all__ = ["SMALLEST_OUTER", "Ripmaps", "ripmaps"]
+__all__ = ["Ripmaps", "ripmaps"]
 
 Array = NDArray[np.float64]
 
@@ -27,7 +27,20 @@ FEWEST = 4
 MEMORY = 2.5e9  # bytes of all tables
 MARGIN = 0.1  # of the inputs that are expected
 OUTER = {4096: 12, 2048: 12, 1024: 12, 512: 10, 256: 10, 128: 10, 64: 8, 32: 6, 16: 4, 8: 2, 4: 1}  # of the cells on either side
-SMALLEST_OUTER = 1 / 32  # of the range, doubled from cell to cell
+SMALLEST_OUTER = {
+    4096: 1 / 32,
+    2048: 1 / 32,
+    1024: 1 / 32,
+    512: 1 / 32,
+    256: 1 / 32,
+    128: 1 / 32,
+    64: 1 / 8,
+    32: 1 / 8,
+    16: 1 / 2,
+    8: 2.0,
+    4: 4.0,
+}
+"""Of the range, by the cells along an input; doubled from cell to cell."""
 OVERLAP = 1e-6  # of a cell: places are rounded
 
 
@@ -40,6 +53,7 @@ class Ripmaps(NamedTuple):
         side: Their sides, likewise.
         range: How long all inner cells are together, likewise.
         outer: Cells on either side of them, for every step.
+        grown: How long the first of these are, in shares of the range.
         least_input: What the first cells begin with, likewise.
         greatest_input: What the last ones end with, likewise.
         first: Where the places of a step begin.
@@ -54,6 +68,7 @@ class Ripmaps(NamedTuple):
     side: Array
     range: Array
     outer: NDArray[np.int64]
+    grown: Array
     least_input: Array
     greatest_input: Array
     first: NDArray[np.int64]
@@ -87,7 +102,7 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array]) -> Ripma
         beyond = OUTER[cells]
         spacing = width / (cells - 2 * beyond)
         # beyond the inner cells they grow
-        away = SMALLEST_OUTER * width * (2.0 ** np.arange(1, beyond + 1)[:, None] - 1)
+        away = SMALLEST_OUTER[cells] * width * (2.0 ** np.arange(1, beyond + 1)[:, None] - 1)
         inner = begin + spacing * np.arange(cells - 2 * beyond + 1)[:, None]
         edges = np.concatenate((inner[:1] - away[::-1], inner, inner[-1:] + away))
         middles, radii = 0.5 * (edges[1:] + edges[:-1]), (0.5 + OVERLAP) * (edges[1:] - edges[:-1])
@@ -110,6 +125,7 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array]) -> Ripma
         side,
         length,
         np.array([OUTER[count] for count in counts]),
+        np.array([SMALLEST_OUTER[count] for count in counts]),
         least_input,
         greatest_input,
         np.array(first),
