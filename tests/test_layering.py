@@ -25,10 +25,11 @@ INN_MAY_USE = {"lipbounds.errors", "lipbounds.domains", "lipbounds.measures", "l
 
 # What each package may import beside the standard library and the project.
 THIRD_PARTY = {
-    "lipbounds": {"flint", "numba", "numpy", "scipy", "ot", "torch"},
+    "lipbounds": {"flint", "numba", "numpy", "scipy", "ot", "threadpoolctl", "torch"},
     "inn": {"numpy", "torch", "safetensors"},
     "experiments": {
         "FrEIA",
+        "auto_LiRPA",
         "deel",
         "eclipse_nn",
         "geomloss",

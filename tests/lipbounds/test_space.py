@@ -148,7 +148,7 @@ def boxes_of(flow, dim, middles, radii, domain=None):
     st.sampled_from([(3, None), (4, None), (5, None), (6, 2), (4, 1)]),
     st.sampled_from([1e-6, 1e-3, 0.03, 0.2]),
 )
-@settings(max_examples=max(10, settings().max_examples // 10))
+@settings(max_examples=max(6, settings().max_examples // 10))
 def test_no_sampled_norm_is_above_the_bound_of_its_box(seed, activation, shape, size):
     dim, inputs = shape
     rng = np.random.default_rng(seed)
