@@ -115,7 +115,6 @@ def tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> t
         Two arrays of shape (n, 2m, len(derivatives(k))): s, then t; infinite where nothing is known.
     """
     wrong = _errors(network, clamp, float((np.abs(middles) + radii).max()))
-    low, high = np.zeros(0), np.zeros(0)
     parts = []
     for i in range(0, len(middles), CHUNK):
         boxes = middles[i : i + CHUNK], radii[i : i + CHUNK]
