@@ -20,6 +20,15 @@ from experiments.plots import COLOURS, STYLE, save_figure
 
 __all__ = ["eight_modes_figures", "inpainting_figure", "kinematics_figures"]
 
+PICTURED_CELLS = (
+    ("padded", "full"),
+    ("one start", "central"),
+    ("likelihood", "central"),
+    ("padded", "central"),
+    ("program", "full"),
+)
+"""Presets and regions of the kinematics, those to be pictured first."""
+
 POINTS = {0: "#c0392b", 1: "#1f6fb2", 2: "#2e8b57", 3: "#8e44ad"}
 """The four colours of the problem."""
 
@@ -106,8 +115,7 @@ def kinematics_figures(folder: Path) -> list[Path]:
     regions = [name for name in ("full", "central") if name in set(arms["region"])]
     columns = [("exact", "", "")] + [
         (preset, region, latent)
-        for preset in ("likelihood", "one start", "program")
-        for region in regions
+        for preset, region in PICTURED_CELLS
         for latent in ("normal", "mixture")
         if len(arms[(arms["preset"] == preset) & (arms["region"] == region) & (arms["latent"] == latent)])
     ]

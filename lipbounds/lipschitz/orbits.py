@@ -27,7 +27,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lipbounds.lipschitz.towers import TINY
+from lipbounds.lipschitz.series import TINY
 
 __all__ = ["Program", "bound_boxes"]
 
@@ -213,36 +213,33 @@ def _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, p, P, pe, r, wor
 
 
 @njit(cache=True, error_model="numpy")
-def _cell(maps, step, i, u):
-    """The cell of an input: inner ones are equal, outer ones double."""
-    count, outer, length = maps.counts[step], maps.outer[step], maps.range[step, i]
-    place, first = u - maps.low[step, i], maps.grown[step] * length
-    if place < 0.0:
-        away = -place / first
-        return outer - 1 - min(math.floor(math.log2(1.0 + away)), outer - 1)
-    if place >= length:
-        away = (place - length) / first
-        return count - outer + min(math.floor(math.log2(1.0 + away)), outer - 1)
-    return outer + min(math.floor(place / maps.side[step, i]), count - 2 * outer - 1)
+def _cell(edges, begin, count, u):
+    """The cell of an input, by bisection; the first and the last have what is beyond."""
+    low, high = 0, count
+    while high - low > 1:
+        middle = (low + high) // 2
+        if edges[begin + middle] <= u:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 @njit(cache=True, error_model="numpy")
 def _look_up(maps, step, k, width, x, seen, away, least, greatest, lows, highs):
     """Ranges where the inputs are at most `away` from their middles, lower ends and upper ends; False outside the tables."""
-    count = maps.counts[step]
-    levels = 1
-    while (1 << (levels - 1)) < count:
-        levels += 1
-    table, row, column = 0, 1, 1
+    table, row, column, third = 0, 1, 1, 1
     allowed = MOST_CELLS[k - 1]
-    third = 1
     for i in range(k):
         middle, radius = x[seen[i], 0], away[i] * UP
         low, high = middle - radius, middle + radius
-        if not (low > maps.least_input[step, i] and high < maps.greatest_input[step, i]):
+        count, begin = maps.counts[step, i], maps.begins[step, i]
+        if not (low > maps.edges[begin] and high < maps.edges[begin + count]):
             return False
-        first, last = _cell(maps, step, i, low), _cell(maps, step, i, high)
-        level = 0
+        first, last = _cell(maps.edges, begin, count, low), _cell(maps.edges, begin, count, high)
+        level, levels = 0, 1
+        while (1 << (levels - 1)) < count:
+            levels += 1
         while level < levels - 1 and (last >> level) - (first >> level) >= allowed:
             level += 1
         lows[i], highs[i] = first >> level, last >> level

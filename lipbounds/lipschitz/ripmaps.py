@@ -10,52 +10,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.lipschitz.structure import PartialCoupling
-from lipbounds.lipschitz.towers import derivatives, errors, tower
+from lipbounds.lipschitz.towers import derivatives, errors, tower, values
 
 __all__ = ["Ripmaps", "ripmaps"]
 
 Array = NDArray[np.float64]
 
-CELLS = {1: 4096, 2: 128, 3: 32, 4: 8}  # along each input, by their number
-FEWEST = 4
+CELLS = {1: 2**12, 2: 2**14, 3: 2**15, 4: 2**12}  # of a step, by its inputs
+FEWEST = 8  # along an input
 MEMORY = 2.5e9  # bytes of all tables
 MARGIN = 0.1  # of the inputs that are expected
-OUTER = {4096: 12, 2048: 12, 1024: 12, 512: 10, 256: 10, 128: 10, 64: 8, 32: 6, 16: 4, 8: 2, 4: 1}  # of the cells on either side
-SMALLEST_OUTER = {
-    4096: 1 / 32,
-    2048: 1 / 32,
-    1024: 1 / 32,
-    512: 1 / 32,
-    256: 1 / 32,
-    128: 1 / 32,
-    64: 1 / 8,
-    32: 1 / 8,
-    16: 1 / 2,
-    8: 2.0,
-    4: 4.0,
-}
-"""Of the range, by the cells along an input; doubled from cell to cell."""
+BINS = 64  # in which it is seen where a conditioner bends
+EVEN = 0.3  # share of the mean bending that counts everywhere
 OVERLAP = 1e-6  # of a cell: places are rounded
+PART = 512  # cells a task of a thread
 
 
 class Ripmaps(NamedTuple):
     """The tables of all steps.
 
     Attributes:
-        counts: Cells along each input, a power of two, for every step.
-        low: Where the inner cells begin, shape (steps, inputs).
-        side: Their sides, likewise.
-        range: How long all inner cells are together, likewise.
-        outer: Cells on either side of them, for every step.
-        grown: How long the first of these are, in shares of the range.
-        least_input: What the first cells begin with, likewise.
-        greatest_input: What the last ones end with, likewise.
+        counts: Cells along each input, powers of two, shape (steps, inputs).
+        begins: Where the edges of these cells begin, likewise.
+        edges: One more than cells along each input of each step.
         first: Where the places of a step begin.
         places: Where the table of each combination of levels begins.
         least: Lower ends, for each cell in the order of `towers`.
@@ -64,13 +49,8 @@ class Ripmaps(NamedTuple):
     """
 
     counts: NDArray[np.int64]
-    low: Array
-    side: Array
-    range: Array
-    outer: NDArray[np.int64]
-    grown: Array
-    least_input: Array
-    greatest_input: Array
+    begins: NDArray[np.int64]
+    edges: Array
     first: NDArray[np.int64]
     places: NDArray[np.int64]
     least: NDArray[np.float32]
@@ -78,56 +58,46 @@ class Ripmaps(NamedTuple):
     errors: Array
 
 
-def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array]) -> Ripmaps:
+def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array], pool: ThreadPoolExecutor) -> Ripmaps:
     """Tabulate every conditioner about the inputs that are expected.
 
     Args:
         steps: The couplings.
         visited: For every step a sample of its inputs, shape (n, k).
+        pool: Threads that share the work.
     """
-    counts = _counts(steps)
+    bends = [_bending(step, inputs) for step, inputs in zip(steps, visited, strict=True)]
+    grids = _grids(steps, bends)
     most = max(len(step.seen) for step in steps)
-    low, side, length = np.zeros((len(steps), most)), np.ones((len(steps), most)), np.ones((len(steps), most))
-    least_input, greatest_input = np.zeros((len(steps), most)), np.zeros((len(steps), most))
+    counts, begins = np.ones((len(steps), most), dtype=np.int64), np.zeros((len(steps), most), dtype=np.int64)
+    all_edges: list[Array] = []
     first: list[int] = []
     places: list[int] = []
     ends: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = [], []
     wrong: list[Array] = []
     position = 0
-    for index, (step, inputs) in enumerate(zip(steps, visited, strict=True)):
-        k, cells = len(step.seen), counts[index]
-        begin, end = inputs.min(0), inputs.max(0)
-        width = end - begin + 1e-3 * (1 + np.abs(begin) + np.abs(end))
-        begin, width = begin - MARGIN * width, (1 + 2 * MARGIN) * width
-        beyond = OUTER[cells]
-        spacing = width / (cells - 2 * beyond)
-        # beyond the inner cells they grow
-        away = SMALLEST_OUTER[cells] * width * (2.0 ** np.arange(1, beyond + 1)[:, None] - 1)
-        inner = begin + spacing * np.arange(cells - 2 * beyond + 1)[:, None]
-        edges = np.concatenate((inner[:1] - away[::-1], inner, inner[-1:] + away))
-        middles, radii = 0.5 * (edges[1:] + edges[:-1]), (0.5 + OVERLAP) * (edges[1:] - edges[:-1])
-        low[index, :k], side[index, :k], length[index, :k] = begin, spacing, width
-        least_input[index, :k], greatest_input[index, :k] = edges[0], edges[-1]
-        own = errors(step.network, step.clamp, float(np.abs(edges).max()))
-        wrong.append(own.ravel())
-        ranges = _ranges(step, _product(middles), _product(radii))
-        shape = (cells,) * k + (-1,)
+    for index, (step, cells, bend) in enumerate(zip(steps, grids, bends, strict=True)):
+        k = len(step.seen)
+        axes = [_edges(*one, count) for one, count in zip(bend, cells, strict=True)]
+        for i, edges in enumerate(axes):
+            counts[index, i], begins[index, i] = cells[i], sum(map(len, all_edges))
+            all_edges.append(edges)
+        largest = max(float(np.abs(edges).max()) for edges in axes)
+        wrong.append(errors(step.network, step.clamp, largest).ravel())
+        middles = _product([0.5 * (edges[1:] + edges[:-1]) for edges in axes])
+        radii = _product([(0.5 + OVERLAP) * (edges[1:] - edges[:-1]) for edges in axes])
+        ranges = _ranges(step, middles, radii, pool)
         first.append(len(places))
-        lower, upper = (_levels(part.reshape(shape), k, top) for part, top in zip(ranges, (False, True), strict=True))
+        lower, upper = (_levels(part.reshape(*cells, -1), k, top) for part, top in zip(ranges, (False, True), strict=True))
         for tables in zip(lower, upper, strict=True):
             places.append(position)
             position += tables[0].size
             for part, table in zip(ends, tables, strict=True):
                 part.append(table.ravel())
     return Ripmaps(
-        np.array(counts),
-        low,
-        side,
-        length,
-        np.array([OUTER[count] for count in counts]),
-        np.array([SMALLEST_OUTER[count] for count in counts]),
-        least_input,
-        greatest_input,
+        counts,
+        begins,
+        np.concatenate(all_edges),
         np.array(first),
         np.array(places),
         np.concatenate(ends[0]),
@@ -136,30 +106,73 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array]) -> Ripma
     )
 
 
-def _counts(steps: Sequence[PartialCoupling]) -> list[int]:
-    limits = dict(CELLS)
+def _bending(step: PartialCoupling, inputs: Array) -> list[tuple[Array, Array]]:
+    """For each input edges of bins and in each bin how fast second derivatives change along it, among points of the sample."""
+    k = len(step.seen)
+    begin, end = inputs.min(0), inputs.max(0)
+    width = end - begin + 1e-3 * (1 + np.abs(begin) + np.abs(end))
+    begin, width = begin - MARGIN * width, (1 + 2 * MARGIN) * width
+    some = inputs[:: max(1, len(inputs) // 5000)]
+    towers = np.nan_to_num(values(step.network, step.clamp, some), posinf=0.0, neginf=0.0)
+    result = []
+    for i in range(k):
+        rows = [row for row, order in enumerate(derivatives(k)) if len(order) == 3 and i in order]
+        steep = np.sqrt(np.square(towers[:, :, rows]).sum((1, 2)))
+        place = np.clip(((some[:, i] - begin[i]) / width[i] * BINS).astype(int), 0, BINS - 1)
+        number = np.bincount(place, minlength=BINS)
+        mean = np.bincount(place, steep, BINS) / np.maximum(number, 1)
+        result.append((begin[i] + width[i] * np.linspace(0, 1, BINS + 1), np.sqrt(mean + EVEN * steep.mean() + 1e-12)))
+    return result
+
+
+def _grids(steps: Sequence[PartialCoupling], bends: Sequence[list[tuple[Array, Array]]]) -> list[list[int]]:
+    """Cells along each input: as many as a step may have, more where it bends more, fewer if memory is short."""
+    share = 1.0
     while True:
-        counts = [limits[len(step.seen)] for step in steps]
+        result = []
+        for bend in bends:
+            turns = [float((np.diff(edges) * rate).sum()) for edges, rate in bend]
+            cells = [FEWEST] * len(turns)
+            while 2 * math.prod(cells) <= share * CELLS[len(turns)]:
+                cells[int(np.argmax([turn / count for turn, count in zip(turns, cells, strict=True)]))] *= 2
+            result.append(cells)
         # levels of n, n/2, .., 1 cells along every input
-        sizes = [
-            16.0 * len(step.changed) * len(derivatives(len(step.seen))) * (2 * n) ** len(step.seen)
-            for step, n in zip(steps, counts, strict=True)
-        ]
-        largest = max(zip(sizes, counts, steps, strict=True), key=lambda one: one[0])
-        if sum(sizes) <= MEMORY or largest[1] <= FEWEST:
-            return counts
-        limits[len(largest[2].seen)] //= 2
+        size = sum(
+            16.0 * len(step.changed) * len(derivatives(len(cells))) * math.prod(2 * n for n in cells)
+            for step, cells in zip(steps, result, strict=True)
+        )
+        if size <= MEMORY or max(map(max, result)) <= FEWEST:
+            return result
+        share /= 2
 
 
-def _product(axes: Array) -> Array:
-    """All combinations of rows, shape (n^k, k), the last input fastest."""
-    grids = np.meshgrid(*axes.T, indexing="ij")
+def _edges(bins: Array, rate: Array, count: int) -> Array:
+    """Edges of cells: between the ends of the bins such that the rate's integral is the same in each, growing beyond them."""
+    beyond = min(max(2 * (count.bit_length() - 3), 1), 12)
+    length = bins[-1] - bins[0]
+    turned = np.concatenate(([0.0], np.cumsum(np.diff(bins) * rate)))
+    inner = np.interp(np.linspace(0, turned[-1], count - 2 * beyond + 1), turned, bins)
+    first = length / (8 if beyond <= 8 else 32)
+    reach = max(8.0, 2.0 ** (beyond - 5)) * length
+    away = first * ((1 + reach / first) ** (np.arange(1, beyond + 1) / beyond) - 1)
+    return np.concatenate((inner[:1] - away[::-1], inner, inner[-1:] + away))
+
+
+def _product(axes: Sequence[Array]) -> Array:
+    """All combinations, shape (n, k), the last input fastest."""
+    grids = np.meshgrid(*axes, indexing="ij")
     return np.stack([grid.ravel() for grid in grids], 1)
 
 
-def _ranges(step: PartialCoupling, middles: Array, radii: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _ranges(
+    step: PartialCoupling, middles: Array, radii: Array, pool: ThreadPoolExecutor
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Both ends over cells, shape (cells, 2m, derivatives), rounded outwards."""
-    low, high = tower(step.network, step.clamp, middles, radii)
+    parts = -(-len(middles) // PART)
+    results = list(
+        pool.map(partial(tower, step.network, step.clamp), np.array_split(middles, parts), np.array_split(radii, parts))
+    )
+    low, high = (np.concatenate(part) for part in zip(*results, strict=True))
     with np.errstate(over="ignore"):
         least = np.nextafter(low.astype(np.float32), np.float32(-math.inf))
         return least, np.nextafter(high.astype(np.float32), np.float32(math.inf))

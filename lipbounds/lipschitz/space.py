@@ -132,7 +132,7 @@ class _Loop:
         self._layers = expanded(layers)
         self._program, order, visited = _flatten(self._layers, images)
         self._pool, self._parts = pool, 2 * pool._max_workers
-        self._maps = ripmaps([layer for layer in self._layers if isinstance(layer, PartialCoupling)], visited)
+        self._maps = ripmaps([layer for layer in self._layers if isinstance(layer, PartialCoupling)], visited, pool)
         centre, generators, radius = _support(domain)
         self._center, self._generators, self._radius = np.zeros(dim), np.zeros((len(generators), dim)), radius
         self._center[order], self._generators[:, order] = centre, generators

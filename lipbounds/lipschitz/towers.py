@@ -1,105 +1,45 @@
 r"""A conditioner's outputs with all their derivatives up to the third order: at points, and enclosed over boxes of its inputs.
 
-A tower is s (after the clamp), t and each derivative $\partial^\alpha$, $|\alpha|\le3$, in k inputs. Through a matrix it passes
-linearly, through an activation f by the chain rule
-$$(f\circ u)_i=f'u_i,\quad(f\circ u)_{ij}=f'u_{ij}+f''u_iu_j,\quad
-(f\circ u)_{ijk}=f'u_{ijk}+f''(u_{ij}u_k+u_{ik}u_j+u_{jk}u_i)+f'''u_iu_ju_k.$$
-Over boxes the numbers are balls, and f and its derivatives have their exact ranges over that of u (ends and critical points).
-This is done twice: about the middles of ranges, and about the tower at the box's middle, where after every step radii are
-sharpened by the mean value theorem from the derivatives of the next order.
-At the kink of relu the second and third derivatives are unknown: an infinite radius.
+A tower is s (after the clamp), t and each Taylor coefficient $\partial^\alpha/\alpha!$, $|\alpha|\le p$, in k inputs. Through a
+matrix it passes linearly, through an activation f by $\sum_jf^{(j)}(u_0)(u-u_0)^j/j!$ (`series`). Over boxes the numbers are
+balls, and f and its derivatives have their exact ranges over that of u (ends and critical points). This is done twice: with p = 3
+about the middles of ranges, which is better on large boxes, and with a larger p about the tower at the box's middle, where after
+every step radii are sharpened by the mean value theorem from the coefficients of the next degree. What interval arithmetic
+loses, the cancellation between units, is so lost at degree p alone; what the third derivatives have of it is multiplied with the
+(p - 3)-rd power of the box's side.
+At the kink of relu the second and higher derivatives are unknown: an infinite radius.
 
-Rounding goes into the radii, as in `lipbounds.lipschitz.jets`; at points its bound is worked out once for a whole network.
+Rounding goes into the radii; at points its bound is worked out once for a whole network.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from typing import NamedTuple
 
 import numpy as np
+from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
+from lipbounds.lipschitz.series import MANY, TINY, UNIT, UP, Series, compose, compose_numbers, series, sharpen
 from lipbounds.lipschitz.structure import Conditioner
 
-__all__ = ["TINY", "derivatives", "errors", "tower", "values"]
+__all__ = ["derivatives", "errors", "tower", "values"]
 
 Array = NDArray[np.float64]
 
-UNIT = 2.0**-53
-ULPS = 64 * UNIT  # of a few operations and elementary functions that are good to 4 ulps
-UP = 1 + 64 * UNIT  # some roundings of nonnegative numbers
-TINY = 1e-290  # more than underflow hides
-CHUNK = 4096  # boxes at a time: their towers stay in the cache
+KEPT = 3  # order of the derivatives that are returned
+DEGREES = {1: 4, 2: 4, 3: 5, 4: 4}  # p on small boxes, by the number of inputs
+ULPS = 256 * UNIT  # of polynomials in elementary functions good to 4 ulps, whose coefficients sum to 5 and slopes to 16 at most
+CHUNK = 64  # boxes at a time: their towers stay in the cache
 
 
-@cache
 def derivatives(k: int) -> tuple[tuple[int, ...], ...]:
     """Multi-indices up to order 3 as sorted tuples, lower orders first: (), (0,), .., (0, 0), (0, 1), .. ."""
-    return tuple(itertools.chain.from_iterable(itertools.combinations_with_replacement(range(k), order) for order in range(4)))
-
-
-class _Number(Protocol):
-    def __add__(self, other: Any, /) -> Any: ...
-    def __mul__(self, other: Any, /) -> Any: ...
-
-
-Number = TypeVar("Number", bound=_Number)
-
-
-def _chain(f: Sequence[Number], u: Sequence[Number], k: int) -> list[Number]:
-    """The tower of f(u) from that of u and f, f', f'', f''' at u."""
-    orders = derivatives(k)
-    part = dict(zip(orders, u, strict=True))
-    rows = [f[0]]
-    for order in orders[1:]:
-        row = f[1] * part[order]
-        match order:
-            case (i, j):
-                row = row + f[2] * (part[i,] * part[j,])
-            case (i, j, l):
-                cross = part[i, j] * part[l,] + part[i, l] * part[j,] + part[j, l] * part[i,]
-                row = row + f[2] * cross + f[3] * (part[i,] * (part[j,] * part[l,]))
-        rows.append(row)
-    return rows
-
-
-@dataclass(frozen=True, eq=False)
-class _Ball:
-    """Numbers with radii, entry by entry."""
-
-    middle: Array
-    radius: Array
-
-    def __add__(self, other: _Ball) -> _Ball:
-        middle = self.middle + other.middle
-        return _Ball(middle, (self.radius + other.radius) * UP + UNIT * np.abs(middle))
-
-    def __mul__(self, other: _Ball) -> _Ball:
-        middle = self.middle * other.middle
-        radius = np.abs(self.middle) * other.radius + self.radius * (np.abs(other.middle) + other.radius)
-        return _Ball(middle, radius * UP + UNIT * np.abs(middle) + TINY)
-
-
-@dataclass(frozen=True, eq=False)
-class _Computed:
-    """Bounds of numbers, and of the errors with which floating point computes them."""
-
-    size: Array
-    error: Array
-
-    def __add__(self, other: _Computed) -> _Computed:
-        size = (self.size + other.size) * UP
-        return _Computed(size, (self.error + other.error) * UP + UNIT * size)
-
-    def __mul__(self, other: _Computed) -> _Computed:
-        size = self.size * other.size * UP + TINY
-        error = self.size * other.error + self.error * (other.size + other.error)
-        return _Computed(size, error * UP + 2 * UNIT * size + TINY)
+    return series(k, KEPT).orders
 
 
 def tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> tuple[Array, Array]:
@@ -114,50 +54,43 @@ def tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> t
     Returns:
         Two arrays of shape (n, 2m, len(derivatives(k))): s, then t; infinite where nothing is known.
     """
-    wrong = _errors(network, clamp, float((np.abs(middles) + radii).max()))
+    k = middles.shape[1]
+    small, large = series(k, DEGREES[k]), series(k, KEPT)
+    wrong = _errors(network, clamp, float((np.abs(middles) + radii).max()), small)
     parts = []
     for i in range(0, len(middles), CHUNK):
         boxes = middles[i : i + CHUNK], radii[i : i + CHUNK]
-        # the first is sharper on small boxes, the second on large ones
-        (low, high), (least, greatest) = _tower(network, clamp, *boxes, wrong), _tower(network, clamp, *boxes, None)
+        (low, high), (least, greatest) = _tower(network, clamp, *boxes, small, wrong), _tower(network, clamp, *boxes, large, None)
         parts.append((np.fmax(low, least), np.fmin(high, greatest)))
     low, high = (np.concatenate(part, 1).transpose(1, 2, 0) for part in zip(*parts, strict=True))
+    low, high = (part * large.factorials for part in (low, high))  # small integers: a rounding
+    low, high = low - UNIT * np.abs(low), high + UNIT * np.abs(high)
     return np.where(np.isfinite(low), low, -math.inf), np.where(np.isfinite(high), high, math.inf)
 
 
 def _tower(
-    network: Conditioner, clamp: float, middles: Array, radii: Array, wrong: Sequence[Array] | None
+    network: Conditioner, clamp: float, middles: Array, radii: Array, terms: Series, wrong: Sequence[Array] | None
 ) -> tuple[Array, Array]:
     """Both ends, by balls about the tower at the middle whose errors are `wrong`, or by those about the middles of ranges."""
-    k = middles.shape[1]
-    orders = derivatives(k)
-    place = {order: i for i, order in enumerate(orders)}
-    rows = _inputs(middles)
+    degree = len(terms.orders[-1])
+    rows = _inputs(middles, terms)
     spread = np.zeros_like(rows)
     spread[0] = radii
     stages = None if wrong is None else iter(wrong)
 
     def sharpened(rows: Array, spread: Array) -> tuple[Array, Array]:
-        """By the mean value theorem from the next order: highest orders first, so that they help the lower ones."""
-        if stages is None:
-            return rows, spread
-        error = next(stages)
-        for row in reversed(range(len(orders))):
-            if len(orders[row]) < 3:
-                after = [place[tuple(sorted((*orders[row], i)))] for i in range(k)]
-                reach = sum((np.abs(rows[q]) + spread[q]) * radii[:, i, None] for i, q in enumerate(after))
-                spread[row] = np.fmin(spread[row], (reach + error[row]) * UP + TINY)
+        if stages is not None:
+            sharpen(rows, spread, terms.raised, terms.times, radii, next(stages))
         return rows, spread
 
     def composed(rows: Array, spread: Array, activation: str) -> tuple[Array, Array]:
         reach = spread[0] * UP + 4 * UNIT * np.abs(rows[0])
-        ranges = FUNCTIONS[activation](rows[0] - reach, rows[0] + reach)
+        ranges = FUNCTIONS[activation](rows[0] - reach, rows[0] + reach, degree)
         f = []
-        middle = [0.5 * low + 0.5 * high for low, high in ranges] if stages is None else _at(activation, rows[0])
+        middle = [0.5 * low + 0.5 * high for low, high in ranges] if stages is None else _at(activation, rows[0], degree)
         for at, (low, high) in zip(middle, ranges, strict=True):
-            f.append(_Ball(at, np.maximum(high - at, at - low) * UP + ULPS * (1 + np.abs(low) + np.abs(high))))
-        chain = _chain(f, [_Ball(a, b) for a, b in zip(rows, spread, strict=True)], k)
-        return sharpened(np.stack([ball.middle for ball in chain]), np.stack([ball.radius for ball in chain]))
+            f.append((at, np.maximum(high - at, at - low) * UP + ULPS * (1 + np.abs(low) + np.abs(high))))
+        return sharpened(*compose(f, rows, spread, terms))
 
     with np.errstate(over="ignore", invalid="ignore"):
         for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
@@ -175,14 +108,15 @@ def _tower(
         raw = inner * rows[..., :m]
         s, around = composed(raw, inner * spread[..., :m] * UP + 8 * UNIT * np.abs(raw) + TINY, "arctan")
         around = outer * (around * UP + 8 * UNIT * np.abs(s)) + TINY
-        middle, radius = np.concatenate((outer * s, rows[..., m:]), 2), np.concatenate((around, spread[..., m:]), 2)
+        kept = slice(len(derivatives(middles.shape[1])))
+        middle, radius = np.concatenate((outer * s, rows[..., m:]), 2)[kept], np.concatenate((around, spread[..., m:]), 2)[kept]
         radius = radius + 2 * UNIT * np.abs(middle)
         return middle - radius * UP, middle + radius * UP
 
 
-def _inputs(points: Array) -> Array:
+def _inputs(points: Array, terms: Series) -> Array:
     n, k = points.shape
-    rows = np.zeros((len(derivatives(k)), n, k))
+    rows = np.zeros((len(terms.orders), n, k))
     rows[0] = points
     for i in range(k):
         rows[1 + i, :, i] = 1.0
@@ -196,19 +130,22 @@ def _gamma(matrix: Array) -> float:
 
 def values(network: Conditioner, clamp: float, points: Array) -> Array:
     """The tower at points, shape (n, k), in floating point; `errors` says how good it is. Shape as that of `tower`."""
-    k = points.shape[1]
-    rows = _inputs(points)
+    terms = series(points.shape[1], KEPT)
+    rows = _inputs(points, terms)
+
+    def composed(rows: Array, activation: str) -> Array:
+        return compose_numbers(_at(activation, rows[0], KEPT), rows, terms)
+
     with np.errstate(over="ignore", invalid="ignore"):
         for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
             rows = rows @ matrix.T
             rows[0] += bias
             if index < len(network.weights) - 1:
-                rows = np.stack(_chain(_at(network.activation, rows[0]), list(rows), k))
+                rows = composed(rows, network.activation)
         m = rows.shape[2] // 2
         inner, outer = 1 / clamp, 2 * clamp / math.pi
-        raw = inner * rows[..., :m]
-        s = outer * np.stack(_chain(_at("arctan", raw[0]), list(raw), k))
-    return np.asarray(np.concatenate((s, rows[..., m:]), 2).transpose(1, 2, 0))
+        s = outer * composed(inner * rows[..., :m], "arctan")
+    return np.asarray(np.concatenate((s, rows[..., m:]), 2).transpose(1, 2, 0)) * terms.factorials
 
 
 def errors(network: Conditioner, clamp: float, largest: float) -> Array:
@@ -216,23 +153,30 @@ def errors(network: Conditioner, clamp: float, largest: float) -> Array:
 
     Derivatives of relu have none, infinity: rounding may cross a kink.
     """
-    return _errors(network, clamp, largest)[-1].T
+    terms = series(network.weights[0].shape[1], KEPT)
+    stages = _errors(network, clamp, largest, terms)
+    return stages[-1].T * terms.factorials * UP
 
 
-def _errors(network: Conditioner, clamp: float, largest: float) -> list[Array]:
-    """Those of all stages, shapes (derivatives, width): after every matrix, after every activation, of arctan, of s and t."""
-    k = network.weights[0].shape[1]
-    size = np.abs(_inputs(np.full((1, k), largest)))[:, 0]
+def _errors(network: Conditioner, clamp: float, largest: float, terms: Series) -> list[Array]:
+    """Those of all stages, shapes (rows, width): after every matrix, after every activation, of arctan, of s and t.
+
+    A ball about a bound of a number's size, with the bound of its error for the radius, passes through products as they do.
+    """
+    degree = len(terms.orders[-1])
+    size = np.abs(_inputs(np.full((1, network.weights[0].shape[1]), largest), terms))[:, 0]
     error = np.zeros_like(size)
     stages = []
 
     def composed(size: Array, error: Array, activation: str) -> tuple[Array, Array]:
         far = (size[0] + error[0]) * UP
-        most = [np.maximum(np.abs(low), np.abs(high)) for low, high in FUNCTIONS[activation](-far, far)]
-        most.append(np.full_like(most[0], FOURTH[activation]))
-        f = [_Computed(now * UP, (after * error[0] + ULPS * (1 + now)) * UP) for now, after in itertools.pairwise(most)]
-        chain = _chain(f, [_Computed(a, b) for a, b in zip(size, error, strict=True)], k)
-        return np.stack([number.size for number in chain]), np.stack([number.error for number in chain])
+        most = [np.maximum(np.abs(low), np.abs(high)) * UP for low, high in FUNCTIONS[activation](-far, far, degree)]
+        most.append(np.full_like(far, _largest(activation, degree + 1)))
+        f = [
+            (now, ((j + 1) * after * error[0] + ULPS * (1 + now)) * UP) for j, (now, after) in enumerate(itertools.pairwise(most))
+        ]
+        size, error = compose(f, size, error, terms)
+        return size * (1 + MANY) + TINY, error
 
     with np.errstate(over="ignore", invalid="ignore"):
         for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
@@ -258,33 +202,77 @@ def _errors(network: Conditioner, clamp: float, largest: float) -> list[Array]:
     return stages
 
 
-def _at(activation: str, x: Array) -> list[Array]:
-    """The activation and its first three derivatives; at the kink of relu those of the left."""
+def _at(activation: str, x: Array, degree: int) -> list[Array]:
+    """Taylor coefficients of the activation at points; at the kink of relu those of the left."""
     match activation:
         case "tanh":
-            t = np.tanh(x)
-            p = 1 - t * t
-            return [t, p, -2 * t * p, p * (6 * t * t - 2)]
+            return [np.asarray(part.value(np.tanh(x))) for part in _tanh_parts(degree)]
         case "softplus":
-            p = _sigmoid(x)
-            q = p * (1 - p)
-            return [np.logaddexp(0.0, x), p, q, q * (1 - 2 * p)]
+            return [np.logaddexp(0.0, x), *(part / j for j, part in enumerate(_sigmoid_at(x, degree - 1), start=1))]
         case "arctan":
-            return [np.arctan(x), _slope(x), _second(x), _third(x)]
+            angle = np.arctan(x)
+            return [angle, *(_arctan_part(angle, n) for n in range(1, degree + 1))]
         case "silu":
-            return _silu_at(x)
+            parts = _sigmoid_at(x, degree)
+            return [x * parts[0], *(x * part + before for before, part in itertools.pairwise(parts))]
         case _:
             rising = (x > 0).astype(float)
-            return [x * rising, rising, np.zeros_like(x), np.zeros_like(x)]
+            return [x * rising, rising, *(np.zeros_like(x) for _ in range(degree - 1))]
+
+
+class _Part(NamedTuple):
+    """A polynomial and its critical points on the interval that counts."""
+
+    value: Polynomial
+    critical: tuple[float, ...]
+
+
+def _parts(slope: Polynomial, degree: int, low: float) -> tuple[_Part, ...]:
+    """The Taylor coefficients of t as polynomials of t in [low, 1], where t' is one."""
+    result, value = [], Polynomial([0.0, 1.0])
+    for j in range(1, degree + 2):
+        roots = value.deriv().roots()
+        inside = np.real(roots[(np.abs(np.imag(roots)) < NEAR) & (np.real(roots) > low - NEAR) & (np.real(roots) < 1 + NEAR)])
+        result.append(_Part(value, tuple(inside.tolist())))
+        value = slope * value.deriv() / j
+    return tuple(result)
+
+
+@cache
+def _tanh_parts(degree: int) -> tuple[_Part, ...]:
+    return _parts(Polynomial([1.0, 0.0, -1.0]), degree, -1.0)
+
+
+@cache
+def _sigmoid_parts(degree: int) -> tuple[_Part, ...]:
+    return _parts(Polynomial([0.0, 1.0, -1.0]), degree, 0.0)
+
+
+def _sigmoid(x: Array) -> Array:
+    # the exponential of -|x| is at most 1
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small))
+
+
+def _sigmoid_at(x: Array, degree: int) -> list[Array]:
+    """Taylor coefficients; derivatives are even or odd, and where the sigmoid is small they are relatively accurate."""
+    small, sign = _sigmoid(-np.abs(x)), np.where(x > 0, -1.0, 1.0)
+    parts = [np.asarray(part.value(small)) for part in _sigmoid_parts(degree)]
+    return [_sigmoid(x), *(part * sign ** (j + 1) for j, part in enumerate(parts[1:], start=1))]
+
+
+def _arctan_part(angle: Array, n: int) -> Array:
+    """The n-th Taylor coefficient of arctan at the tangent of an angle."""
+    return np.asarray(np.cos(angle) ** n * np.sin(n * (angle + math.pi / 2)) / n)
 
 
 Range = tuple[Array, Array]
-Ranges = Callable[[Array, Array], Sequence[Range]]
+Ranges = Callable[[Array, Array, int], Sequence[Range]]
 
-NEAR = 1e-12  # critical points are rounded
+NEAR = 1e-9  # critical points are rounded; one too many does no harm
 
 
-def _between(function: Callable[[Array], Array], low: Array, high: Array, critical: Sequence[float]) -> Range:
+def _between(function: Callable[[Array], Array], low: Array, high: Array, critical: Iterable[float]) -> Range:
     """The range on [low, high]: values at the ends and at critical points inside."""
     ends = function(low), function(high)
     least, greatest = np.minimum(*ends), np.maximum(*ends)
@@ -296,95 +284,60 @@ def _between(function: Callable[[Array], Array], low: Array, high: Array, critic
     return least, greatest
 
 
-def _polynomial(low: Array, high: Array, coefficients: Sequence[float], critical: Sequence[float]) -> Range:
-    return _between(lambda x: np.asarray(np.polyval(coefficients, x)), low, high, critical)
-
-
-def _tanh(low: Array, high: Array) -> list[Range]:
-    """All are polynomials of tanh."""
+def _tanh(low: Array, high: Array, degree: int) -> list[Range]:
     a, b = np.tanh(low) - 16 * UNIT, np.tanh(high) + 16 * UNIT
-    third, root = 3**-0.5, (2 / 3) ** 0.5
-    return [
-        (a, b),
-        _polynomial(a, b, (-1.0, 0.0, 1.0), (0.0,)),
-        _polynomial(a, b, (2.0, 0.0, -2.0, 0.0), (-third, third)),
-        _polynomial(a, b, (-6.0, 0.0, 8.0, 0.0, -2.0), (-root, 0.0, root)),
-    ]
+    return [_between(part.value, a, b, part.critical) for part in _tanh_parts(degree)]
 
 
-def _sigmoid(x: Array) -> Array:
-    # the exponential of -|x| is at most 1
-    small = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small))
-
-
-def _softplus(low: Array, high: Array) -> list[Range]:
-    """The derivatives are polynomials of the first."""
+def _softplus(low: Array, high: Array, degree: int) -> list[Range]:
+    """The derivatives are those of the sigmoid."""
     a, b = _sigmoid(low) - 16 * UNIT, _sigmoid(high) + 16 * UNIT
-    away = 3**0.5 / 6
+    ranges = [_between(part.value, a, b, part.critical) for part in _sigmoid_parts(degree - 1)]
     return [
         (np.logaddexp(0.0, low), np.logaddexp(0.0, high)),
-        (a, b),
-        _polynomial(a, b, (-1.0, 1.0, 0.0), (0.5,)),
-        _polynomial(a, b, (2.0, -3.0, 1.0, 0.0), (0.5 - away, 0.5 + away)),
+        *((least / j, greatest / j) for j, (least, greatest) in enumerate(ranges, start=1)),
     ]
 
 
-def _slope(x: Array) -> Array:
-    return np.asarray(1 / (1 + x * x))
+def _arctan(low: Array, high: Array, degree: int) -> list[Range]:
+    """Of the angle, that is of arctan, the next derivative has its zeros where (n + 1) (angle + pi/2) is a multiple of pi."""
+    a, b = np.arctan(low) - 16 * UNIT, np.arctan(high) + 16 * UNIT
+    zeros = ([m * math.pi / (n + 1) - math.pi / 2 for m in range(1, n + 1)] for n in range(1, degree + 1))
+    return [(a, b), *(_between(partial(_arctan_part, n=n), a, b, points) for n, points in enumerate(zeros, start=1))]
 
 
-def _second(x: Array) -> Array:
-    # x^2 overflows before x times the slope does
-    return np.asarray(-2 * (x * _slope(x)) * _slope(x))
+SILU = (1.10094, 0.25025, 0.05142, 0.02086, 0.00549, 0.00209)  # largest Taylor coefficients from the first on, rounded up
 
 
-def _third(x: Array) -> Array:
-    slope = _slope(x)
-    return np.asarray((6 * (x * slope) * (x * slope) - 2 * slope * slope) * slope)
-
-
-def _arctan(low: Array, high: Array) -> list[Range]:
-    third = 3**-0.5
-    return [
-        (np.arctan(low), np.arctan(high)),
-        _between(_slope, low, high, (0.0,)),
-        _between(_second, low, high, (-third, third)),
-        _between(_third, low, high, (-1.0, 0.0, 1.0)),
-    ]
-
-
-def _silu_at(x: Array) -> list[Array]:
-    p, q = _sigmoid(x), _sigmoid(-x)
-    return [x * p, p + x * p * q, p * q * (2 + x * (q - p)), p * q * (3 * (q - p) + x * ((q - p) ** 2 - 2 * p * q))]
-
-
-SILU = 1.0999, 0.5, 0.3083, 0.5  # largest absolute values of its first four derivatives (at 2.40, 0, 1.03 and 0), rounded up
-
-
-def _silu(low: Array, high: Array) -> list[Range]:
+def _silu(low: Array, high: Array, degree: int) -> list[Range]:
     """By the value in the middle and the largest next derivative."""
     middle, reach = 0.5 * low + 0.5 * high, (0.5 * high - 0.5 * low) * UP
     ranges = []
-    for order, (value, most) in enumerate(zip(_silu_at(middle), SILU, strict=True)):
-        away = reach * most + ULPS * (1 + np.abs(middle))
+    for n, value in enumerate(_at("silu", middle, degree)):
+        away = reach * (n + 1) * SILU[n] + ULPS * (1 + np.abs(middle))
         least, greatest = value - away, value + away
-        if order:  # never beyond the extremes
-            size = SILU[order - 1]
-            least, greatest = np.maximum(least, -size), np.minimum(greatest, size)
+        if n:  # never beyond the extremes
+            least, greatest = np.maximum(least, -SILU[n - 1]), np.minimum(greatest, SILU[n - 1])
         ranges.append((least, greatest))
     return ranges
 
 
-def _relu(low: Array, high: Array) -> list[Range]:
+def _relu(low: Array, high: Array, degree: int) -> list[Range]:
     kink = np.where((low <= 0) & (high >= 0), math.inf, 0.0)
     return [
         (np.maximum(low, 0.0), np.maximum(high, 0.0)),
         ((low > 0).astype(float), (high >= 0).astype(float)),
-        (-kink, kink),
-        (-kink, kink),
+        *((-kink, kink) for _ in range(degree - 1)),
     ]
 
 
-FOURTH = {"tanh": 4.1, "softplus": 0.126, "silu": 0.5, "arctan": 4.67, "relu": 0.0}  # largest fourth derivatives, rounded up
 FUNCTIONS: dict[str, Ranges] = {"tanh": _tanh, "softplus": _softplus, "silu": _silu, "arctan": _arctan, "relu": _relu}
+
+
+@cache
+def _largest(activation: str, n: int) -> float:
+    """Of the n-th Taylor coefficient in absolute value; for silu and relu n <= 6."""
+    if activation == "silu":
+        return SILU[n - 1]
+    everywhere = np.array(1e9)  # critical points lie well inside
+    return float(np.abs(FUNCTIONS[activation](-everywhere, everywhere, n)[n]).max()) * UP
