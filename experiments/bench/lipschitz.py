@@ -239,6 +239,7 @@ def flows(quick: bool) -> list[Flow]:
         Flow("d = 4, 4 x 2x32 tanh", CouplingFlow(4, 4, 32, 2, "tanh"), 0, 1.1, 180.0),
         Flow("d = 4, 6 x 2x64 tanh", CouplingFlow(4, 6, 64, 2, "tanh"), 0, 2.0, 600.0),
         Flow("d = 6, 2 inputs", CouplingFlow(6, 4, 32, 2, "tanh", inputs=2), 0, 1.5, 180.0),
+        Flow("d = 6, 1 input", CouplingFlow(6, 4, 32, 2, "tanh", inputs=1), 0, 1.5, 180.0),
         Flow("d = 8, 1 input", CouplingFlow(8, 4, 32, 2, "tanh", inputs=1), 0, 1.5, 180.0),
         Flow("d = 6, 3|3", CouplingFlow(6, 4, 32, 2, "tanh"), 0, 10.0, 600.0),
     ]

@@ -34,6 +34,7 @@ class Series(NamedTuple):
         orders: Multi-indices as sorted tuples, lower degrees first: (), (0,), .., (0, 0), (0, 1), .. .
         factorials: alpha! of each.
         products: For j = 1, 2, ..: rows (a, b, c) such that the coefficients a of the j-th power and b of the first give c.
+        scaled: For the same j: rows (a, 0, a) for the coefficients that the j-th power has.
         raised: Place of alpha + e_i for every alpha below the degree, shape (rows, k).
         times: alpha_i + 1, likewise.
     """
@@ -41,6 +42,7 @@ class Series(NamedTuple):
     orders: tuple[tuple[int, ...], ...]
     factorials: Array
     products: tuple[NDArray[np.int64], ...]
+    scaled: tuple[NDArray[np.int64], ...]
     raised: NDArray[np.int64]
     times: Array
 
@@ -61,10 +63,18 @@ def series(k: int, degree: int) -> Series:
             if len(a) >= power and b and len(a) + len(b) <= degree
         ]
         products.append(np.array(rows, dtype=np.int64))
+    scaled = [[(i, 0, i) for i, order in enumerate(orders) if len(order) >= power] for power in range(1, degree + 1)]
     below = [order for order in orders if len(order) < degree]
     raised = [[place[tuple(sorted((*order, i)))] for i in range(k)] for order in below]
     times = [[order.count(i) + 1.0 for i in range(k)] for order in below]
-    return Series(orders, np.array(factorials, dtype=float), tuple(products), np.array(raised), np.array(times))
+    return Series(
+        orders,
+        np.array(factorials, dtype=float),
+        tuple(products),
+        tuple(map(np.array, scaled)),
+        np.array(raised),
+        np.array(times),
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -111,11 +121,6 @@ def sharpen(rows, spread, raised, times, radii, error):
                     spread[row, box, unit] = reach
 
 
-def _one_row(count: int) -> NDArray[np.int64]:
-    """Products of every coefficient but the first with the number in row 0."""
-    return np.array([(i, 0, i) for i in range(1, count)], dtype=np.int64)
-
-
 def compose(f: Sequence[tuple[Array, Array]], u: Array, radii: Array, terms: Series) -> tuple[Array, Array]:
     """The series of f(u) in balls from that of u and f, f', f''/2, .. at u as balls."""
     shape = u.shape
@@ -128,7 +133,7 @@ def compose(f: Sequence[tuple[Array, Array]], u: Array, radii: Array, terms: Ser
             new, away = np.zeros_like(u), np.zeros_like(u)
             _add_products(terms.products[j - 2], power, wide, u, radii, new, away)
             power, wide = new, away * (1 + MANY) + TINY
-        _add_products(_one_row(len(u)), power, wide, at.reshape(1, -1), off.reshape(1, -1), out, around)
+        _add_products(terms.scaled[j - 1], power, wide, at.reshape(1, -1), off.reshape(1, -1), out, around)
     return out.reshape(shape), (around * (1 + MANY) + TINY).reshape(shape)
 
 
@@ -142,5 +147,5 @@ def compose_numbers(f: Sequence[Array], u: Array, terms: Series) -> Array:
             new = np.zeros_like(u)
             _add_numbers(terms.products[j - 1], power, u, new)
             power = new
-        _add_numbers(_one_row(len(u)), power, at.reshape(1, -1), out)
+        _add_numbers(terms.scaled[j], power, at.reshape(1, -1), out)
     return out.reshape(shape)
