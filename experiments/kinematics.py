@@ -133,8 +133,8 @@ def likelihood_preset(latent: str, region: str, clamp: float, share: float, *, p
 
     Without padding, where a component tears the posteriors is a matter of luck, so several networks are begun and the one with
     the largest likelihood near the two labels of the table is kept: of four at the end (central), of three at 60% of the steps
-    (full). With `padded` data, two coordinates of noise and a latent of two more, the tear is about a point of four dimensions
-    instead of two, where few draws are (docs/kinematics), and one network is trained.
+    (full). With `padded` data, two coordinates of noise and a latent of two more, few draws come near what must be steep
+    (docs/kinematics), and one network is trained.
     Chosen on seeds 0 and 1, but for choosing at the end, which reported seeds taught (docs/kinematics); those begin at 100.
     """
     first, last = 0.3, 0.02

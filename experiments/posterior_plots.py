@@ -141,8 +141,10 @@ def kinematics_figures(folder: Path) -> list[Path]:
             axis.set_xlabel("$y_2$")
         paths = save_figure(figure, folder, "kinematics")
         # one preset for both latents
-        shown = "one start" if "one start" in set(results["preset"]) else "likelihood"
-        results = results[(results["clamp"] == 2.0) & (results["preset"] == shown) & (results["seed"] == FIRST_SEED)]
+        shown = next(name for name in ("one start", "likelihood", "padded", "program") if name in set(results["preset"]))
+        results = results[results["seed"] == FIRST_SEED]
+        padded = results[(results["kind"] == "slice") & (results["preset"] == "padded") & (results["region"] == "full")]
+        results = results[(results["clamp"] == 2.0) & (results["preset"] == shown)]
         slices = results[results["kind"] == "slice"]
         region = regions[-1]
         slices = slices[slices["region"] == region]
@@ -165,6 +167,11 @@ def kinematics_figures(folder: Path) -> list[Path]:
                     label="mixture, hull of balls",
                 )
             below.plot(rows["y_1"], rows["resimulation"], color=COLOURS[latent], label=latent)
+            if shown != "padded" and len(padded):
+                rows = padded[padded["latent"] == latent].sort_values("y_1")
+                name, style = f"{latent}, padded, full prior", {"color": COLOURS[latent], "linestyle": "--", "linewidth": 0.9}
+                above.plot(rows["y_1"], deviation * rows["lip_found"], label=name, **style)
+                below.plot(rows["y_1"], rows["resimulation"], label=name, **style)
             table = results[(results["kind"] == "table") & (results["latent"] == latent) & (results["region"] == region)]
             table = table[table["lip_certified"] <= 10 * table["lip_found"]]  # others say little, and would stretch the axis
             if len(table):

@@ -45,6 +45,7 @@ LOOK_SHARE = 0.1  # of the time, for a cover that is proven at once
 COVER_SHARE = 0.3  # of the time, kept for one that is not
 MARGIN = 0.1  # of the box about the images
 MOST_BOXES = 4_000_000
+FAR = (1.0, 4.0, 64.0)  # bound over target from which a box is halved once, twice, three times
 
 
 def is_spatial(layers: Sequence[Layer]) -> bool:
@@ -219,12 +220,12 @@ class _Loop:
                 return upper
             size = min(len(bounds), BATCH)
             top = np.argpartition(-bounds, size - 1)[:size]
-            parents = bounds[top]
-            new_middles, new_radii = _halves(middles[top], radii[top], self._blame(radii[top], scores[top]))
+            blame = self._blame(radii[top], scores[top])
+            new_middles, new_radii, parents = _pieces(middles[top], radii[top], blame, bounds[top], ratio * lower)
             kept = np.ones(len(bounds), dtype=bool)
             kept[top] = False
             new_bounds, new_scores = self._run(new_middles, new_radii, True)
-            new_bounds = np.minimum(new_bounds, np.concatenate((parents, parents)))
+            new_bounds = np.minimum(new_bounds, parents)
             rounds += 1
             if rounds % LOOK_EVERY == 0:
                 worst = torch.as_tensor(new_middles[np.argsort(-new_bounds, kind="stable")[:WORST]])
@@ -251,6 +252,18 @@ def _halves(middles: Array, radii: Array, scores: Array) -> tuple[Array, Array]:
     step[rows, side] = half[rows, side]
     half[rows, side] = half[rows, side] * (1 + 4 * EPS) + 2 * EPS * np.abs(middles[rows, side])
     return np.concatenate((middles - step, middles + step)), np.concatenate((half, half))
+
+
+def _pieces(middles: Array, radii: Array, scores: Array, bounds: Array, target: float) -> tuple[Array, Array, Array]:
+    """Halve boxes, those far above the target two or three times at once; returns pieces with the bounds of their boxes."""
+    for far in FAR:
+        chosen = bounds > far * target
+        once = middles[~chosen], radii[~chosen], scores[~chosen], bounds[~chosen]
+        halves, half = _halves(middles[chosen], radii[chosen], scores[chosen])
+        shares = half / np.where(half > 0, np.tile(radii[chosen], (2, 1)), 1.0)  # scores are proportional to sides
+        twice = halves, half, np.tile(scores[chosen], (2, 1)) * shares, np.tile(bounds[chosen], 2)
+        middles, radii, scores, bounds = (np.concatenate(parts) for parts in zip(once, twice, strict=True))
+    return middles, radii, bounds
 
 
 def _support(domain: Ball | Box | Capsule) -> tuple[Array, Array, float]:

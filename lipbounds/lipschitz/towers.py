@@ -206,7 +206,7 @@ def _at(activation: str, x: Array, degree: int) -> list[Array]:
     """Taylor coefficients of the activation at points; at the kink of relu those of the left."""
     match activation:
         case "tanh":
-            return [np.asarray(part.value(np.tanh(x))) for part in _tanh_parts(degree)]
+            return _solved(np.tanh(x), 1.0, 0.0, degree)
         case "softplus":
             return [np.logaddexp(0.0, x), *(part / j for j, part in enumerate(_sigmoid_at(x, degree - 1), start=1))]
         case "arctan":
@@ -218,6 +218,18 @@ def _at(activation: str, x: Array, degree: int) -> list[Array]:
         case _:
             rising = (x > 0).astype(float)
             return [x * rising, rising, *(np.zeros_like(x) for _ in range(degree - 1))]
+
+
+def _solved(value: Array, constant: float, linear: float, degree: int) -> list[Array]:
+    """Taylor coefficients of a solution of u' = constant + linear u - u^2 where it has this value."""
+    parts = [value, constant + (linear - value) * value]
+    for n in range(1, degree):
+        # of the square, pairs (i, n - i) twice
+        square = sum(2 * parts[i] * parts[n - i] for i in range((n + 1) // 2))
+        if n % 2 == 0:
+            square = square + parts[n // 2] * parts[n // 2]
+        parts.append((linear * parts[n] - square) / (n + 1))
+    return parts
 
 
 class _Part(NamedTuple):
@@ -256,8 +268,8 @@ def _sigmoid(x: Array) -> Array:
 
 def _sigmoid_at(x: Array, degree: int) -> list[Array]:
     """Taylor coefficients; derivatives are even or odd, and where the sigmoid is small they are relatively accurate."""
-    small, sign = _sigmoid(-np.abs(x)), np.where(x > 0, -1.0, 1.0)
-    parts = [np.asarray(part.value(small)) for part in _sigmoid_parts(degree)]
+    sign = np.where(x > 0, -1.0, 1.0)
+    parts = _solved(_sigmoid(-np.abs(x)), 0.0, 1.0, degree)
     return [_sigmoid(x), *(part * sign ** (j + 1) for j, part in enumerate(parts[1:], start=1))]
 
 
