@@ -53,7 +53,7 @@ RUNS = (
     Run("trade-off", 12, lambda out: trade_off.run(trade_off.TradeOff(out=out))),
     Run("architectures", 15, lambda out: architectures.run(architectures.Architectures(out=out))),
     Run("inpainting", 8, lambda out: inpainting.run(inpainting.Inpainting(out=out))),
-    Run("kinematics", 80, lambda out: kinematics.run(kinematics.Kinematics(out=out))),
+    Run("kinematics", 100, lambda out: kinematics.run(kinematics.Kinematics(out=out))),
     Run("eight-modes", 65, lambda out: eight_modes.run(eight_modes.EightModes(out=out))),
     Run("inpainting-mnist", 80, lambda out: inpainting.run(inpainting.Inpainting(out=out, images="mnist")), needs_data=True),
 )

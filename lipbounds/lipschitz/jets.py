@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.activations import coefficients, ranges
 from lipbounds.lipschitz.structure import Affine, Conditioner, Layer, PartialCoupling, Permutation, expanded
 
 __all__ = ["UNIT", "Expansion", "Slice", "is_readable"]
@@ -166,36 +167,17 @@ class _Derivatives:
 Function = Callable[[Array, Array], _Derivatives]
 
 
-def _sigmoid(x: Array) -> Array:
-    # the exponential of -|x| is at most 1
-    small = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small))
+def _known(activation: str) -> Function:
+    def function(c: Array, reach: Array) -> _Derivatives:
+        value, first, half = coefficients(activation, c, 2)
+        away = reach * UP + 4 * UNIT * np.abs(c)
+        m2, m3 = (
+            math.factorial(n) * np.maximum(np.abs(low), np.abs(high)) * UP + ULPS
+            for n, (low, high) in list(enumerate(ranges(activation, c - away, c + away, 3)))[2:]
+        )
+        return _Derivatives(value, first, 2 * half, m2, m3)
 
-
-def _tanh(c: Array, reach: Array) -> _Derivatives:
-    value = np.tanh(c)
-    first = 1 - value * value
-    second = -2 * value * first
-    return _Derivatives(value, first, second, np.minimum(np.abs(second) + 2.0 * reach + ULPS, 0.76980036), 2.0)
-
-
-def _arctan(c: Array, reach: Array) -> _Derivatives:
-    first = 1 / (1 + c * c)
-    second = -2 * c * first * first
-    return _Derivatives(np.arctan(c), first, second, np.minimum(np.abs(second) + 2.0 * reach + ULPS, 0.64951906), 2.0)
-
-
-def _softplus(c: Array, reach: Array) -> _Derivatives:
-    first = _sigmoid(c)
-    second = first * _sigmoid(-c)
-    return _Derivatives(np.logaddexp(0.0, c), first, second, np.minimum(second + 0.0963 * reach + ULPS, 0.25), 0.0963)
-
-
-def _silu(c: Array, reach: Array) -> _Derivatives:
-    rising, falling = _sigmoid(c), _sigmoid(-c)
-    first = rising * (1 + c * falling)
-    second = rising * falling * (2 + c * (falling - rising))
-    return _Derivatives(c * rising, first, second, np.minimum(np.abs(second) + 0.3082 * reach + ULPS, 0.5), 0.3082)
+    return function
 
 
 def _falling_exponential(c: Array, reach: Array) -> _Derivatives:
@@ -204,7 +186,7 @@ def _falling_exponential(c: Array, reach: Array) -> _Derivatives:
     return _Derivatives(value, -value, value, most, most)
 
 
-SMOOTH: dict[str, Function] = {"tanh": _tanh, "arctan": _arctan, "softplus": _softplus, "silu": _silu}
+SMOOTH: dict[str, Function] = {name: _known(name) for name in ("tanh", "arctan", "softplus", "silu")}
 
 
 def _applied(x: Expansion, function: Function) -> Expansion:
@@ -290,7 +272,7 @@ def _uncoupled(layer: PartialCoupling) -> Step:
 
     def step(v: Expansion) -> Expansion:
         out = network(v.part(layer.seen))
-        s = outer(_applied(inner(out.part(slice(0, half))), _arctan))
+        s = outer(_applied(inner(out.part(slice(0, half))), SMOOTH["arctan"]))
         moved = v.part(layer.changed) - out.part(slice(half, None))
         return v.replaced(layer.changed, moved.times(_applied(s, _falling_exponential)))
 

@@ -1,9 +1,10 @@
 r"""Ranges of conditioners and of their derivatives over any box of their inputs, looked up.
 
 A grid of cells, each with the enclosures of `towers`, and the same for cells joined along each input by powers of two, so that a
-window long in one input and short in another is covered by a few cells that are likewise (a rip-map, as for textures). Cells
-beyond the inputs that are expected grow from one to the next. What the window's own middle and the next derivatives say is added
-where it is looked up (`orbits`), so cells need not be finer than the features of the network.
+window long in one input and short in another is covered by a few cells that are likewise (a rip-map, as for textures). Cells are
+small where the conditioner bends; beyond the inputs that are expected they grow from one to the next. What the window's own
+middle and the next derivatives say is added where it is looked up (`orbits`), so cells need not be finer than the features of the
+network.
 """
 
 from __future__ import annotations
@@ -107,13 +108,17 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array], pool: Th
 
 
 def _bending(step: PartialCoupling, inputs: Array) -> list[tuple[Array, Array]]:
-    """For each input edges of bins and in each bin how fast second derivatives change along it, among points of the sample."""
+    """For each input edges of bins, and in each bin how densely cells should stand.
+
+    That is the root of how fast second derivatives change along it, among points of the sample: with the rate itself inputs along
+    which a conditioner bends less got so few cells that bounds were worse.
+    """
     k = len(step.seen)
     begin, end = inputs.min(0), inputs.max(0)
     width = end - begin + 1e-3 * (1 + np.abs(begin) + np.abs(end))
     begin, width = begin - MARGIN * width, (1 + 2 * MARGIN) * width
     some = inputs[:: max(1, len(inputs) // 5000)]
-    towers = np.nan_to_num(values(step.network, step.clamp, some), posinf=0.0, neginf=0.0)
+    towers = np.clip(np.nan_to_num(values(step.network, step.clamp, some)), -1e100, 1e100)  # squares are to be finite
     result = []
     for i in range(k):
         rows = [row for row, order in enumerate(derivatives(k)) if len(order) == 3 and i in order]
@@ -147,7 +152,10 @@ def _grids(steps: Sequence[PartialCoupling], bends: Sequence[list[tuple[Array, A
 
 
 def _edges(bins: Array, rate: Array, count: int) -> Array:
-    """Edges of cells: between the ends of the bins such that the rate's integral is the same in each, growing beyond them."""
+    """Edges of cells: between the ends of the bins such that the rate's integral is the same in each, growing beyond them.
+
+    Up to 8 lengths away, up to 128 where cells are many: the first boxes have images far from those of points.
+    """
     beyond = min(max(2 * (count.bit_length() - 3), 1), 12)
     length = bins[-1] - bins[0]
     turned = np.concatenate(([0.0], np.cumsum(np.diff(bins) * rate)))

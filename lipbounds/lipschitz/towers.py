@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
+from lipbounds.lipschitz.activations import ULPS, coefficients, largest_of, ranges
 from lipbounds.lipschitz.series import MANY, TINY, UNIT, UP, Series, compose, compose_numbers, series, sharpen
 from lipbounds.lipschitz.structure import Conditioner
 
@@ -33,7 +31,6 @@ Array = NDArray[np.float64]
 
 KEPT = 3  # order of the derivatives that are returned
 DEGREES = {1: 4, 2: 4, 3: 5, 4: 4}  # p on small boxes, by the number of inputs
-ULPS = 256 * UNIT  # of polynomials in elementary functions good to 4 ulps, whose coefficients sum to 9 and slopes to 40 at most
 CHUNK = 64  # boxes at a time: their towers stay in the cache
 
 
@@ -85,10 +82,10 @@ def _tower(
 
     def composed(rows: Array, spread: Array, activation: str) -> tuple[Array, Array]:
         reach = spread[0] * UP + 4 * UNIT * np.abs(rows[0])
-        ranges = FUNCTIONS[activation](rows[0] - reach, rows[0] + reach, degree)
+        known = ranges(activation, rows[0] - reach, rows[0] + reach, degree)
         f = []
-        middle = [0.5 * low + 0.5 * high for low, high in ranges] if stages is None else _at(activation, rows[0], degree)
-        for at, (low, high) in zip(middle, ranges, strict=True):
+        middle = [0.5 * low + 0.5 * high for low, high in known] if stages is None else coefficients(activation, rows[0], degree)
+        for at, (low, high) in zip(middle, known, strict=True):
             f.append((at, np.maximum(high - at, at - low) * UP + ULPS * (1 + np.abs(low) + np.abs(high))))
         return sharpened(*compose(f, rows, spread, terms))
 
@@ -134,7 +131,7 @@ def values(network: Conditioner, clamp: float, points: Array) -> Array:
     rows = _inputs(points, terms)
 
     def composed(rows: Array, activation: str) -> Array:
-        return compose_numbers(_at(activation, rows[0], KEPT), rows, terms)
+        return compose_numbers(coefficients(activation, rows[0], KEPT), rows, terms)
 
     with np.errstate(over="ignore", invalid="ignore"):
         for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
@@ -170,8 +167,8 @@ def _errors(network: Conditioner, clamp: float, largest: float, terms: Series) -
 
     def composed(size: Array, error: Array, activation: str) -> tuple[Array, Array]:
         far = (size[0] + error[0]) * UP
-        most = [np.maximum(np.abs(low), np.abs(high)) * UP for low, high in FUNCTIONS[activation](-far, far, degree)]
-        most.append(np.full_like(far, _largest(activation, degree + 1)))
+        most = [np.maximum(np.abs(low), np.abs(high)) * UP for low, high in ranges(activation, -far, far, degree)]
+        most.append(np.full_like(far, largest_of(activation, degree + 1)))
         f = [
             (now, ((j + 1) * after * error[0] + ULPS * (1 + now)) * UP) for j, (now, after) in enumerate(itertools.pairwise(most))
         ]
@@ -200,156 +197,3 @@ def _errors(network: Conditioner, clamp: float, largest: float, terms: Series) -
             stage[1:] = math.inf
         stage[~np.isfinite(stage)] = math.inf
     return stages
-
-
-def _at(activation: str, x: Array, degree: int) -> list[Array]:
-    """Taylor coefficients of the activation at points; at the kink of relu those of the left."""
-    match activation:
-        case "tanh":
-            return _solved(np.tanh(x), 1.0, 0.0, degree)
-        case "softplus":
-            return [np.logaddexp(0.0, x), *(part / j for j, part in enumerate(_sigmoid_at(x, degree - 1), start=1))]
-        case "arctan":
-            angle = np.arctan(x)
-            return [angle, *(_arctan_part(angle, n) for n in range(1, degree + 1))]
-        case "silu":
-            parts = _sigmoid_at(x, degree)
-            return [x * parts[0], *(x * part + before for before, part in itertools.pairwise(parts))]
-        case _:
-            rising = (x > 0).astype(float)
-            return [x * rising, rising, *(np.zeros_like(x) for _ in range(degree - 1))]
-
-
-def _solved(value: Array, constant: float, linear: float, degree: int) -> list[Array]:
-    """Taylor coefficients of a solution of u' = constant + linear u - u^2 where it has this value."""
-    parts = [value, constant + (linear - value) * value]
-    for n in range(1, degree):
-        # of the square, pairs (i, n - i) twice
-        square = sum(2 * parts[i] * parts[n - i] for i in range((n + 1) // 2))
-        if n % 2 == 0:
-            square = square + parts[n // 2] * parts[n // 2]
-        parts.append((linear * parts[n] - square) / (n + 1))
-    return parts
-
-
-class _Part(NamedTuple):
-    """A polynomial and its critical points on the interval that counts."""
-
-    value: Polynomial
-    critical: tuple[float, ...]
-
-
-def _parts(slope: Polynomial, degree: int, low: float) -> tuple[_Part, ...]:
-    """The Taylor coefficients of t as polynomials of t in [low, 1], where t' is one."""
-    result, value = [], Polynomial([0.0, 1.0])
-    for j in range(1, degree + 2):
-        roots = value.deriv().roots()
-        inside = np.real(roots[(np.abs(np.imag(roots)) < NEAR) & (np.real(roots) > low - NEAR) & (np.real(roots) < 1 + NEAR)])
-        result.append(_Part(value, tuple(inside.tolist())))
-        value = slope * value.deriv() / j
-    return tuple(result)
-
-
-@cache
-def _tanh_parts(degree: int) -> tuple[_Part, ...]:
-    return _parts(Polynomial([1.0, 0.0, -1.0]), degree, -1.0)
-
-
-@cache
-def _sigmoid_parts(degree: int) -> tuple[_Part, ...]:
-    return _parts(Polynomial([0.0, 1.0, -1.0]), degree, 0.0)
-
-
-def _sigmoid(x: Array) -> Array:
-    # the exponential of -|x| is at most 1
-    small = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small))
-
-
-def _sigmoid_at(x: Array, degree: int) -> list[Array]:
-    """Taylor coefficients; derivatives are even or odd, and where the sigmoid is small they are relatively accurate."""
-    sign = np.where(x > 0, -1.0, 1.0)
-    parts = _solved(_sigmoid(-np.abs(x)), 0.0, 1.0, degree)
-    return [_sigmoid(x), *(part * sign ** (j + 1) for j, part in enumerate(parts[1:], start=1))]
-
-
-def _arctan_part(angle: Array, n: int) -> Array:
-    """The n-th Taylor coefficient of arctan at the tangent of an angle."""
-    return np.asarray(np.cos(angle) ** n * np.sin(n * (angle + math.pi / 2)) / n)
-
-
-Range = tuple[Array, Array]
-Ranges = Callable[[Array, Array, int], Sequence[Range]]
-
-NEAR = 1e-9  # critical points are rounded; one too many does no harm
-
-
-def _between(function: Callable[[Array], Array], low: Array, high: Array, critical: Iterable[float]) -> Range:
-    """The range on [low, high]: values at the ends and at critical points inside."""
-    ends = function(low), function(high)
-    least, greatest = np.minimum(*ends), np.maximum(*ends)
-    for point in critical:
-        inside = (low <= point + NEAR) & (point - NEAR <= high)
-        value = function(np.array(point))
-        least = np.where(inside, np.minimum(least, value), least)
-        greatest = np.where(inside, np.maximum(greatest, value), greatest)
-    return least, greatest
-
-
-def _tanh(low: Array, high: Array, degree: int) -> list[Range]:
-    a, b = np.tanh(low) - 16 * UNIT, np.tanh(high) + 16 * UNIT
-    return [_between(part.value, a, b, part.critical) for part in _tanh_parts(degree)]
-
-
-def _softplus(low: Array, high: Array, degree: int) -> list[Range]:
-    """The derivatives are those of the sigmoid."""
-    a, b = _sigmoid(low) - 16 * UNIT, _sigmoid(high) + 16 * UNIT
-    ranges = [_between(part.value, a, b, part.critical) for part in _sigmoid_parts(degree - 1)]
-    return [
-        (np.logaddexp(0.0, low), np.logaddexp(0.0, high)),
-        *((least / j, greatest / j) for j, (least, greatest) in enumerate(ranges, start=1)),
-    ]
-
-
-def _arctan(low: Array, high: Array, degree: int) -> list[Range]:
-    """Of the angle, that is of arctan, the next derivative has its zeros where (n + 1) (angle + pi/2) is a multiple of pi."""
-    a, b = np.arctan(low) - 16 * UNIT, np.arctan(high) + 16 * UNIT
-    zeros = ([m * math.pi / (n + 1) - math.pi / 2 for m in range(1, n + 1)] for n in range(1, degree + 1))
-    return [(a, b), *(_between(partial(_arctan_part, n=n), a, b, points) for n, points in enumerate(zeros, start=1))]
-
-
-SILU = (1.10094, 0.25025, 0.05142, 0.02086, 0.00549, 0.00209)  # largest Taylor coefficients from the first on, rounded up
-
-
-def _silu(low: Array, high: Array, degree: int) -> list[Range]:
-    """By the value in the middle and the largest next derivative."""
-    middle, reach = 0.5 * low + 0.5 * high, (0.5 * high - 0.5 * low) * UP
-    ranges = []
-    for n, value in enumerate(_at("silu", middle, degree)):
-        away = reach * (n + 1) * SILU[n] + ULPS * (1 + np.abs(middle))
-        least, greatest = value - away, value + away
-        if n:  # never beyond the extremes
-            least, greatest = np.maximum(least, -SILU[n - 1]), np.minimum(greatest, SILU[n - 1])
-        ranges.append((least, greatest))
-    return ranges
-
-
-def _relu(low: Array, high: Array, degree: int) -> list[Range]:
-    kink = np.where((low > 0) | (high < 0), 0.0, math.inf)  # also where they are no numbers
-    return [
-        (np.maximum(low, 0.0), np.maximum(high, 0.0)),
-        ((low > 0).astype(float), 1.0 - (high < 0)),
-        *((-kink, kink) for _ in range(degree - 1)),
-    ]
-
-
-FUNCTIONS: dict[str, Ranges] = {"tanh": _tanh, "softplus": _softplus, "silu": _silu, "arctan": _arctan, "relu": _relu}
-
-
-@cache
-def _largest(activation: str, n: int) -> float:
-    """Of the n-th Taylor coefficient in absolute value; for silu and relu n <= 6."""
-    if activation == "silu":
-        return SILU[n - 1]
-    everywhere = np.array(1e9)  # critical points lie well inside
-    return float(np.abs(FUNCTIONS[activation](-everywhere, everywhere, n)[n]).max()) * UP
