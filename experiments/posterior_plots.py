@@ -148,7 +148,7 @@ def kinematics_figures(folder: Path) -> list[Path]:
         slices = results[results["kind"] == "slice"]
         region = regions[-1]
         slices = slices[slices["region"] == region]
-        figure, (above, below) = plt.subplots(2, 1, figsize=(4.6, 4.6), sharex=True)
+        figure, (above, below) = plt.subplots(2, 1, figsize=(4.6, 5.0), sharex=True)
         for latent in ("normal", "mixture"):
             rows = slices[slices["latent"] == latent].sort_values("y_1")
             deviation = SCALE if latent == "mixture" else 1.0  # a narrower latent needs a larger constant for the same law
@@ -166,12 +166,12 @@ def kinematics_figures(folder: Path) -> list[Path]:
                     linestyle=":",
                     label="mixture, hull of balls",
                 )
-            below.plot(rows["y_1"], rows["resimulation"], color=COLOURS[latent], label=latent)
+            below.plot(rows["y_1"], rows["resimulation"], color=COLOURS[latent])
             if shown != "padded" and len(padded):
                 rows = padded[padded["latent"] == latent].sort_values("y_1")
                 name, style = f"{latent}, padded, full prior", {"color": COLOURS[latent], "linestyle": "--", "linewidth": 0.9}
                 above.plot(rows["y_1"], deviation * rows["lip_found"], label=name, **style)
-                below.plot(rows["y_1"], rows["resimulation"], label=name, **style)
+                below.plot(rows["y_1"], rows["resimulation"], **style)
             table = results[(results["kind"] == "table") & (results["latent"] == latent) & (results["region"] == region)]
             table = table[table["lip_certified"] <= 10 * table["lip_found"]]  # others say little, and would stretch the axis
             if len(table):
@@ -191,8 +191,9 @@ def kinematics_figures(folder: Path) -> list[Path]:
         above.set_ylabel(r"latent deviation $\times$ Lip of $z\mapsto T^{-1}(y, z)$", fontsize=8)
         below.set_ylabel("resimulation error $|f(x)-y|^2$")
         below.set_xlabel("$y_1$  ($y_2 = 1.5$)")
-        above.legend(fontsize=6.5)
-        below.legend(fontsize=6.5)
+        above.legend(
+            fontsize=6, ncol=2, loc="lower center", bbox_to_anchor=(0.5, 1.02)
+        )  # for both: colours and lines are the same
         paths += save_figure(figure, folder, "kinematics-slices")
     return paths
 
