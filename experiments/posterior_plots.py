@@ -191,9 +191,8 @@ def kinematics_figures(folder: Path) -> list[Path]:
         above.set_ylabel(r"latent deviation $\times$ Lip of $z\mapsto T^{-1}(y, z)$", fontsize=8)
         below.set_ylabel("resimulation error $|f(x)-y|^2$")
         below.set_xlabel("$y_1$  ($y_2 = 1.5$)")
-        above.legend(
-            fontsize=6, ncol=2, loc="lower center", bbox_to_anchor=(0.5, 1.02)
-        )  # for both: colours and lines are the same
+        # one for both: colours and lines are the same
+        above.legend(fontsize=6, ncol=2, loc="lower center", bbox_to_anchor=(0.5, 1.02))
         paths += save_figure(figure, folder, "kinematics-slices")
     return paths
 

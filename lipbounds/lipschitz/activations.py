@@ -22,7 +22,10 @@ ULPS = 256 * UNIT  # of polynomials in elementary functions good to 4 ulps, whos
 
 
 def coefficients(activation: str, x: Array, degree: int) -> list[Array]:
-    """f, f', f''/2, .. up to a degree >= 1 at points, off by at most ULPS (1 + |f|); at the kink of relu those of its left."""
+    """f, f', f''/2, .. up to a degree >= 1 at points; at the kink of relu those of its left.
+
+    Off by at most ULPS (1 + size), f itself by at most ULPS |f|.
+    """
     match activation:
         case "tanh":
             return _solved(np.tanh(x), 1.0, 0.0, degree)
@@ -122,10 +125,10 @@ def _tanh(low: Array, high: Array, degree: int) -> list[Range]:
 def _softplus(low: Array, high: Array, degree: int) -> list[Range]:
     """The derivatives are those of the sigmoid."""
     a, b = _sigmoid(low) - 16 * UNIT, _sigmoid(high) + 16 * UNIT
-    ranges = [_between(part.value, a, b, part.critical) for part in _sigmoid_parts(degree - 1)]
+    sigmoids = [_between(part.value, a, b, part.critical) for part in _sigmoid_parts(degree - 1)]
     return [
         (np.logaddexp(0.0, low), np.logaddexp(0.0, high)),
-        *((least / j, greatest / j) for j, (least, greatest) in enumerate(ranges, start=1)),
+        *((least / j, greatest / j) for j, (least, greatest) in enumerate(sigmoids, start=1)),
     ]
 
 

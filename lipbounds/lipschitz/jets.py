@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.activations import coefficients, ranges
+from lipbounds.lipschitz.activations import ULPS, coefficients, ranges
 from lipbounds.lipschitz.structure import Affine, Conditioner, Layer, PartialCoupling, Permutation, expanded
 
 __all__ = ["UNIT", "Expansion", "Slice", "is_readable"]
@@ -34,7 +34,6 @@ __all__ = ["UNIT", "Expansion", "Slice", "is_readable"]
 Array = NDArray[np.float64]
 
 UNIT = 2.0**-53
-ULPS = 32 * UNIT  # of a few operations and elementary functions that are good to 4 ulps
 UP = 1 + 64 * UNIT  # some roundings of nonnegative numbers
 TINY = 1e-290  # more than underflow hides
 
@@ -171,10 +170,8 @@ def _known(activation: str) -> Function:
     def function(c: Array, reach: Array) -> _Derivatives:
         value, first, half = coefficients(activation, c, 2)
         away = reach * UP + 4 * UNIT * np.abs(c)
-        m2, m3 = (
-            math.factorial(n) * np.maximum(np.abs(low), np.abs(high)) * UP + ULPS
-            for n, (low, high) in list(enumerate(ranges(activation, c - away, c + away, 3)))[2:]
-        )
+        known = ranges(activation, c - away, c + away, 3)
+        m2, m3 = (math.factorial(n) * (most + ULPS * (1 + most)) * UP for n in (2, 3) for most in [np.abs(known[n]).max(0)])
         return _Derivatives(value, first, 2 * half, m2, m3)
 
     return function
@@ -198,7 +195,7 @@ def _applied(x: Expansion, function: Function) -> Expansion:
     g, H = f.first * x.g, f.first * x.H + f.second * cross
     square = 0.5 * reach * reach
     # derivatives of activations are of order one or smaller, with absolute errors: a saturated tanh has a slope that is not 0
-    scale = ULPS * (1.0 + steep + bend)
+    scale = 2 * ULPS * (1.0 + steep + bend)  # the second derivative is twice a coefficient
     steep, bend = steep + scale, bend + scale
     r = (steep * x.r + f.m2 * square) * UP
     rho = (steep * x.rho + bend * (x.r * np.abs(x.g) + reach * turn) + f.m3 * square * (np.abs(x.g) + turn)) * UP

@@ -5,13 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from flint import arb_series
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inn import CouplingFlow, coupling_flow
+from lipbounds.balls import working_precision
 from lipbounds.domains import Ball, Box, ConvexHull
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import certify_lipschitz, certify_slice, find_lipschitz, jets, slices
+from lipbounds.lipschitz.activations import ULPS, coefficients
 from lipbounds.lipschitz.jets import SMOOTH, Slice
 from lipbounds.lipschitz.pointwise import certify_pair
 from lipbounds.lipschitz.search import jacobian_norms
@@ -117,6 +120,32 @@ def test_forgotten_terms_are_seen(monkeypatch, term):
             turned = np.abs(jacobians - x.g[:, 0, 0] - delta @ x.H[:, :, 0, 0]) > x.rho[:, 0, 0] + 1e-12
             refuted += bool(off.any() or turned.any())
     assert refuted >= 3
+
+
+@pytest.mark.parametrize("activation", sorted(SMOOTH))
+def test_coefficients_of_activations_against_ball_arithmetic(activation):
+    exact = {"tanh": tanh, "arctan": arb_series.atan, "softplus": softplus, "silu": silu}[activation]
+    x = np.concatenate((np.linspace(-3, 3, 61), [-700.0, -40.0, 40.0, 700.0]))
+    found = np.array(coefficients(activation, x, 5))
+    for column, point in enumerate(x):
+        with working_precision(2500):
+            truth = exact(arb_series([float(point), 1], 6))
+            for n in range(6):
+                size = abs(float(truth[n].mid()))
+                off = abs(float((truth[n] - float(found[n, column])).mid()))
+                assert off <= ULPS * (size if n == 0 else 1 + size)
+
+
+def tanh(x):
+    return ((2 * x).exp() - 1) / ((2 * x).exp() + 1)
+
+
+def softplus(x):
+    return (1 + x.exp()).log()
+
+
+def silu(x):
+    return x / (1 + (-x).exp())
 
 
 def test_derivative_bounds_of_the_activations():
