@@ -6,9 +6,10 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
@@ -21,28 +22,30 @@ Array = NDArray[np.float64]
 ULPS = 256 * UNIT  # of polynomials in elementary functions good to 4 ulps, whose coefficients sum to 9 and slopes to 40 at most
 
 
-def coefficients(activation: str, x: Array, degree: int) -> list[Array]:
-    """f, f', f''/2, .. up to a degree >= 1 at points; at the kink of relu those of its left.
+def coefficients(activation: str, x: Any, degree: int) -> list[Any]:
+    """f, f', f''/2, .. up to a degree >= 1 at points, arrays or tensors; at the kink of relu those of its left.
 
     Off by at most ULPS (1 + size), f itself by at most ULPS |f|.
     """
+    xp = torch if isinstance(x, torch.Tensor) else np
     match activation:
         case "tanh":
-            return _solved(np.tanh(x), 1.0, 0.0, degree)
+            return _solved(xp.tanh(x), 1.0, 0.0, degree)
         case "softplus":
-            return [np.logaddexp(0.0, x), *(part / j for j, part in enumerate(_sigmoid_at(x, degree - 1), start=1))]
+            start = xp.logaddexp(xp.zeros_like(x), x)
+            return [start, *(part / j for j, part in enumerate(_sigmoid_at(x, degree - 1), start=1))]
         case "arctan":
-            angle = np.arctan(x)
+            angle = xp.arctan(x)
             return [angle, *(_arctan_part(angle, n) for n in range(1, degree + 1))]
         case "silu":
             parts = _sigmoid_at(x, degree)
             return [x * parts[0], *(x * part + before for before, part in itertools.pairwise(parts))]
         case _:
-            rising = (x > 0).astype(float)
-            return [x * rising, rising, *(np.zeros_like(x) for _ in range(degree - 1))]
+            rising = (x > 0) * xp.ones_like(x)
+            return [x * rising, rising, *(xp.zeros_like(x) for _ in range(degree - 1))]
 
 
-def _solved(value: Array, constant: float, linear: float, degree: int) -> list[Array]:
+def _solved(value: Any, constant: float, linear: float, degree: int) -> list[Any]:
     """Taylor coefficients of a solution of u' = constant + linear u - u^2 where it has this value."""
     parts = [value, constant + (linear - value) * value]
     for n in range(1, degree):
@@ -82,22 +85,24 @@ def _sigmoid_parts(degree: int) -> tuple[_Part, ...]:
     return _parts(Polynomial([0.0, 1.0, -1.0]), degree, 0.0)
 
 
-def _sigmoid(x: Array) -> Array:
+def _sigmoid(x: Any) -> Any:
+    xp = torch if isinstance(x, torch.Tensor) else np
     # the exponential of -|x| is at most 1
-    small = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small))
+    small = xp.exp(-abs(x))
+    return xp.where(x >= 0, 1.0, small) / (1.0 + small)
 
 
-def _sigmoid_at(x: Array, degree: int) -> list[Array]:
+def _sigmoid_at(x: Any, degree: int) -> list[Any]:
     """Taylor coefficients; derivatives are even or odd, and where the sigmoid is small they are relatively accurate."""
-    sign = np.where(x > 0, -1.0, 1.0)
-    parts = _solved(_sigmoid(-np.abs(x)), 0.0, 1.0, degree)
+    sign = 1.0 - 2.0 * (x > 0)
+    parts = _solved(_sigmoid(-abs(x)), 0.0, 1.0, degree)
     return [_sigmoid(x), *(part * sign ** (j + 1) for j, part in enumerate(parts[1:], start=1))]
 
 
-def _arctan_part(angle: Array, n: int) -> Array:
+def _arctan_part(angle: Any, n: int) -> Any:
     """The n-th Taylor coefficient of arctan at the tangent of an angle."""
-    return np.asarray(np.cos(angle) ** n * np.sin(n * (angle + math.pi / 2)) / n)
+    xp = torch if isinstance(angle, torch.Tensor) else np
+    return xp.cos(angle) ** n * xp.sin(n * (angle + math.pi / 2)) / n
 
 
 Range = tuple[Array, Array]

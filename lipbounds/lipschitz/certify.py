@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lipbounds.domains import Ball, Box, Capsule, Domain
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.evaluators import check_device
 from lipbounds.lipschitz.plane import bound_in_the_plane, is_planar
 from lipbounds.lipschitz.pointwise import certify_found
 from lipbounds.lipschitz.product import bound_by_product
@@ -56,6 +57,7 @@ def certify_lipschitz(
     seconds: float = 60.0,
     cells: int | None = None,
     threads: int | None = None,
+    device: str | torch.device = "cpu",
     callback: Callable[[float, float], None] | None = None,
 ) -> Certificate:
     r"""Enclose Lip(T^{-1}; D): a proven witness below, a bound by computation above.
@@ -79,6 +81,8 @@ def certify_lipschitz(
         cells: Of the tables of the plane, 65536 by default and twice as many for relu, whose slopes jump within cells; fewer are
             quicker and may not reach a small ratio.
         threads: For more than two dimensions; all processors by default.
+        device: "cuda" bounds boxes of data on a GPU, many more of them in the same time, and needs numba-cuda and torch with
+            CUDA; the model stays where it is, and the other methods use the processor.
         callback: Called with both ends after every round.
 
     Returns:
@@ -87,7 +91,7 @@ def certify_lipschitz(
 
     Raises:
         InvalidInput: For a model without structure, layers without enclosure, a domain of another dimension, a witness of
-            another network, or a ratio not above 1.
+            another network, a ratio not above 1, or a device that is not there.
 
     Example:
         >>> from inn import CouplingFlow, coupling_flow
@@ -104,6 +108,7 @@ def certify_lipschitz(
         raise InvalidInput("threads", threads, "an integer >= 1, or None", "None takes all processors")
     if cells is not None and cells < FEWEST_CELLS:
         raise InvalidInput("cells", cells, f"an integer >= {FEWEST_CELLS}", "65536 is the default")
+    chosen = check_device(device)
     layers = structure_of(model)
     f = inverse_map(layers)
     if dimension_of(layers[0]) != domain.dim:
@@ -136,6 +141,7 @@ def certify_lipschitz(
             seconds=seconds,
             seed=seed,
             threads=threads,
+            device=chosen,
             improve=witness.improve,
             callback=report,
         )

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from lipbounds.lipschitz.series import TINY
 
-__all__ = ["Program", "bound_boxes"]
+__all__ = ["MOST_INPUTS", "Program", "bound_box", "bound_boxes", "scratch_of"]
 
 EPS = 2.220446049250313e-16
 UP = 1 + 64 * EPS
@@ -38,6 +38,7 @@ LARGEST_EXPONENT = 600.0
 MOST_CELLS = (7, 5, 3, 2)  # of a window along each input, by their number
 SQUARINGS = 8
 SWEEPS = 6
+MOST_INPUTS = 4  # of a conditioner
 CORNERS = 4  # directions whose both ends are tried in the norm
 
 
@@ -57,6 +58,12 @@ class Program(NamedTuple):
     begins: NDArray[np.int64]
     second: NDArray[np.int64]
     third: NDArray[np.int64]
+
+
+@njit(cache=True, error_model="numpy")
+def _larger(a, b):
+    """The larger, and no number if one is none: what `max` does then differs from processor to processor."""
+    return b if b > a or b != b else a
 
 
 @njit(cache=True, error_model="numpy")
@@ -102,7 +109,7 @@ def _multiply(a, A, ae, b, B, be, p, P, pe, r, work):
         size = abs(first) + abs(second)
         p[q] = first + second
         P[q] = (aa * B[q] + A0 * (abs(b[q]) + B[q]) + bb * A[q] + B0 * (abs(a[q]) + A[q])) * UP + 4 * EPS * size + TINY
-        steep_a, steep_b, noise = max(steep_a, abs(a[q])), max(steep_b, abs(b[q])), max(noise, size)
+        steep_a, steep_b, noise = _larger(steep_a, abs(a[q])), _larger(steep_b, abs(b[q])), _larger(noise, size)
     pe[0] = (aa * be[0] + ae[0] * (bb + be[0])) * UP + EPS * abs(p[0]) + TINY
     pe[1] = (aa * be[1] + ae[0] * (steep_b + be[1]) + bb * ae[1] + be[0] * (steep_a + ae[1])) * UP + 4 * EPS * noise + TINY
     q = 1 + d
@@ -127,9 +134,17 @@ def _add(a, A, ae, b, B, be, sign):
     for q in range(len(a)):
         a[q] += sign * b[q]
         A[q] = (A[q] + B[q]) * UP + EPS * abs(a[q])
-        noise = max(noise, abs(a[q]))  # of second derivatives too: an error need not be small
+        noise = _larger(noise, abs(a[q]))  # of second derivatives too: an error need not be small
     ae[0] = (ae[0] + be[0]) * UP + EPS * abs(a[0])
     ae[1] = (ae[1] + be[1]) * UP + EPS * noise
+
+
+@njit(cache=True, error_model="numpy")
+def _copy(a, A, ae, p, P, pe):
+    """p = a for jets."""
+    for q in range(len(a)):
+        p[q], P[q] = a[q], A[q]
+    pe[0], pe[1] = ae[0], ae[1]
 
 
 @njit(cache=True, error_model="numpy")
@@ -148,7 +163,7 @@ def _exponential(sign, s, S, se, p, P, pe, r, work):
         p[q] = sign * e * s[q]
         P[q] = (e * S[q] + away * (abs(s[q]) + S[q])) * UP + 4 * EPS * abs(p[q]) + TINY
     for i in range(1, 1 + d):
-        steep = max(steep, abs(s[i]))
+        steep = _larger(steep, abs(s[i]))
     pe[1] = (e * se[1] + off * (steep + se[1])) * UP + 4 * EPS * e * steep + TINY
     q = 1 + d
     for i in range(d):
@@ -187,7 +202,7 @@ def _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, p, P, pe, r, wor
             p[q] += term
             P[q] += (size * U[q] + wide * (abs(u[q]) + U[q])) * UP + 16 * EPS * abs(term)
         for q in range(1, 1 + d):
-            steep = max(steep, abs(u[q]))
+            steep = _larger(steep, abs(u[q]))
         turn += size * xe[seen[i], 1] + e1[i] * (steep + xe[seen[i], 1]) + 16 * EPS * size * steep
     for i in range(k):
         u, U = x[seen[i]], X[seen[i]]
@@ -272,7 +287,7 @@ def _radii(centre, wrong, least, greatest, k, count, second, third, away, out):
     From the table, and by the mean value theorem from the derivatives of the next order.
     """
     for q in range(len(centre)):
-        radius = max(greatest[q] - centre[q], centre[q] - least[q], 0.0) * UP
+        radius = _larger(_larger(greatest[q] - centre[q], centre[q] - least[q]), 0.0) * UP
         out[q] = radius if radius < math.inf else math.inf  # also where it is no number
     for begin in range(0, len(centre), count):
         for i in range(k):
@@ -309,7 +324,7 @@ def _norm(a, scratch, d):
         for j in range(d):
             if not abs(a[i, j]) < math.inf:
                 return math.inf
-            scale = max(scale, abs(a[i, j]))
+            scale = _larger(scale, abs(a[i, j]))
     if scale == 0.0:
         return 0.0
     # scaled, so that squares neither overflow nor vanish
@@ -344,7 +359,7 @@ def _norm(a, scratch, d):
 
 
 @njit(cache=True, error_model="numpy")
-def _bound(a, A, ae, r, lead, rest, scratch, scores, tried):
+def _bound(a, A, ae, r, lead, rest, scratch, scores, tried, chosen):
     """An upper bound of the norm of a matrix of jets; scores receives how much each side contributes.
 
     The most important directions of the linear part are tried at both ends, the others are added to the rest.
@@ -355,13 +370,12 @@ def _bound(a, A, ae, r, lead, rest, scratch, scores, tried):
         straight, whole = 0.0, 0.0
         for i in range(d):
             for j in range(d):
-                slope = a[j, i, 1 + v]
+                slope = a[j * d + i, 1 + v]
                 lead[1 + v][i, j] = slope * r[v]
                 straight += slope * slope
-                whole += (abs(slope) + A[j, i, 1 + v]) ** 2
+                whole += (abs(slope) + A[j * d + i, 1 + v]) ** 2
         tried[v] = math.sqrt(straight) * r[v]
         scores[v] = math.sqrt(whole) * r[v]
-    chosen = np.zeros(CORNERS, dtype=np.int64)
     count = 0
     for _ in range(min(CORNERS, d)):
         best, place = 0.0, -1
@@ -379,7 +393,7 @@ def _bound(a, A, ae, r, lead, rest, scratch, scores, tried):
     spread, plain, scale, wide = 0.0, 0.0, 1e-300, 1e-300
     for i in range(d):
         for j in range(d):
-            jet, radii, wrong = a[j, i], A[j, i], ae[j, i]
+            jet, radii, wrong = a[j * d + i], A[j * d + i], ae[j * d + i]
             middle[i, j] = jet[0]
             left, rounding, q = wrong[0], abs(jet[0]), 1 + d
             for g in range(d):
@@ -395,11 +409,11 @@ def _bound(a, A, ae, r, lead, rest, scratch, scores, tried):
                 left += wrong[1] * r[v] + (0.0 if taken else part)
                 rounding += part
             rest[i, j] = left * MUCH + 64 * EPS * rounding + TINY
-            scale, wide = max(scale, rest[i, j]), max(wide, radii[0])
+            scale, wide = _larger(scale, rest[i, j]), _larger(wide, radii[0])
     for i in range(d):
         for j in range(d):
             spread += (rest[i, j] / scale) ** 2
-            plain += (A[j, i, 0] / wide) ** 2
+            plain += (A[j * d + i, 0] / wide) ** 2
     spread, plain = scale * math.sqrt(spread) * MUCH, wide * math.sqrt(plain) * MUCH
     best = math.inf
     if plain < math.inf:
@@ -413,14 +427,14 @@ def _bound(a, A, ae, r, lead, rest, scratch, scores, tried):
                     for c in range(count):
                         value += lead[1 + chosen[c]][i, j] * (1.0 if (signs >> c) & 1 else -1.0)
                     corner[i, j] = value
-            largest = max(largest, _norm(corner, scratch, d))
+            largest = _larger(largest, _norm(corner, scratch, d))
         best = min(best, largest + spread)
     best *= MUCH
     return best if best < math.inf else math.inf  # also where it is no number
 
 
 @njit(cache=True, error_model="numpy")
-def _direction(x, r, center, generators, out):
+def _direction(x, r, center, generators, shifts, out):
     """Unit vector from the domain's segments to the image, both by their linear parts: where they are nearest; its length first.
 
     Coordinate descent; any direction is good for a proof, the nearest places give the best.
@@ -428,7 +442,8 @@ def _direction(x, r, center, generators, out):
     d = len(r)
     for i in range(d):
         out[i] = x[i, 0] - center[i]
-    shifts = np.zeros(d + len(generators))
+    for v in range(d + len(generators)):
+        shifts[v] = 0.0
     for _ in range(SWEEPS):
         for v in range(d + len(generators)):
             limit = r[v] if v < d else 1.0
@@ -454,14 +469,13 @@ def _direction(x, r, center, generators, out):
 
 
 @njit(cache=True, error_model="numpy")
-def _misses(x, X, xe, r, center, radius, generators, line, Line, error, work, scores):
+def _misses(x, X, xe, r, center, radius, generators, line, Line, error, work, normal, shifts, scores):
     """Whether the image is beyond a half-space about the domain.
 
     Scores receive how much each side contributes to the image along its normal.
     """
     d = len(r)
-    normal = np.zeros(d)
-    length = _direction(x, r, center, generators, normal)
+    length = _direction(x, r, center, generators, shifts, normal)
     if not 1e-140 < length < math.inf:  # else squares are not what they should be
         return False
     size, steep = 0.0, 0.0
@@ -478,7 +492,7 @@ def _misses(x, X, xe, r, center, radius, generators, line, Line, error, work, sc
             line[q] += term
             Line[q] += abs(along) * X[i, q] + 32 * EPS * abs(term)
         for q in range(1, 1 + d):
-            steep = max(steep, abs(x[i, q]))
+            steep = _larger(steep, abs(x[i, q]))
         error[0] += abs(along) * xe[i, 0]
         error[1] += abs(along) * xe[i, 1]
     for q in range(len(line)):
@@ -501,134 +515,194 @@ def _misses(x, X, xe, r, center, radius, generators, line, Line, error, work, sc
     return nearest * (1 - 1e-12) > radius
 
 
+@njit(cache=True, error_model="numpy")
+def _jets(numbers, at, count, size):
+    """Middles, radii and errors of so many jets, in a part of the scratch, and where the next part begins."""
+    radii, errors, end = at + count * size, at + 2 * count * size, at + 2 * count * (size + 1)
+    return (
+        numbers[at:radii].reshape((count, size)),
+        numbers[radii:errors].reshape((count, size)),
+        numbers[errors:end].reshape((count, 2)),
+        end,
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def _matrices(numbers, at, count, rows, columns):
+    end = at + count * rows * columns
+    return numbers[at:end].reshape((count, rows, columns)), end
+
+
+@njit(cache=True, error_model="numpy")
+def _vectors(numbers, at, count, length):
+    end = at + count * length
+    return numbers[at:end].reshape((count, length)), end
+
+
+def scratch_of(program: Program, dim: int, generators: int) -> tuple[int, int]:
+    """How many numbers and how many integers `bound_box` needs to work with."""
+    m, k, _ = program.sizes.max(0).tolist()
+    width = int((2 * program.sizes[:, 0] * program.sizes[:, 2]).max())
+    size = 1 + dim + dim * (dim + 1) // 2
+    jets = dim + dim * dim + 3 * m + m * k + 2
+    matrices = (1 + dim + 1 + 3) * dim * dim + 2 * k * k
+    vectors = (2 + len(program.sizes)) * width + 4 * k + 4 * dim + generators
+    return 2 * (size + 1) * jets + matrices + vectors, 2 * MOST_INPUTS + CORNERS + dim * dim
+
+
+@njit(cache=True, error_model="numpy")
+def bound_box(middle, r, points, program, maps, center, radius, generators, deep, scores, numbers, integers):
+    """Bound the norm of A over a box of data whose image may meet a domain; see `bound_boxes`.
+
+    `points` are those of the box, `scores` are written to, `numbers` and `integers` are scratch (`scratch_of`).
+    """
+    d = len(r)
+    size = 1 + d + d * (d + 1) // 2
+    steps, most_m, most_k, width = len(program.sizes), 1, 1, 1
+    for step in range(steps):
+        m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
+        most_m, most_k, width = max(most_m, m), max(most_k, k), max(width, 2 * m * count)
+    x, X, xe, at = _jets(numbers, 0, d, size)
+    a, A, ae, at = _jets(numbers, at, d * d, size)  # entry (column, row) at column d + row
+    s, S, se, at = _jets(numbers, at, most_m, size)
+    t, T, te, at = _jets(numbers, at, most_m, size)
+    y, Y, ye, at = _jets(numbers, at, most_m, size)
+    w, W, we, at = _jets(numbers, at, most_m * most_k, size)
+    p, P, pe, at = _jets(numbers, at, 1, size)
+    v, V, ve, at = _jets(numbers, at, 1, size)
+    p, P, pe, v, V, ve = p[0], P[0], pe[0], v[0], V[0], ve[0]
+    lead, at = _matrices(numbers, at, 1 + d, d, d)
+    rest, at = _vectors(numbers, at, d, d)
+    matrices, at = _matrices(numbers, at, 3, d, d)
+    seconds, at = _matrices(numbers, at, 2, most_k, most_k)
+    f2, F2 = seconds[0], seconds[1]
+    ends, at = _vectors(numbers, at, 2, width)
+    least, greatest = ends[0], ends[1]
+    kept, at = _vectors(numbers, at, steps, width)  # radii of the conditioners
+    slopes, at = _vectors(numbers, at, 4, most_k)
+    f1, F1, e1, away = slopes[0], slopes[1], slopes[2], slopes[3]
+    rows, at = _vectors(numbers, at, 3, d)
+    work, tried, normal = rows[0], rows[1], rows[2]
+    shifts = numbers[at : at + d + len(generators)]
+    lows, highs = integers[:MOST_INPUTS], integers[MOST_INPUTS : 2 * MOST_INPUTS]
+    chosen = integers[2 * MOST_INPUTS : 2 * MOST_INPUTS + CORNERS]
+    filled = integers[2 * MOST_INPUTS + CORNERS : 2 * MOST_INPUTS + CORNERS + d * d]
+    for turn in range(2 if deep else 1):  # first the orbit alone: most boxes that miss need no A
+        if turn == 1:
+            a[:], A[:], ae[:], filled[:] = 0.0, 0.0, 0.0, 0
+            for i in range(d):
+                a[i * d + i, 0] = 1.0
+                filled[i * d + i] = 1
+        x[:], X[:], xe[:] = 0.0, 0.0, 0.0
+        for i in range(d):
+            x[i, 0], X[i, 0], x[i, 1 + i] = middle[i], r[i], 1.0
+        for step in range(steps):
+            m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
+            changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]
+            begin = program.begins[step, 0] + k
+            centre = points[begin : begin + 2 * m * count]
+            wrong = maps.errors[program.begins[step, 1] : program.begins[step, 1] + 2 * m * count]
+            for i in range(k):
+                # the towers are at inputs that were computed otherwise
+                off = abs(x[seen[i], 0] - points[begin - k + i])
+                away[i] = (X[seen[i], 0] + off) * UP
+                xe[seen[i], 0] += off * UP
+            radii_of = kept[step, : 2 * m * count]  # the second time the same
+            if turn == 0:
+                if not _look_up(maps, step, k, 2 * m * count, x, seen, away, least, greatest, lows, highs):
+                    return math.inf
+                _radii(centre, wrong, least, greatest, k, count, program.second, program.third, away, radii_of)
+            for c in range(m):
+                for part in range(2):
+                    place = (part * m + c) * count
+                    for i in range(k):
+                        f1[i], F1[i], e1[i] = centre[place + 1 + i], radii_of[place + 1 + i], wrong[place + 1 + i]
+                        for j in range(k):
+                            q = place + program.second[k, i, j]
+                            f2[i, j], F2[i, j] = centre[q], radii_of[q]
+                            e1[i] += (abs(centre[q]) + radii_of[q]) * xe[seen[j], 0] * UP
+                    f0, F0, e0 = centre[place], radii_of[place], wrong[place]
+                    if part == 0:
+                        _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, s[c], S[c], se[c], r, work)
+                    else:
+                        _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, t[c], T[c], te[c], r, work)
+            if turn == 1:
+                for c in range(m):
+                    _exponential(-1.0, s[c], S[c], se[c], y[c], Y[c], ye[c], r, work)
+                    row = changed[c]
+                    for g in range(k):
+                        h = c * most_k + g
+                        for part in range(2):
+                            place = (part * m + c) * count
+                            q = place + 1 + g
+                            f0, F0, e0 = centre[q], radii_of[q], wrong[q]
+                            for i in range(k):
+                                q = place + program.second[k, g, i]
+                                f1[i], F1[i], e1[i] = centre[q], radii_of[q], wrong[q]
+                                for j in range(k):
+                                    q = place + program.third[k, g, i, j]
+                                    f2[i, j], F2[i, j] = centre[q], radii_of[q]
+                                    e1[i] += (abs(centre[q]) + radii_of[q]) * xe[seen[j], 0] * UP
+                            _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, p, P, pe, r, work)
+                            if part == 0:
+                                _multiply(x[row], X[row], xe[row], p, P, pe, w[h], W[h], we[h], r, work)
+                            else:
+                                _multiply(y[c], Y[c], ye[c], p, P, pe, v, V, ve, r, work)
+                        _add(w[h], W[h], we[h], v, V, ve, 1.0)
+                        _sharpen(w[h], W[h], we[h], r, work)
+                for row in range(d):
+                    for c in range(m):
+                        own = changed[c] * d + row
+                        if not filled[own]:
+                            continue
+                        e, E, ee = a[own], A[own], ae[own]
+                        for g in range(k):
+                            other, h = seen[g] * d + row, c * most_k + g
+                            _multiply(e, E, ee, w[h], W[h], we[h], p, P, pe, r, work)
+                            _add(a[other], A[other], ae[other], p, P, pe, -1.0)
+                            filled[other] = 1
+                        _multiply(e, E, ee, y[c], Y[c], ye[c], p, P, pe, r, work)
+                        _copy(p, P, pe, e, E, ee)
+                    for g in range(k):
+                        other = seen[g] * d + row
+                        if filled[other]:
+                            _sharpen(a[other], A[other], ae[other], r, work)
+            for c in range(m):
+                row = changed[c]
+                _exponential(1.0, s[c], S[c], se[c], p, P, pe, r, work)
+                _multiply(x[row], X[row], xe[row], p, P, pe, v, V, ve, r, work)
+                _add(v, V, ve, t[c], T[c], te[c], 1.0)
+                _sharpen(v, V, ve, r, work)
+                _copy(v, V, ve, x[row], X[row], xe[row])
+        if turn == 0 and _misses(x, X, xe, r, center, radius, generators, p, P, pe, work, normal, shifts, scores):
+            return 0.0
+    return _bound(a, A, ae, r, lead, rest, matrices, scores, tried, chosen) if deep else math.inf
+
+
 @njit(cache=True, error_model="numpy", nogil=True)
-def bound_boxes(middles, radii, points, program, maps, center, radius, generators, deep):
+def bound_boxes(middles, radii, points, program, maps, center, radius, generators, deep, scratch):
     """Bound the norm of A over boxes of data whose images may meet a domain.
 
     The domain is a ball plus the segments between -g and g for the rows g of `generators`; `points` are the inputs of all
-    conditioners at the middles of the boxes with their towers there. Returns, for every box, the bound (0 if the image provably
-    misses the domain, infinity if nothing is known; without `deep` infinity wherever it may meet it), and what the sides
-    contribute to the bound, or without `deep` to the distance.
+    conditioners at the middles of the boxes with their towers there, `scratch` the sizes from `scratch_of`. Returns, for every
+    box, the bound (0 if the image provably misses the domain, infinity if nothing is known; without `deep` infinity wherever it
+    may meet it), and what the sides contribute to the bound, or without `deep` to the distance.
     """
-    boxes, d = middles.shape
-    size = 1 + d + d * (d + 1) // 2
-    most_m, most_k, width = 1, 1, 1
-    for step in range(len(program.sizes)):
-        m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
-        most_m, most_k, width = max(most_m, m), max(most_k, k), max(width, 2 * m * count)
-    bounds, scores = np.empty(boxes), np.zeros((boxes, d))
-    x, X, xe = np.zeros((d, size)), np.zeros((d, size)), np.zeros((d, 2))
-    a, A, ae = np.zeros((d, d, size)), np.zeros((d, d, size)), np.zeros((d, d, 2))
-    s, S, se = np.zeros((most_m, size)), np.zeros((most_m, size)), np.zeros((most_m, 2))
-    t, T, te = np.zeros((most_m, size)), np.zeros((most_m, size)), np.zeros((most_m, 2))
-    w, W, we = np.zeros((most_m, most_k, size)), np.zeros((most_m, most_k, size)), np.zeros((most_m, most_k, 2))
-    p, P, pe = np.zeros(size), np.zeros(size), np.zeros(2)
-    v, V, ve = np.zeros(size), np.zeros(size), np.zeros(2)
-    filled = np.zeros((d, d), dtype=np.bool_)
-    least, greatest, kept = np.zeros(width), np.zeros(width), np.zeros((len(program.sizes), width))
-    lows, highs = np.zeros(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
-    y, Y, ye = np.zeros((most_m, size)), np.zeros((most_m, size)), np.zeros((most_m, 2))
-    f1, F1, e1, away = np.zeros(most_k), np.zeros(most_k), np.zeros(most_k), np.zeros(most_k)
-    f2, F2 = np.zeros((most_k, most_k)), np.zeros((most_k, most_k))
-    lead, rest, scratch = np.zeros((1 + d, d, d)), np.zeros((d, d)), np.zeros((3, d, d))
-    work, tried = np.zeros(d), np.zeros(d)
-    for box in range(boxes):
-        r = radii[box]
-        bounds[box] = math.inf
-        for turn in range(2 if deep else 1):  # first the orbit alone: most boxes that miss need no A
-            if turn == 1:
-                a[:], A[:], ae[:], filled[:] = 0.0, 0.0, 0.0, False
-                for i in range(d):
-                    a[i, i, 0] = 1.0
-                    filled[i, i] = True
-            x[:], X[:], xe[:] = 0.0, 0.0, 0.0
-            for i in range(d):
-                x[i, 0], X[i, 0], x[i, 1 + i] = middles[box, i], r[i], 1.0
-            lost = False
-            for step in range(len(program.sizes)):
-                m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
-                changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]
-                begin = program.begins[step, 0] + k
-                centre = points[box, begin : begin + 2 * m * count]
-                wrong = maps.errors[program.begins[step, 1] : program.begins[step, 1] + 2 * m * count]
-                for i in range(k):
-                    # the towers are at inputs that were computed otherwise
-                    off = abs(x[seen[i], 0] - points[box, begin - k + i])
-                    away[i] = (X[seen[i], 0] + off) * UP
-                    xe[seen[i], 0] += off * UP
-                if turn == 0:
-                    lost = not _look_up(maps, step, k, 2 * m * count, x, seen, away, least, greatest, lows, highs)
-                    if lost:
-                        break
-                radii_of = kept[step]  # the second time the same
-                if turn == 0:
-                    _radii(centre, wrong, least, greatest, k, count, program.second, program.third, away, radii_of)
-                for c in range(m):
-                    for part in range(2):
-                        place = (part * m + c) * count
-                        for i in range(k):
-                            f1[i], F1[i], e1[i] = centre[place + 1 + i], radii_of[place + 1 + i], wrong[place + 1 + i]
-                            for j in range(k):
-                                q = place + program.second[k, i, j]
-                                f2[i, j], F2[i, j] = centre[q], radii_of[q]
-                                e1[i] += (abs(centre[q]) + radii_of[q]) * xe[seen[j], 0] * UP
-                        f0, F0, e0 = centre[place], radii_of[place], wrong[place]
-                        if part == 0:
-                            _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, s[c], S[c], se[c], r, work)
-                        else:
-                            _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, t[c], T[c], te[c], r, work)
-                if turn == 1:
-                    for c in range(m):
-                        _exponential(-1.0, s[c], S[c], se[c], y[c], Y[c], ye[c], r, work)
-                        row = changed[c]
-                        for g in range(k):
-                            for part in range(2):
-                                place = (part * m + c) * count
-                                q = place + 1 + g
-                                f0, F0, e0 = centre[q], radii_of[q], wrong[q]
-                                for i in range(k):
-                                    q = place + program.second[k, g, i]
-                                    f1[i], F1[i], e1[i] = centre[q], radii_of[q], wrong[q]
-                                    for j in range(k):
-                                        q = place + program.third[k, g, i, j]
-                                        f2[i, j], F2[i, j] = centre[q], radii_of[q]
-                                        e1[i] += (abs(centre[q]) + radii_of[q]) * xe[seen[j], 0] * UP
-                                _compose(f0, F0, e0, f1, F1, e1, f2, F2, x, X, xe, seen, k, p, P, pe, r, work)
-                                if part == 0:
-                                    _multiply(x[row], X[row], xe[row], p, P, pe, w[c, g], W[c, g], we[c, g], r, work)
-                                else:
-                                    _multiply(y[c], Y[c], ye[c], p, P, pe, v, V, ve, r, work)
-                            _add(w[c, g], W[c, g], we[c, g], v, V, ve, 1.0)
-                            _sharpen(w[c, g], W[c, g], we[c, g], r, work)
-                    for row in range(d):
-                        for c in range(m):
-                            column = changed[c]
-                            if not filled[column, row]:
-                                continue
-                            e, E, ee = a[column, row], A[column, row], ae[column, row]
-                            for g in range(k):
-                                own = seen[g]
-                                _multiply(e, E, ee, w[c, g], W[c, g], we[c, g], p, P, pe, r, work)
-                                _add(a[own, row], A[own, row], ae[own, row], p, P, pe, -1.0)
-                                filled[own, row] = True
-                            _multiply(e, E, ee, y[c], Y[c], ye[c], p, P, pe, r, work)
-                            e[:], E[:], ee[:] = p, P, pe
-                        for g in range(k):
-                            own = seen[g]
-                            if filled[own, row]:
-                                _sharpen(a[own, row], A[own, row], ae[own, row], r, work)
-                for c in range(m):
-                    row = changed[c]
-                    _exponential(1.0, s[c], S[c], se[c], p, P, pe, r, work)
-                    _multiply(x[row], X[row], xe[row], p, P, pe, v, V, ve, r, work)
-                    _add(v, V, ve, t[c], T[c], te[c], 1.0)
-                    _sharpen(v, V, ve, r, work)
-                    x[row], X[row], xe[row] = v, V, ve
-            if lost:
-                break
-            if turn == 0 and _misses(x, X, xe, r, center, radius, generators, p, P, pe, work, scores[box]):
-                bounds[box] = 0.0
-                break
-            if turn == 1:
-                bounds[box] = _bound(a, A, ae, r, lead, rest, scratch, scores[box], tried)
+    bounds, scores = np.empty(len(middles)), np.zeros(middles.shape)
+    numbers, integers = np.zeros(scratch[0]), np.zeros(scratch[1], dtype=np.int64)
+    for box in range(len(middles)):
+        bounds[box] = bound_box(
+            middles[box],
+            radii[box],
+            points[box],
+            program,
+            maps,
+            center,
+            radius,
+            generators,
+            deep,
+            scores[box],
+            numbers,
+            integers,
+        )
     return bounds, scores

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["MANY", "TINY", "UNIT", "UP", "Series", "compose", "compose_numbers", "series", "sharpen"]
+__all__ = ["MANY", "TINY", "UNIT", "UP", "Series", "add_numbers", "compose", "compose_numbers", "series", "sharpen"]
 
 Array = NDArray[np.float64]
 
@@ -92,7 +93,7 @@ def _add_products(rows, a, A, b, B, p, P):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_numbers(rows, a, b, p):
+def add_numbers(rows, a, b, p):
     """Add the products of numbers a and b to p."""
     for begin in range(0, a.shape[1], BLOCK):
         part = slice(begin, min(begin + BLOCK, a.shape[1]))
@@ -137,15 +138,19 @@ def compose(f: Sequence[tuple[Array, Array]], u: Array, radii: Array, terms: Ser
     return out.reshape(shape), (around * (1 + MANY) + TINY).reshape(shape)
 
 
-def compose_numbers(f: Sequence[Array], u: Array, terms: Series) -> Array:
-    """The same in floating point, in an order of operations that the bounds of `compose` hold for."""
+def compose_numbers(f: Sequence[Any], u: Any, terms: Series, add: Callable[..., None] = add_numbers) -> Any:
+    """The same in floating point, in an order of operations that the bounds of `compose` hold for.
+
+    For arrays, or for tensors with the function that adds products on their device.
+    """
+    xp = torch if isinstance(u, torch.Tensor) else np
     shape, u = u.shape, u.reshape(len(u), -1)
-    out, power = np.zeros_like(u), u
+    out, power = xp.zeros_like(u), u
     out[0] = f[0].ravel()
     for j, at in enumerate(f[1:]):
         if j:
-            new = np.zeros_like(u)
-            _add_numbers(terms.products[j - 1], power, u, new)
+            new = xp.zeros_like(u)
+            add(terms.products[j - 1], power, u, new)
             power = new
-        _add_numbers(terms.scaled[j], power, at.reshape(1, -1), out)
+        add(terms.scaled[j], power, at.reshape(1, -1), out)
     return out.reshape(shape)

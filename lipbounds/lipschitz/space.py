@@ -23,29 +23,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from lipbounds.domains import Ball, Box, Capsule
-from lipbounds.lipschitz.orbits import EPS, Program, bound_boxes
+from lipbounds.lipschitz.evaluators import Evaluator, Gpu, Problem, Processor
+from lipbounds.lipschitz.orbits import EPS, MOST_INPUTS, Program
 from lipbounds.lipschitz.pointwise import evaluate_inverse
 from lipbounds.lipschitz.ripmaps import ripmaps
 from lipbounds.lipschitz.structure import Layer, PartialCoupling, Permutation, dimension_of, expanded, inverse_map, step_map
-from lipbounds.lipschitz.towers import derivatives, values
+from lipbounds.lipschitz.towers import derivatives
 
 __all__ = ["SpaceBound", "bound_in_space", "is_spatial"]
 
 Array = NDArray[np.float64]
 
 MOST_DIMENSIONS = 12
-MOST_INPUTS = 4
 SAMPLES = 20_000
-BATCH = 512  # boxes split in a round
 LOOK_EVERY = 4  # rounds between looks for a better witness
 WORST = 64
 LOOK_SHARE = 0.1  # of the time, for a cover that is proven at once
 COVER_SHARE = 0.3  # of the time, kept for one that is not
 MARGIN = 0.1  # of the box about the images
-MOST_BOXES = 4_000_000
 FAR = (1.0, 4.0, 64.0)  # bound over target from which a box is halved once, twice, three times
+LOOKED_AT = 512  # middles of faces whose images are looked at
 
 
 def is_spatial(layers: Sequence[Layer]) -> bool:
@@ -85,6 +85,7 @@ def bound_in_space(
     seconds: float,
     seed: int,
     threads: int | None,
+    device: torch.device,
     improve: Callable[[Array], float],
     callback: Callable[[float, float], None],
 ) -> SpaceBound:
@@ -98,6 +99,7 @@ def bound_in_space(
         seconds: Time for cover and boxes together, after tables and compilation; then the bound that holds so far is returned.
         seed: Of the points that place the box of data.
         threads: Number of threads; all processors by default.
+        device: Where boxes are bounded; tables and witnesses are the processor's work.
         improve: Returns the lower bound after a look at latent points, the images of the middles of the worst boxes.
         callback: Called with both ends after every round.
 
@@ -108,7 +110,10 @@ def bound_in_space(
     images = inverse_map(layers)(torch.cat((domain.sample(SAMPLES, rng), _rim(domain, rng)))).numpy()
     # the pool's threads share the work; those of BLAS would stand in their way
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        loop = _Loop(layers, domain, images, pool)
+        problem, slopes = _problem(layers, domain, images, pool)
+        loop = _Loop(Processor(problem, pool) if device.type == "cpu" else Gpu(problem, device), slopes)
+        loop.bound(images[:1], np.zeros_like(images[:1]), deep=True)  # compiles, where no cache has it
+        loop.count = 0
         width = np.ptp(images, axis=0)
         low, high = images.min(0) - MARGIN * width, images.max(0) + MARGIN * width
         end = time.perf_counter() + seconds
@@ -126,73 +131,53 @@ def _rim(domain: Ball | Box | Capsule, rng: np.random.Generator) -> torch.Tensor
 
 
 class _Loop:
-    """The compiled network with its domain, and the boxes looked at so far."""
+    """Boxes that are bounded and split, and how many there were.
 
-    def __init__(self, layers: Sequence[Layer], domain: Ball | Box | Capsule, images: Array, pool: ThreadPoolExecutor) -> None:
-        dim = dimension_of(layers[0])
-        self._layers = expanded(layers)
-        self._program, order, visited = _flatten(self._layers, images)
-        self._pool, self._parts = pool, 2 * pool._max_workers
-        self._maps = ripmaps([layer for layer in self._layers if isinstance(layer, PartialCoupling)], visited, pool)
-        centre, generators, radius = _support(domain)
-        self._center, self._generators, self._radius = np.zeros(dim), np.zeros((len(generators), dim)), radius
-        self._center[order], self._generators[:, order] = centre, generators
-        # how much T stretches each coordinate: what to split where bounds say nothing
-        some = torch.as_tensor(images[:: max(1, len(images) // 500)]).requires_grad_()
-        slopes = np.zeros(dim)
-        outputs = _forward(layers, some)
-        for i in range(dim):
-            (gradient,) = torch.autograd.grad(outputs[:, i].sum(), some, retain_graph=True)
-            slopes += gradient.square().mean(0).numpy()
-        self._slopes = np.sqrt(slopes)
-        self.count = 0
-        self._run(images[:1], np.zeros((1, dim)), True)  # compiles, where no cache has it
+    Args:
+        evaluator: Bounds them.
+        slopes: How much T stretches each coordinate: what to split where bounds say nothing.
+    """
+
+    def __init__(self, evaluator: Evaluator, slopes: Array) -> None:
+        self._evaluator, self._slopes = evaluator, torch.as_tensor(slopes, device=evaluator.device)
         self.count = 0
 
-    def _run(self, middles: Array, radii: Array, deep: bool) -> tuple[Array, Array]:
+    def bound(self, middles: Array, radii: Array, *, deep: bool) -> tuple[Array, Array]:
+        """Bounds and scores of boxes, as arrays."""
+        bounds, scores = self._bound(self._here(middles), self._here(radii), deep)
+        return bounds.cpu().numpy(), scores.cpu().numpy()
+
+    def _here(self, array: Array) -> Tensor:
+        return torch.as_tensor(array, device=self._evaluator.device)
+
+    def _bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
         self.count += len(middles)
-
-        def part(rows: NDArray[np.int64]) -> tuple[Array, Array]:
-            result: tuple[Array, Array] = bound_boxes(
-                middles[rows],
-                radii[rows],
-                _points(self._layers, middles[rows]),
-                self._program,
-                self._maps,
-                self._center,
-                self._radius,
-                self._generators,
-                deep,
-            )
-            return result
-
-        results = list(self._pool.map(part, np.array_split(np.arange(len(middles)), min(self._parts, len(middles)))))
-        bounds, scores = (np.concatenate([result[i] for result in results]) for i in range(2))
-        return bounds, scores
+        return self._evaluator.bound(middles, radii, deep)
 
     def covers(self, low: Array, high: Array, layers: Sequence[Layer], domain: Ball | Box | Capsule, end: float) -> bool:
         """Whether the preimage of the domain is proven to lie between the corners."""
         inside = evaluate_inverse(layers, domain.project(torch.as_tensor(_support(domain)[0])[None])[0].numpy())
         if not all(a < value.lower and value.upper < b for a, value, b in zip(low, inside, high, strict=True)):
             return False
-        dim = len(low)
+        dim, batch = len(low), self._evaluator.batch
         middle, radius = 0.5 * (low + high), _radius(low, high)
-        middles, radii = np.tile(middle, (2 * dim, 1)), np.tile(radius, (2 * dim, 1))
+        faces, sides = np.tile(middle, (2 * dim, 1)), np.tile(radius, (2 * dim, 1))
         for i in range(dim):
-            middles[2 * i : 2 * i + 2, i] = low[i], high[i]
-            radii[2 * i : 2 * i + 2, i] = 0.0
+            faces[2 * i : 2 * i + 2, i] = low[i], high[i]
+            sides[2 * i : 2 * i + 2, i] = 0.0
+        middles, radii = self._here(faces), self._here(sides)
         while len(middles):
             if time.perf_counter() > end:
                 return False
             # the last first: memory stays small
-            rest_middles, rest_radii = middles[:-BATCH], radii[:-BATCH]
-            middles, radii = middles[-BATCH:], radii[-BATCH:]
-            bounds, scores = self._run(middles, radii, False)
-            if bool((domain.depth(_forward(layers, torch.as_tensor(middles))) > 0).any()):
+            rest_middles, rest_radii = middles[:-batch], radii[:-batch]
+            middles, radii = middles[-batch:], radii[-batch:]
+            bounds, scores = self._bound(middles, radii, False)
+            if bool((domain.depth(_forward(layers, middles[:LOOKED_AT].cpu())) > 0).any()):
                 return False  # a point of the boundary is an image: the box is too small
             left = bounds > 0
             middles, radii = _halves(middles[left], radii[left], self._blame(radii[left], scores[left]))
-            middles, radii = np.concatenate((rest_middles, middles)), np.concatenate((rest_radii, radii))
+            middles, radii = torch.cat((rest_middles, middles)), torch.cat((rest_radii, radii))
         return True
 
     def branch(
@@ -207,62 +192,63 @@ class _Loop:
         callback: Callable[[float, float], None],
     ) -> float:
         """The largest bound of all boxes, those of the greatest bounds split until the time ends or all are done."""
-        middles, radii = 0.5 * (low + high)[None], _radius(low, high)[None]
-        bounds, scores = self._run(middles, radii, True)
+        middles, radii = self._here(0.5 * (low + high)[None]), self._here(_radius(low, high)[None])
+        bounds, scores = self._bound(middles, radii, True)
         done, rounds = 0.0, 0
         while True:
             alive = bounds > ratio * lower
-            done = max(done, float(bounds[~alive].max(initial=0.0)))
+            done = max(done, _largest(bounds[~alive]))
             middles, radii, bounds, scores = middles[alive], radii[alive], bounds[alive], scores[alive]
-            upper = max(done, float(bounds.max(initial=0.0)))
+            upper = max(done, _largest(bounds))
             callback(lower, upper)
-            if not len(bounds) or time.perf_counter() > end or len(bounds) > MOST_BOXES:
+            if not len(bounds) or time.perf_counter() > end or len(bounds) > self._evaluator.most:
                 return upper
-            size = min(len(bounds), BATCH)
-            top = np.argpartition(-bounds, size - 1)[:size]
+            top = torch.topk(bounds, min(len(bounds), self._evaluator.batch), sorted=False).indices
             blame = self._blame(radii[top], scores[top])
             new_middles, new_radii, parents = _pieces(middles[top], radii[top], blame, bounds[top], ratio * lower)
-            kept = np.ones(len(bounds), dtype=bool)
+            kept = torch.ones_like(bounds, dtype=torch.bool)
             kept[top] = False
-            new_bounds, new_scores = self._run(new_middles, new_radii, True)
-            new_bounds = np.minimum(new_bounds, parents)
+            new_bounds, new_scores = self._bound(new_middles, new_radii, True)
+            new_bounds = torch.minimum(new_bounds, parents)
             rounds += 1
             if rounds % LOOK_EVERY == 0:
-                worst = torch.as_tensor(new_middles[np.argsort(-new_bounds, kind="stable")[:WORST]])
-                lower = improve(_forward(layers, worst).numpy())
-            middles, radii = np.concatenate((middles[kept], new_middles)), np.concatenate((radii[kept], new_radii))
-            bounds, scores = np.concatenate((bounds[kept], new_bounds)), np.concatenate((scores[kept], new_scores))
+                worst = new_middles[torch.topk(new_bounds, min(len(new_bounds), WORST)).indices]
+                lower = improve(_forward(layers, worst.cpu()).numpy())
+            middles, radii = torch.cat((middles[kept], new_middles)), torch.cat((radii[kept], new_radii))
+            bounds, scores = torch.cat((bounds[kept], new_bounds)), torch.cat((scores[kept], new_scores))
 
-    def _blame(self, radii: Array, scores: Array) -> Array:
+    def _blame(self, radii: Tensor, scores: Tensor) -> Tensor:
         """What each side contributes to what was bounded, and where nothing was, to the size of the image."""
-        known = np.isfinite(scores).all(1) & (scores.max(1) > 0)
-        return np.asarray(np.where(known[:, None], scores, radii * self._slopes))
+        known = torch.isfinite(scores).all(1) & (scores > 0).any(1)
+        return torch.where(known[:, None], scores, radii * self._slopes)
+
+
+def _largest(bounds: Tensor) -> float:
+    return float(bounds.max()) if len(bounds) else 0.0
 
 
 def _radius(low: Array, high: Array) -> Array:
     return np.asarray(0.5 * (high - low) * (1 + 8 * EPS) + 8 * EPS * (np.abs(low) + np.abs(high)))
 
 
-def _halves(middles: Array, radii: Array, scores: Array) -> tuple[Array, Array]:
+def _halves(middles: Tensor, radii: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Halve every box across the side of the largest score; the halves overlap by a rounding."""
-    rows, side = np.arange(len(middles)), np.argmax(np.where(radii > 0, scores, -1.0), axis=1)
-    half = radii.copy()
-    half[rows, side] *= 0.5
-    step = np.zeros_like(radii)
-    step[rows, side] = half[rows, side]
-    half[rows, side] = half[rows, side] * (1 + 4 * EPS) + 2 * EPS * np.abs(middles[rows, side])
-    return np.concatenate((middles - step, middles + step)), np.concatenate((half, half))
+    side = torch.where(radii > 0, scores, -1.0).argmax(1, keepdim=True)
+    here = torch.zeros_like(radii, dtype=torch.bool).scatter_(1, side, True)
+    step = torch.where(here, 0.5 * radii, 0.0)
+    half = torch.where(here, step * (1 + 4 * EPS) + 2 * EPS * middles.abs(), radii)
+    return torch.cat((middles - step, middles + step)), torch.cat((half, half))
 
 
-def _pieces(middles: Array, radii: Array, scores: Array, bounds: Array, target: float) -> tuple[Array, Array, Array]:
+def _pieces(middles: Tensor, radii: Tensor, scores: Tensor, bounds: Tensor, target: float) -> tuple[Tensor, Tensor, Tensor]:
     """Halve boxes, those far above the target two or three times at once; returns pieces with the bounds of their boxes."""
     for far in FAR:
         chosen = bounds > far * target
         once = middles[~chosen], radii[~chosen], scores[~chosen], bounds[~chosen]
         halves, half = _halves(middles[chosen], radii[chosen], scores[chosen])
-        shares = half / np.where(half > 0, np.tile(radii[chosen], (2, 1)), 1.0)  # scores are proportional to sides
-        twice = halves, half, np.tile(scores[chosen], (2, 1)) * shares, np.tile(bounds[chosen], 2)
-        middles, radii, scores, bounds = (np.concatenate(parts) for parts in zip(once, twice, strict=True))
+        shares = torch.where(half > 0, half / radii[chosen].repeat(2, 1), 1.0)  # scores are proportional to sides
+        twice = halves, half, scores[chosen].repeat(2, 1) * shares, bounds[chosen].repeat(2)
+        middles, radii, scores, bounds = (torch.cat(parts) for parts in zip(once, twice, strict=True))
     return middles, radii, bounds
 
 
@@ -284,6 +270,25 @@ def _forward(layers: Sequence[Layer], x: torch.Tensor) -> torch.Tensor:
     for layer in expanded(layers):
         x = step_map(layer)(x)
     return x
+
+
+def _problem(
+    layers: Sequence[Layer], domain: Ball | Box | Capsule, images: Array, pool: ThreadPoolExecutor
+) -> tuple[Problem, Array]:
+    """The network flattened and tabulated about preimages of the domain, and how much T stretches each coordinate there."""
+    steps, dim = expanded(layers), dimension_of(layers[0])
+    program, order, visited = _flatten(steps, images)
+    maps = ripmaps([step for step in steps if isinstance(step, PartialCoupling)], visited, pool)
+    middle, segments, radius = _support(domain)
+    center, generators = np.zeros(dim), np.zeros((len(segments), dim))
+    center[order], generators[:, order] = middle, segments
+    some = torch.as_tensor(images[:: max(1, len(images) // 500)]).requires_grad_()
+    slopes = np.zeros(dim)
+    outputs = _forward(layers, some)
+    for i in range(dim):
+        (gradient,) = torch.autograd.grad(outputs[:, i].sum(), some, retain_graph=True)
+        slopes += gradient.square().mean(0).numpy()
+    return Problem(steps, program, maps, center, radius, generators), np.sqrt(slopes)
 
 
 def _flatten(layers: Sequence[Layer], images: Array) -> tuple[Program, NDArray[np.int64], list[Array]]:
@@ -320,20 +325,3 @@ def _flatten(layers: Sequence[Layer], images: Array) -> tuple[Program, NDArray[n
         third=third,
     )
     return program, place, visited
-
-
-def _points(layers: Sequence[Layer], x: Array) -> Array:
-    """The inputs of all conditioners on the orbits of points, each with the tower there; shape (n, numbers)."""
-    parts: list[Array] = []
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has no bound
-        for layer in layers:
-            if isinstance(layer, Permutation):
-                x = x[:, layer.order]
-            elif isinstance(layer, PartialCoupling):
-                seen, m = x[:, layer.seen], len(layer.changed)
-                numbers = values(layer.network, layer.clamp, seen)
-                parts += [seen, numbers.reshape(len(x), -1)]
-                moved = x.copy()
-                moved[:, layer.changed] = x[:, layer.changed] * np.exp(numbers[:, :m, 0]) + numbers[:, m:, 0]
-                x = moved
-    return np.concatenate(parts, 1)

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lipbounds.lipschitz.activations import ULPS, coefficients, largest_of, ranges
-from lipbounds.lipschitz.series import MANY, TINY, UNIT, UP, Series, compose, compose_numbers, series, sharpen
+from lipbounds.lipschitz.series import MANY, TINY, UNIT, UP, Series, add_numbers, compose, compose_numbers, series, sharpen
 from lipbounds.lipschitz.structure import Conditioner
 
 __all__ = ["derivatives", "errors", "tower", "values"]
@@ -111,11 +113,10 @@ def _tower(
         return middle - radius * UP, middle + radius * UP
 
 
-def _inputs(points: Array, terms: Series) -> Array:
-    n, k = points.shape
-    rows = np.zeros((len(terms.orders), n, k))
-    rows[0] = points
-    for i in range(k):
+def _inputs(points: Any, terms: Series) -> Any:
+    xp = torch if isinstance(points, torch.Tensor) else np
+    rows = xp.stack([points] + [xp.zeros_like(points)] * (len(terms.orders) - 1))
+    for i in range(points.shape[1]):
         rows[1 + i, :, i] = 1.0
     return rows
 
@@ -125,24 +126,31 @@ def _gamma(matrix: Array) -> float:
     return n * UNIT / (1 - n * UNIT)
 
 
-def values(network: Conditioner, clamp: float, points: Array) -> Array:
-    """The tower at points, shape (n, k), in floating point; `errors` says how good it is. Shape as that of `tower`."""
+def values(network: Conditioner, clamp: float, points: Any, add: Callable[..., None] = add_numbers) -> Any:
+    """The tower at points, shape (n, k), in floating point; `errors` says how good it is. Shape as that of `tower`.
+
+    For arrays, or for tensors with the function that adds products of series on their device.
+    """
+    xp = torch if isinstance(points, torch.Tensor) else np
     terms = series(points.shape[1], KEPT)
     rows = _inputs(points, terms)
 
-    def composed(rows: Array, activation: str) -> Array:
-        return compose_numbers(coefficients(activation, rows[0], KEPT), rows, terms)
+    def here(numbers: Array) -> Any:
+        return torch.as_tensor(numbers, device=points.device) if xp is torch else numbers
+
+    def composed(rows: Any, activation: str) -> Any:
+        return compose_numbers(coefficients(activation, rows[0], KEPT), rows, terms, add)
 
     with np.errstate(over="ignore", invalid="ignore"):
         for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
-            rows = rows @ matrix.T
-            rows[0] += bias
+            rows = rows @ here(matrix).T
+            rows[0] += here(bias)
             if index < len(network.weights) - 1:
                 rows = composed(rows, network.activation)
         m = rows.shape[2] // 2
         inner, outer = 1 / clamp, 2 * clamp / math.pi
         s = outer * composed(inner * rows[..., :m], "arctan")
-    return np.asarray(np.concatenate((s, rows[..., m:]), 2).transpose(1, 2, 0)) * terms.factorials
+    return xp.moveaxis(xp.concatenate((s, rows[..., m:]), 2), 0, 2) * here(terms.factorials)
 
 
 def errors(network: Conditioner, clamp: float, largest: float) -> Array:

@@ -19,12 +19,13 @@ from lipbounds.balls import working_precision
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms
-from lipbounds.lipschitz.orbits import _look_up, _norm, bound_boxes
+from lipbounds.lipschitz.evaluators import Processor
+from lipbounds.lipschitz.orbits import _look_up, _norm
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.ripmaps import ripmaps
-from lipbounds.lipschitz.space import _Loop, _points, bound_in_space
-from lipbounds.lipschitz.structure import Conditioner, PartialCoupling, Permutation, expanded, inverse_map
+from lipbounds.lipschitz.space import _Loop, _problem, bound_in_space
+from lipbounds.lipschitz.structure import Conditioner, PartialCoupling, Permutation, inverse_map
 from lipbounds.lipschitz.towers import derivatives, errors, tower, values
 
 SMOOTH = ["tanh", "softplus", "silu", "arctan"]
@@ -157,8 +158,13 @@ def random_flow(dim, activation, seed, inputs=None, gain=2.0, blocks=2, hidden=8
 def boxes_of(flow, dim, middles, radii, domain=None):
     images = flow.inverse((domain or Ball(np.zeros(dim), 4.0)).sample(200, np.random.default_rng(0))).numpy()
     domain = domain or Ball(np.zeros(dim), 100.0)
+    return bounds_of(flow.structure(), domain, images, middles, radii)
+
+
+def bounds_of(layers, domain, images, middles, radii):
     with ThreadPoolExecutor(1) as pool:
-        return _Loop(flow.structure(), domain, images, pool)._run(middles, radii, True)[0]
+        problem, slopes = _problem(layers, domain, images, pool)
+        return _Loop(Processor(problem, pool), slopes).bound(middles, radii, deep=True)[0]
 
 
 @given(
@@ -192,13 +198,13 @@ def test_ranges_that_are_points_are_found_out():
     layers, domain = flow.structure(), Ball(np.zeros(3), 100.0)
     middles, radii = rng.uniform(-2, 2, (200, 3)), rng.uniform(0.1, 0.4, (200, 3))
     with ThreadPoolExecutor(1) as pool:
-        loop = _Loop(layers, domain, middles, pool)
-    nothing = np.full_like(loop._maps.least, 1e30)
+        problem, slopes = _problem(layers, domain, middles, pool)
+    nothing = np.full_like(problem.maps.least, 1e30)
     points = middles[:, None] + radii[:, None] * corners_and_points(rng, 200 * 30, 3).reshape(200, 30, 3)
     norms = jacobian_norms(flow.inverse, flow.forward(torch.as_tensor(points.reshape(-1, 3)))).reshape(200, 30).amax(1).numpy()
-    rest = loop._program, loop._center, loop._radius, loop._generators
-    for maps, honest in ((loop._maps, True), (loop._maps._replace(least=nothing, greatest=-nothing), False)):
-        bounds, _ = bound_boxes(middles, radii, _points(expanded(layers), middles), rest[0], maps, *rest[1:], True)
+    for maps, honest in ((problem.maps, True), (problem.maps._replace(least=nothing, greatest=-nothing), False)):
+        with ThreadPoolExecutor(1) as pool:
+            bounds, _ = _Loop(Processor(problem._replace(maps=maps), pool), slopes).bound(middles, radii, deep=True)
         assert (norms <= bounds * (1 + 1e-9)).all() == honest
 
 
@@ -246,7 +252,9 @@ def test_without_a_witness_nothing_hides():
     flow, domain = random_flow(3, "tanh", 4, gain=1.5), latent_ball(np.zeros(3), mass=0.5)
     truth = find_lipschitz(flow.inverse, domain, seed=0).value
     nothing = {"improve": lambda z: 1e-6, "callback": lambda low, high: None}
-    bound = bound_in_space(flow.structure(), domain, 1e-6, ratio=2.0, seconds=3.0, seed=0, threads=1, **nothing)
+    bound = bound_in_space(
+        flow.structure(), domain, 1e-6, ratio=2.0, seconds=3.0, seed=0, threads=1, device=torch.device("cpu"), **nothing
+    )
     assert bound.upper >= truth * (1 - 1e-9)
     assert bound.upper <= 1.5 * truth
 
@@ -257,7 +265,8 @@ def test_a_box_that_is_too_small_is_no_cover_and_a_stopped_run_says_so():
     images = inverse_map(layers)(domain.sample(5000, np.random.default_rng(0))).numpy()
     low, high = images.min(0), images.max(0)
     with ThreadPoolExecutor(1) as pool:
-        loop = _Loop(layers, domain, images, pool)
+        problem, slopes = _problem(layers, domain, images, pool)
+        loop = _Loop(Processor(problem, pool), slopes)
         wide = 0.2 * (high - low)
         assert loop.covers(low - wide, high + wide, layers, domain, perf_counter() + 60)
         for side in range(3):
@@ -321,8 +330,7 @@ def test_exponentials_that_underflow_prove_nothing():
     # reproducers of a review: exp(-750) is 0 in floating point, and the next layer multiplies it by exp(60)
     def bound(layers, domain, middle, radius):
         visited = np.random.default_rng(0).uniform(-1, 1, (200, 3))
-        with ThreadPoolExecutor(1) as pool:
-            return _Loop(layers, domain, visited, pool)._run(np.array([middle]), np.array([radius]), True)[0][0]
+        return bounds_of(layers, domain, visited, np.array([middle]), np.array([radius]))[0]
 
     layers = [shear(700.0, -750.0, 2), shear(0.0, 60.0, 1)]
     corner = np.array([0.5 * math.exp(10), 0.0, 1.0])  # the image of (0.5, 0, 1)

@@ -1,0 +1,192 @@
+"""Bounds of many boxes of data at once: by threads of the processor, or on a GPU, one thread a box.
+
+Both run the same functions (`orbits`), compiled for either; what these need of conditioners at points (`towers`) numpy computes
+for one and torch for the other. A GPU contracts products with sums, which rounds less often; its elementary functions are good to
+2 ulps by the manual of its maker, where 4 are charged.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.orbits import Program, bound_boxes, scratch_of
+from lipbounds.lipschitz.ripmaps import Ripmaps
+from lipbounds.lipschitz.series import add_numbers
+from lipbounds.lipschitz.structure import Layer, PartialCoupling, Permutation
+from lipbounds.lipschitz.towers import values
+
+__all__ = ["Evaluator", "Gpu", "Problem", "Processor", "check_device", "towers_on_orbits"]
+
+Array = NDArray[np.float64]
+
+AT_ONCE = 2**17  # boxes on the GPU: their towers are some gigabytes
+THREADS = 64  # of a block
+
+
+class Problem(NamedTuple):
+    """What boxes are looked at for.
+
+    Attributes:
+        layers: Couplings and permutations.
+        program: The same for the compiled loop.
+        maps: Tables of the conditioners.
+        center: Of the domain, in coordinates of `program`, as are the generators.
+        radius: Of the ball that is a part of the domain.
+        generators: The domain is the ball plus the segments between -g and g.
+    """
+
+    layers: Sequence[Layer]
+    program: Program
+    maps: Ripmaps
+    center: Array
+    radius: float
+    generators: Array
+
+
+class Evaluator(Protocol):
+    """Bounds boxes.
+
+    Attributes:
+        device: Of the tensors.
+        batch: How many boxes should be split at a time to keep it busy.
+        most: How many boxes there is memory for.
+    """
+
+    device: torch.device
+    batch: int
+    most: int
+
+    def bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
+        """As `orbits.bound_boxes`; shapes (n, d) twice to (n,) and (n, d), all of doubles on the device."""
+        ...
+
+
+class Processor:
+    """Threads share the boxes."""
+
+    device = torch.device("cpu")
+    batch = 512
+    most = 4_000_000
+
+    def __init__(self, problem: Problem, pool: ThreadPoolExecutor) -> None:
+        self._problem, self._pool, self._parts = problem, pool, 2 * pool._max_workers
+
+    def bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
+        """See `Evaluator`."""
+        layers, program, maps, center, radius, generators = self._problem
+        scratch = scratch_of(program, len(center), len(generators))
+
+        def part(rows: NDArray[np.int64]) -> tuple[Array, Array]:
+            own, sides = middles.numpy()[rows], radii.numpy()[rows]
+            points = towers_on_orbits(layers, own)
+            result: tuple[Array, Array] = bound_boxes(
+                own, sides, points, program, maps, center, radius, generators, deep, scratch
+            )
+            return result
+
+        results = list(self._pool.map(part, np.array_split(np.arange(len(middles)), min(self._parts, len(middles)))))
+        bounds, scores = (torch.as_tensor(np.concatenate(one)) for one in zip(*results, strict=True))
+        return bounds, scores
+
+
+class Gpu:
+    """A thread a box; those whose images miss the domain are sorted out before A is looked at, so that threads stay together."""
+
+    batch = 2**15
+    most = 60_000_000
+
+    def __init__(self, problem: Problem, device: torch.device) -> None:
+        from numba import cuda  # its compiler is started where it is wanted
+
+        from lipbounds.lipschitz import kernels
+
+        self.device, self._layers, self._kernels = device, problem.layers, kernels
+        _, program, maps, center, radius, generators = problem
+        sizes = scratch_of(program, len(center), len(generators))
+        self._launch = kernels.boxes_kernel(*sizes)
+        self._rest = (
+            Program(*map(cuda.to_device, program)),
+            Ripmaps(*map(cuda.to_device, maps)),
+            cuda.to_device(center),
+            radius,
+            cuda.to_device(generators.reshape(-1, len(center))),
+        )
+
+    def bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
+        """See `Evaluator`."""
+        boxes = zip(torch.split(middles, AT_ONCE), torch.split(radii, AT_ONCE), strict=True)
+        parts = [self._bound(*part, deep) for part in boxes]
+        bounds, scores = (torch.cat(part) for part in zip(*parts, strict=True))
+        return bounds, scores
+
+    def _bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
+        points = towers_on_orbits(self._layers, middles, self._add_numbers)
+        bounds, scores = self._run(middles, radii, points, False)
+        if deep:
+            left = bounds > 0
+            bounds[left], scores[left] = self._run(middles[left], radii[left], points[left], True)
+        return bounds, scores
+
+    def _run(self, middles: Tensor, radii: Tensor, points: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
+        bounds, scores = middles.new_empty(len(middles)), torch.zeros_like(middles)
+        if len(middles):
+            arrays = [self._kernels.shared(part.contiguous()) for part in (middles, radii, points, bounds, scores)]
+            blocks = -(-len(middles) // THREADS)
+            self._launch[blocks, THREADS](*arrays[:3], *self._rest, deep, *arrays[3:])
+        return bounds, scores
+
+    def _add_numbers(self, rows: NDArray[np.int64], a: Tensor, b: Tensor, p: Tensor) -> None:
+        blocks = -(-a.shape[1] // THREADS)
+        table = self._kernels.on_device(rows.tobytes(), rows.shape[1])
+        self._kernels.products_kernel()[blocks, THREADS](table, *(self._kernels.shared(part) for part in (a, b, p)))
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device, if boxes can be bounded there.
+
+    Raises:
+        InvalidInput: For a device that is neither the processor nor an NVIDIA GPU that torch and numba see.
+    """
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InvalidInput("device", str(device), "'cpu' or 'cuda'", "torch knows no such device") from error
+    if chosen.type == "cpu":
+        return chosen
+    if chosen.type != "cuda":
+        raise InvalidInput("device", str(device), "'cpu' or 'cuda'", "other accelerators have no double precision or no numba")
+    if not torch.cuda.is_available():
+        raise InvalidInput("device", str(device), "a GPU that torch sees", "install torch with CUDA, or use device='cpu'")
+    if importlib.util.find_spec("numba_cuda") is None:
+        raise InvalidInput("device", str(device), "numba's compiler for GPUs", "pip install numba-cuda, or use device='cpu'")
+    return chosen
+
+
+def towers_on_orbits(layers: Sequence[Layer], x: Any, add: Callable[..., None] = add_numbers) -> Any:
+    """The inputs of all conditioners on the orbits of points, each with the tower there; shape (n, numbers).
+
+    For arrays, or for tensors with the function that adds products of series on their device.
+    """
+    xp = torch if isinstance(x, Tensor) else np
+    parts: list[Any] = []
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has no bound
+        for layer in layers:
+            if isinstance(layer, Permutation):
+                x = x[:, layer.order]
+            elif isinstance(layer, PartialCoupling):
+                seen, m = x[:, layer.seen], len(layer.changed)
+                numbers = values(layer.network, layer.clamp, seen, add)
+                parts += [seen, numbers.reshape(len(x), -1)]
+                moved = xp.zeros_like(x) + x
+                moved[:, layer.changed] = x[:, layer.changed] * xp.exp(numbers[:, :m, 0]) + numbers[:, m:, 0]
+                x = moved
+    return xp.concatenate(parts, 1)

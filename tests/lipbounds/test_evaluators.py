@@ -1,0 +1,118 @@
+"""Boxes on a GPU get the bounds that they get on the processor; where there is no GPU its kernels run in numba's simulator."""
+
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from inn import CouplingFlow, coupling_flow
+from lipbounds import Ball, certify_lipschitz, latent_ball
+from lipbounds.enclosure import Guarantee
+from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz.evaluators import Gpu, Processor, check_device, towers_on_orbits
+from lipbounds.lipschitz.series import add_numbers
+from lipbounds.lipschitz.space import _problem
+from lipbounds.lipschitz.structure import Conditioner, dimension_of, expanded
+from lipbounds.lipschitz.towers import errors, values
+
+GPU = torch.cuda.is_available() and importlib.util.find_spec("numba_cuda") is not None
+
+
+def add_tensors(rows, a, b, p):
+    add_numbers(rows, a.numpy(), b.numpy(), p.numpy())
+
+
+def small_flow(dim, activation, inputs=None, hidden=6):
+    architecture = CouplingFlow(dim=dim, blocks=2, hidden=hidden, activation=activation, inputs=inputs)
+    return coupling_flow(architecture, seed=1).double().requires_grad_(False)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "softplus", "silu", "arctan", "relu"])
+@pytest.mark.parametrize("inputs", [1, 2, 3, 4])
+def test_towers_of_tensors_are_those_of_arrays(activation, inputs):
+    rng = np.random.default_rng(inputs)
+    sizes = [inputs, 7, 6, 4]
+    weights = [rng.standard_normal((b, a)) for a, b in itertools.pairwise(sizes)]
+    network = Conditioner(weights, [rng.standard_normal(len(one)) for one in weights], activation)
+    points = 2 * rng.standard_normal((50, inputs))
+    at, tensor = values(network, 1.5, points), values(network, 1.5, torch.as_tensor(points), add_tensors)
+    wrong = errors(network, 1.5, float(np.abs(points).max()))
+    wrong = np.where(np.isfinite(wrong), wrong, 1e-9)  # relu: no point is at a kink
+    assert (np.abs(tensor.numpy() - at) <= 2 * wrong).all()
+    assert np.abs(at).max() > 1.0
+
+
+SIMULATED = """
+import numpy as np, torch
+from concurrent.futures import ThreadPoolExecutor
+from lipbounds import Ball
+from lipbounds.lipschitz import evaluators, ripmaps
+from tests.lipbounds.test_evaluators import bounds_of_both, small_flow
+ripmaps.CELLS = {2: 2**6, 1: 2**6}
+evaluators.AT_ONCE = 5
+bounds_of_both(small_flow(3, "tanh"), torch.device("cpu"), 12)
+"""
+
+
+def bounds_of_both(flow, device, count):
+    """Boxes within the domain, outside, on its rim, and too large for the tables."""
+    dim, rng = dimension_of(flow.structure()[0]), np.random.default_rng(0)
+    images = flow.inverse(torch.as_tensor(rng.standard_normal((200, dim)))).numpy()
+    with ThreadPoolExecutor(1) as pool:
+        problem, _ = _problem(flow.structure(), Ball(np.zeros(dim), 1.0), images, pool)
+        middles = torch.as_tensor(rng.uniform(-2, 2, (count, dim)))
+        radii = torch.as_tensor(10.0 ** rng.uniform(-3, 0, (count, dim)))
+        middles[0], radii[1] = 0.0, 1e9
+        gpu = Gpu(problem, device)
+        for deep in (False, True):
+            bounds, scores = Processor(problem, pool).bound(middles, radii, deep)
+            own, own_scores = (part.cpu() for part in gpu.bound(middles.to(device), radii.to(device), deep))
+            assert (bounds == 0).any()
+            assert torch.isinf(bounds).any()
+            # equal but for roundings, which radii of small boxes contain
+            torch.testing.assert_close(own, bounds, rtol=1e-9, atol=0.0)
+            torch.testing.assert_close(own_scores, scores, rtol=1e-6, atol=1e-9)
+        assert ((bounds > 0) & torch.isfinite(bounds)).any()
+
+
+def test_the_kernels_bound_as_the_processor_does():
+    if GPU:
+        for shape in ((3, None), (6, None), (6, 2), (8, 1)):
+            for activation in ("tanh", "silu", "relu"):
+                bounds_of_both(small_flow(shape[0], activation, shape[1]), torch.device("cuda"), 2000)
+    else:
+        environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
+        command = [sys.executable, "-c", SIMULATED]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not GPU, reason="no GPU, or numba-cuda is not installed")
+def test_a_certificate_from_the_gpu():
+    flow, domain = small_flow(4, "tanh", hidden=16), latent_ball(np.zeros(4), mass=0.9)
+    bound = certify_lipschitz(flow, domain, ratio=1.1, seconds=60.0, device="cuda")
+    assert bound.guarantee is Guarantee.CERTIFIED
+    assert bound.upper <= 1.1 * bound.lower
+
+
+@pytest.mark.parametrize("device", ["mps", "nowhere", *([] if GPU else ["cuda"])])
+def test_devices_that_are_not_there(device):
+    with pytest.raises(InvalidInput, match="device"):
+        check_device(device)
+    with pytest.raises(InvalidInput, match="device"):
+        certify_lipschitz(small_flow(3, "tanh"), Ball(np.zeros(3), 1.0), device=device)
+
+
+def test_towers_on_orbits_are_at_the_inputs_that_they_name():
+    flow = small_flow(4, "tanh")
+    points = np.random.default_rng(0).standard_normal((5, 4))
+    steps = expanded(flow.structure())
+    tensor = towers_on_orbits(steps, torch.as_tensor(points), add_tensors)
+    np.testing.assert_allclose(tensor.numpy(), towers_on_orbits(steps, points), rtol=0, atol=1e-12)
+    assert (tensor[:, :2].numpy() == points[:, steps[0].order][:, steps[1].seen]).all()
