@@ -28,6 +28,7 @@ __all__ = ["Evaluator", "Gpu", "Problem", "Processor", "check_device", "towers_o
 
 Array = NDArray[np.float64]
 
+CACHED = 256  # boxes of a task: their towers stay in the processor's cache
 AT_ONCE = 2**17  # boxes on the GPU: their towers are some gigabytes
 THREADS = 64  # of a block
 
@@ -78,14 +79,14 @@ class Processor:
     most = 4_000_000
 
     def __init__(self, problem: Problem, pool: ThreadPoolExecutor) -> None:
-        self._problem, self._pool, self._parts = problem, pool, 2 * pool._max_workers
+        self._problem, self._pool, self._threads = problem, pool, pool._max_workers
 
     def bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
         """See `Evaluator`."""
         layers, program, maps, center, radius, generators = self._problem
         scratch = scratch_of(program, len(center), len(generators))
 
-        def part(rows: NDArray[np.int64]) -> tuple[Array, Array]:
+        def part(rows: slice) -> tuple[Array, Array]:
             own, sides = middles.numpy()[rows], radii.numpy()[rows]
             points = towers_on_orbits(layers, own)
             result: tuple[Array, Array] = bound_boxes(
@@ -93,7 +94,8 @@ class Processor:
             )
             return result
 
-        results = list(self._pool.map(part, np.array_split(np.arange(len(middles)), min(self._parts, len(middles)))))
+        size = min(CACHED, -(-len(middles) // self._threads))
+        results = list(self._pool.map(part, [slice(i, i + size) for i in range(0, len(middles), size)]))
         bounds, scores = (torch.as_tensor(np.concatenate(one)) for one in zip(*results, strict=True))
         return bounds, scores
 
@@ -111,7 +113,8 @@ class Gpu:
 
         self.device, self._layers, self._kernels = device, problem.layers, kernels
         _, program, maps, center, radius, generators = problem
-        sizes = scratch_of(program, len(center), len(generators))
+        # powers of two: networks of about the same size share a kernel, whose compilation takes half a minute
+        sizes = (1 << (size - 1).bit_length() for size in scratch_of(program, len(center), len(generators)))
         self._launch = kernels.boxes_kernel(*sizes)
         self._rest = (
             Program(*map(cuda.to_device, program)),

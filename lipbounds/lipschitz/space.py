@@ -13,6 +13,7 @@ time given, the bound is conditional.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -41,9 +42,9 @@ MOST_DIMENSIONS = 12
 SAMPLES = 20_000
 LOOK_EVERY = 4  # rounds between looks for a better witness
 WORST = 64
-LOOK_SHARE = 0.1  # of the time, for a cover that is proven at once
+LOOK_SHARE = 0.1  # of the time, for a cover that is soon proven
 COVER_SHARE = 0.3  # of the time, kept for one that is not
-MARGIN = 0.1  # of the box about the images
+MARGIN = 0.05  # of the box about the images
 FAR = (1.0, 4.0, 64.0)  # bound over target from which a box is halved once, twice, three times
 LOOKED_AT = 512  # middles of faces whose images are looked at
 
@@ -111,16 +112,19 @@ def bound_in_space(
     # the pool's threads share the work; those of BLAS would stand in their way
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         problem, slopes = _problem(layers, domain, images, pool)
-        loop = _Loop(Processor(problem, pool) if device.type == "cpu" else Gpu(problem, device), slopes)
-        loop.bound(images[:1], np.zeros_like(images[:1]), deep=True)  # compiles, where no cache has it
-        loop.count = 0
+        evaluator: Evaluator = Processor(problem, pool) if device.type == "cpu" else Gpu(problem, device)
+        point = torch.zeros((1, domain.dim), dtype=torch.float64, device=device)
+        evaluator.bound(point, point, True)  # compiles, where no cache has it
         width = np.ptp(images, axis=0)
         low, high = images.min(0) - MARGIN * width, images.max(0) + MARGIN * width
+        cover = _Cover(evaluator, slopes, layers, domain, low, high)
+        branch = _Branch(evaluator, slopes, layers, low, high, lower, ratio, improve, callback)
         end = time.perf_counter() + seconds
-        covered = loop.covers(low, high, layers, domain, end - (1 - LOOK_SHARE) * seconds)
-        upper = loop.branch(layers, low, high, lower, ratio, end if covered else end - COVER_SHARE * seconds, improve, callback)
-        covered = covered or loop.covers(low, high, layers, domain, end)
-        return SpaceBound(upper, loop.count, covered)
+        cover.work(end - (1 - LOOK_SHARE) * seconds)
+        branch.work(end if cover.proven else end - COVER_SHARE * seconds)
+        cover.work(end)
+        branch.work(end)
+        return SpaceBound(branch.upper, cover.count + branch.count, cover.proven)
 
 
 def _rim(domain: Ball | Box | Capsule, rng: np.random.Generator) -> torch.Tensor:
@@ -130,22 +134,19 @@ def _rim(domain: Ball | Box | Capsule, rng: np.random.Generator) -> torch.Tensor
     return domain.project(middle + 1e3 * (points - middle))
 
 
-class _Loop:
+class _Search:
     """Boxes that are bounded and split, and how many there were.
 
     Args:
         evaluator: Bounds them.
         slopes: How much T stretches each coordinate: what to split where bounds say nothing.
+        layers: Of T.
     """
 
-    def __init__(self, evaluator: Evaluator, slopes: Array) -> None:
-        self._evaluator, self._slopes = evaluator, torch.as_tensor(slopes, device=evaluator.device)
+    def __init__(self, evaluator: Evaluator, slopes: Array, layers: Sequence[Layer]) -> None:
+        self._evaluator, self._layers = evaluator, layers
+        self._slopes = self._here(slopes)
         self.count = 0
-
-    def bound(self, middles: Array, radii: Array, *, deep: bool) -> tuple[Array, Array]:
-        """Bounds and scores of boxes, as arrays."""
-        bounds, scores = self._bound(self._here(middles), self._here(radii), deep)
-        return bounds.cpu().numpy(), scores.cpu().numpy()
 
     def _here(self, array: Array) -> Tensor:
         return torch.as_tensor(array, device=self._evaluator.device)
@@ -154,73 +155,114 @@ class _Loop:
         self.count += len(middles)
         return self._evaluator.bound(middles, radii, deep)
 
-    def covers(self, low: Array, high: Array, layers: Sequence[Layer], domain: Ball | Box | Capsule, end: float) -> bool:
-        """Whether the preimage of the domain is proven to lie between the corners."""
-        inside = evaluate_inverse(layers, domain.project(torch.as_tensor(_support(domain)[0])[None])[0].numpy())
-        if not all(a < value.lower and value.upper < b for a, value, b in zip(low, inside, high, strict=True)):
-            return False
-        dim, batch = len(low), self._evaluator.batch
-        middle, radius = 0.5 * (low + high), _radius(low, high)
-        faces, sides = np.tile(middle, (2 * dim, 1)), np.tile(radius, (2 * dim, 1))
+    def _blame(self, radii: Tensor, scores: Tensor) -> Tensor:
+        """What each side contributes to what was bounded, and where nothing was, to the size of the image."""
+        known = torch.isfinite(scores).all(1) & (scores > 0).any(1)
+        return torch.where(known[:, None], scores, radii * self._slopes)
+
+    def _images(self, middles: Tensor) -> Tensor:
+        return _forward(self._layers, middles.cpu())
+
+
+class _Cover(_Search):
+    """The proof that the preimage of the domain lies between two corners.
+
+    Attributes:
+        proven: Whether it does, as far as is known.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        slopes: Array,
+        layers: Sequence[Layer],
+        domain: Ball | Box | Capsule,
+        low: Array,
+        high: Array,
+    ) -> None:
+        super().__init__(evaluator, slopes, layers)
+        self._domain, dim = domain, len(low)
+        faces, sides = np.tile(0.5 * (low + high), (2 * dim, 1)), np.tile(_radius(low, high), (2 * dim, 1))
         for i in range(dim):
             faces[2 * i : 2 * i + 2, i] = low[i], high[i]
             sides[2 * i : 2 * i + 2, i] = 0.0
-        middles, radii = self._here(faces), self._here(sides)
-        while len(middles):
-            if time.perf_counter() > end:
-                return False
+        self._middles, self._radii = self._here(faces), self._here(sides)
+        middle = evaluate_inverse(layers, domain.project(torch.as_tensor(_support(domain)[0])[None])[0].numpy())
+        # without an image inside, or with one of the domain on a face, there is nothing to prove
+        self._refuted = not all(a < value.lower and value.upper < b for a, value, b in zip(low, middle, high, strict=True))
+
+    @property
+    def proven(self) -> bool:
+        return not self._refuted and not len(self._middles)
+
+    def work(self, end: float) -> None:
+        """Go on until it is proven or refuted, or the time ends."""
+        batch = self._evaluator.batch
+        while len(self._middles) and not self._refuted and time.perf_counter() < end:
             # the last first: memory stays small
-            rest_middles, rest_radii = middles[:-batch], radii[:-batch]
-            middles, radii = middles[-batch:], radii[-batch:]
+            middles, radii = self._middles[-batch:], self._radii[-batch:]
             bounds, scores = self._bound(middles, radii, False)
-            if bool((domain.depth(_forward(layers, middles[:LOOKED_AT].cpu())) > 0).any()):
-                return False  # a point of the boundary is an image: the box is too small
+            self._refuted = bool((self._domain.depth(self._images(middles[:LOOKED_AT])) > 0).any())
             left = bounds > 0
             middles, radii = _halves(middles[left], radii[left], self._blame(radii[left], scores[left]))
-            middles, radii = torch.cat((rest_middles, middles)), torch.cat((rest_radii, radii))
-        return True
+            self._middles = torch.cat((self._middles[:-batch], middles))
+            self._radii = torch.cat((self._radii[:-batch], radii))
 
-    def branch(
+
+class _Branch(_Search):
+    """The boxes between two corners whose bounds are too large, those of the greatest bounds split first.
+
+    Attributes:
+        upper: The largest bound of all boxes.
+    """
+
+    def __init__(
         self,
+        evaluator: Evaluator,
+        slopes: Array,
         layers: Sequence[Layer],
         low: Array,
         high: Array,
         lower: float,
         ratio: float,
-        end: float,
         improve: Callable[[Array], float],
         callback: Callable[[float, float], None],
-    ) -> float:
-        """The largest bound of all boxes, those of the greatest bounds split until the time ends or all are done."""
-        middles, radii = self._here(0.5 * (low + high)[None]), self._here(_radius(low, high)[None])
-        bounds, scores = self._bound(middles, radii, True)
-        done, rounds = 0.0, 0
-        while True:
-            alive = bounds > ratio * lower
-            done = max(done, _largest(bounds[~alive]))
-            middles, radii, bounds, scores = middles[alive], radii[alive], bounds[alive], scores[alive]
-            upper = max(done, _largest(bounds))
-            callback(lower, upper)
-            if not len(bounds) or time.perf_counter() > end or len(bounds) > self._evaluator.most:
-                return upper
-            top = torch.topk(bounds, min(len(bounds), self._evaluator.batch), sorted=False).indices
-            blame = self._blame(radii[top], scores[top])
-            new_middles, new_radii, parents = _pieces(middles[top], radii[top], blame, bounds[top], ratio * lower)
-            kept = torch.ones_like(bounds, dtype=torch.bool)
-            kept[top] = False
-            new_bounds, new_scores = self._bound(new_middles, new_radii, True)
-            new_bounds = torch.minimum(new_bounds, parents)
-            rounds += 1
-            if rounds % LOOK_EVERY == 0:
-                worst = new_middles[torch.topk(new_bounds, min(len(new_bounds), WORST)).indices]
-                lower = improve(_forward(layers, worst.cpu()).numpy())
-            middles, radii = torch.cat((middles[kept], new_middles)), torch.cat((radii[kept], new_radii))
-            bounds, scores = torch.cat((bounds[kept], new_bounds)), torch.cat((scores[kept], new_scores))
+    ) -> None:
+        super().__init__(evaluator, slopes, layers)
+        self._lower, self._ratio, self._improve, self._callback = lower, ratio, improve, callback
+        self._middles, self._radii = self._here(0.5 * (low + high)[None]), self._here(_radius(low, high)[None])
+        self._bounds, self._scores = self._bound(self._middles, self._radii, True)
+        self._done, self._rounds = 0.0, 0
+        self.upper = math.inf
+        self._settle()
 
-    def _blame(self, radii: Tensor, scores: Tensor) -> Tensor:
-        """What each side contributes to what was bounded, and where nothing was, to the size of the image."""
-        known = torch.isfinite(scores).all(1) & (scores > 0).any(1)
-        return torch.where(known[:, None], scores, radii * self._slopes)
+    def _settle(self) -> None:
+        """Put aside the boxes that are done."""
+        alive = self._bounds > self._ratio * self._lower
+        self._done = max(self._done, _largest(self._bounds[~alive]))
+        self._middles, self._radii = self._middles[alive], self._radii[alive]
+        self._bounds, self._scores = self._bounds[alive], self._scores[alive]
+        self.upper = max(self._done, _largest(self._bounds))
+        self._callback(self._lower, self.upper)
+
+    def work(self, end: float) -> None:
+        """Go on until every box is done, the time ends, or the memory does."""
+        while len(self._bounds) and time.perf_counter() < end and len(self._bounds) <= self._evaluator.most:
+            top = torch.topk(self._bounds, min(len(self._bounds), self._evaluator.batch), sorted=False).indices
+            radii, worst = self._radii[top], self._bounds[top]
+            blame, target = self._blame(radii, self._scores[top]), self._ratio * self._lower
+            middles, radii, parents = _pieces(self._middles[top], radii, blame, worst, target)
+            bounds, scores = self._bound(middles, radii, True)
+            bounds = torch.minimum(bounds, parents)
+            self._rounds += 1
+            if self._rounds % LOOK_EVERY == 0:
+                steepest = middles[torch.topk(bounds, min(len(bounds), WORST)).indices]
+                self._lower = self._improve(self._images(steepest).numpy())
+            kept = torch.ones_like(self._bounds, dtype=torch.bool)
+            kept[top] = False
+            self._middles, self._radii = torch.cat((self._middles[kept], middles)), torch.cat((self._radii[kept], radii))
+            self._bounds, self._scores = torch.cat((self._bounds[kept], bounds)), torch.cat((self._scores[kept], scores))
+            self._settle()
 
 
 def _largest(bounds: Tensor) -> float:

@@ -24,7 +24,7 @@ from lipbounds.lipschitz.orbits import _look_up, _norm
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.ripmaps import ripmaps
-from lipbounds.lipschitz.space import _Loop, _problem, bound_in_space
+from lipbounds.lipschitz.space import _Cover, _problem, bound_in_space
 from lipbounds.lipschitz.structure import Conditioner, PartialCoupling, Permutation, inverse_map
 from lipbounds.lipschitz.towers import derivatives, errors, tower, values
 
@@ -163,8 +163,11 @@ def boxes_of(flow, dim, middles, radii, domain=None):
 
 def bounds_of(layers, domain, images, middles, radii):
     with ThreadPoolExecutor(1) as pool:
-        problem, slopes = _problem(layers, domain, images, pool)
-        return _Loop(Processor(problem, pool), slopes).bound(middles, radii, deep=True)[0]
+        return evaluated(_problem(layers, domain, images, pool)[0], middles, radii, pool)
+
+
+def evaluated(problem, middles, radii, pool):
+    return Processor(problem, pool).bound(torch.as_tensor(middles), torch.as_tensor(radii), True)[0].numpy()
 
 
 @given(
@@ -198,13 +201,13 @@ def test_ranges_that_are_points_are_found_out():
     layers, domain = flow.structure(), Ball(np.zeros(3), 100.0)
     middles, radii = rng.uniform(-2, 2, (200, 3)), rng.uniform(0.1, 0.4, (200, 3))
     with ThreadPoolExecutor(1) as pool:
-        problem, slopes = _problem(layers, domain, middles, pool)
+        problem, _ = _problem(layers, domain, middles, pool)
     nothing = np.full_like(problem.maps.least, 1e30)
     points = middles[:, None] + radii[:, None] * corners_and_points(rng, 200 * 30, 3).reshape(200, 30, 3)
     norms = jacobian_norms(flow.inverse, flow.forward(torch.as_tensor(points.reshape(-1, 3)))).reshape(200, 30).amax(1).numpy()
     for maps, honest in ((problem.maps, True), (problem.maps._replace(least=nothing, greatest=-nothing), False)):
         with ThreadPoolExecutor(1) as pool:
-            bounds, _ = _Loop(Processor(problem._replace(maps=maps), pool), slopes).bound(middles, radii, deep=True)
+            bounds = evaluated(problem._replace(maps=maps), middles, radii, pool)
         assert (norms <= bounds * (1 + 1e-9)).all() == honest
 
 
@@ -266,15 +269,25 @@ def test_a_box_that_is_too_small_is_no_cover_and_a_stopped_run_says_so():
     low, high = images.min(0), images.max(0)
     with ThreadPoolExecutor(1) as pool:
         problem, slopes = _problem(layers, domain, images, pool)
-        loop = _Loop(Processor(problem, pool), slopes)
-        wide = 0.2 * (high - low)
-        assert loop.covers(low - wide, high + wide, layers, domain, perf_counter() + 60)
+        evaluator, wide = Processor(problem, pool), 0.2 * (high - low)
+        evaluator.batch = 8
+
+        def covers(low, high, *, pauses=0):
+            cover = _Cover(evaluator, slopes, layers, domain, low, high)
+            for _ in range(pauses):
+                cover.work(perf_counter() + 2e-3)
+                assert not cover.proven
+                assert cover.count > 0
+            cover.work(perf_counter() + 60)
+            return cover.proven
+
+        assert covers(low - wide, high + wide)
+        assert covers(low - wide, high + wide, pauses=2)  # it goes on where it stood
         for side in range(3):
             cut = high.copy()
             cut[side] = 0.8 * high[side] + 0.2 * low[side]
-            assert not loop.covers(low - wide, cut, layers, domain, perf_counter() + 60)
-        assert not loop.covers(high + 1, high + 2, layers, domain, perf_counter() + 60)
-        assert not loop.covers(low - wide, high + wide, layers, domain, perf_counter())
+            assert not covers(low - wide, cut)
+        assert not covers(high + 1, high + 2)
     # stopped at once: the cover is not proven, which the bound says, or the product of layers is lower and needs none
     for network, region in ((flow, domain), (random_flow(5, "tanh", 2, gain=1.5), latent_ball(np.zeros(5), mass=0.3))):
         stopped = certify_lipschitz(network, region, seconds=0.0)
