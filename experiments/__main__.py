@@ -105,6 +105,8 @@ class Bench:
     """Small problems, within a minute: to see that it runs, not to be quoted."""
     threads: int = 2
     """Threads of every contender."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where `lipschitz` certifies flows of three and more dimensions; with cuda it measures these alone."""
 
 
 @app.command(name="bench")
@@ -112,7 +114,9 @@ def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
     """Beside peers: distances (POT, scipy, geomloss), Lipschitz constants (torchlip, ECLipsE and others) or training (FrEIA)."""
     if config.threads < 1:
         raise InvalidInput("--threads", config.threads, "an integer >= 1", "two cores are the reference")
-    out = config.out or Path(f"results/bench-{config.suite}")
+    if config.device != "cpu" and config.suite != "lipschitz":
+        raise InvalidInput("--device", config.device, "cpu", "distances and training are measured on the processor")
+    out = config.out or Path(f"results/bench-{config.suite}{'' if config.device == 'cpu' else '-' + config.device}")
     hidden = ["key", "order", "threads", "warm_seconds"]
     paths: list[Path] = []
     if config.suite == "distances":
@@ -122,10 +126,12 @@ def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
     elif config.suite == "training":
         tables = [training.run(out, quick=config.quick, threads=config.threads).drop(columns=[*hidden, "lower", "upper"])]
     else:
-        results = lipschitz.run(out, quick=config.quick, threads=config.threads)
-        paths = bench_lipschitz_figure(out)
+        results = lipschitz.run(out, quick=config.quick, threads=config.threads, device=config.device)
         flows = results[results["kind"] == "flow"]
-        tables = [lipschitz.summary(results), flows[list(lipschitz.FLOW_COLUMNS)]]
+        tables = [flows[list(lipschitz.FLOW_COLUMNS)]]
+        if config.device == "cpu":
+            paths = bench_lipschitz_figure(out)
+            tables.insert(0, lipschitz.summary(results))
     with pd.option_context("display.width", 250, "display.max_columns", None, "display.max_rows", None):
         for shown in tables:
             print(shown.to_string(float_format=lambda value: f"{value:.3g}", na_rep="-"), end="\n\n")

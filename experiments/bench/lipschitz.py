@@ -32,6 +32,7 @@ from inn import Composition, CouplingFlow, Ensemble, Latent, Training, coupling_
 from lipbounds import Ball, certify_lipschitz, find_lipschitz, latent_ball
 from lipbounds.balls import ends
 from lipbounds.lipschitz import jacobian_norms
+from lipbounds.lipschitz.evaluators import check_device
 from lipbounds.lipschitz.layers import CouplingNumbers, bound_of_coupling
 from lipbounds.lipschitz.product import bound_by_product, propagated
 from lipbounds.lipschitz.structure import Conditioner, PartialCoupling
@@ -44,6 +45,7 @@ REACHED = 0.99
 FLOW_COLUMNS = (
     "case",
     "seed",
+    "device",
     "found",
     "certified_ratio",
     "asked_ratio",
@@ -357,7 +359,7 @@ def _at_zero(network: Conditioner) -> np.ndarray:
     return np.asarray(value)
 
 
-def _flow_row(flow: Flow, threads: int) -> dict[str, Any]:
+def _flow_row(flow: Flow, threads: int, device: str) -> dict[str, Any]:
     network = trained(flow)
     domain = latent_ball(np.zeros(flow.architecture.dim), mass=0.99)
     begin = time.perf_counter()
@@ -372,7 +374,15 @@ def _flow_row(flow: Flow, threads: int) -> dict[str, Any]:
                 at.setdefault(level, time.perf_counter() - begin)
 
     certificate = certify_lipschitz(
-        network, domain, found=found, ratio=flow.ratio, seconds=flow.seconds, seed=flow.seed, threads=threads, callback=note
+        network,
+        domain,
+        found=found,
+        ratio=flow.ratio,
+        seconds=flow.seconds,
+        seed=flow.seed,
+        threads=threads,
+        device=device,
+        callback=note,
     )
     seconds = time.perf_counter() - begin
     low, high = (corner.numpy() for corner in domain.bounds())
@@ -387,6 +397,7 @@ def _flow_row(flow: Flow, threads: int) -> dict[str, Any]:
         "family": "flow",
         "dim": flow.architecture.dim,
         "seed": flow.seed,
+        "device": device,
         "found": certificate.lower,
         "sampled": sampled,
         "certified": certificate.upper,
@@ -405,15 +416,22 @@ def _flow_row(flow: Flow, threads: int) -> dict[str, Any]:
     }
 
 
-def run(out: Path, *, quick: bool, threads: int) -> pd.DataFrame:
-    """Measure all contenders and flows one after the other and write results.parquet; returns it."""
+def run(out: Path, *, quick: bool, threads: int, device: str = "cpu") -> pd.DataFrame:
+    """Measure all contenders and flows one after the other and write results.parquet; returns it.
+
+    With another device than the processor only the flows whose boxes can be bounded there, those of three and more dimensions.
+    """
     torch.set_num_threads(threads)
+    check_device(device)
     names = [name for name in ESTIMATORS if not name.startswith("torchlip") or importlib.util.find_spec("deel") is not None]
     cases, networks = known_maps(quick=quick), flows(quick)
+    if device != "cpu":
+        cases, networks = [], [flow for flow in networks if flow.architecture.dim > 2]
     budget = 0.3 if quick else 2.0
     configuration = {
         "quick": quick,
         "threads": threads,
+        "device": device,
         "contenders": names,
         "flows": [f"{f.name}, seed {f.seed}" for f in networks],
     }
@@ -422,7 +440,7 @@ def run(out: Path, *, quick: bool, threads: int) -> pd.DataFrame:
             tqdm.write(f"{package} is not installed (docs/lipschitz says how): its column stays empty")
     store = Store(out, "bench-lipschitz", configuration)
     begin = time.perf_counter()
-    for name in names:  # compilation, imports, caches
+    for name in names if cases else []:  # compilation, imports, caches
         with contextlib.suppress(Exception):
             ESTIMATORS[name](cases[0], 0.1, 0)
     for order, case in enumerate(tqdm(cases, desc="known maps")):
@@ -434,11 +452,12 @@ def run(out: Path, *, quick: bool, threads: int) -> pd.DataFrame:
     certify_lipschitz(warm, latent_ball(np.zeros(3), mass=0.1), seconds=1.0, ratio=2.0, threads=threads)
     certify_lipschitz(coupling_flow(CouplingFlow(2, 1, 4, 1, "tanh"), seed=0), latent_ball(np.zeros(2), mass=0.1), cells=64)
     for index, flow in enumerate(tqdm(networks, desc="flows")):
-        key = key_of({"flow": flow.name, "seed": flow.seed})
+        key = key_of({"flow": flow.name, "seed": flow.seed, "device": device})
         if not store.has(key):
-            store.put_rows(key, [{"order": len(cases) + index} | _flow_row(flow, threads)])
+            store.put_rows(key, [{"order": len(cases) + index} | _flow_row(flow, threads, device)])
     results = store.merge(["order"])
-    store.put_table("summary", summary(results))
+    if cases:
+        store.put_table("summary", summary(results))
     store.describe(wall_seconds=time.perf_counter() - begin)
     return results
 

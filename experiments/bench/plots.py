@@ -93,12 +93,16 @@ def _enclosures(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def bench_lipschitz_figure(folder: Path) -> list[Path]:
-    """Draw bench-lipschitz.png and .pdf in a results folder; returns their paths."""
+    """Draw bench-lipschitz.png and .pdf in a results folder; returns their paths.
+
+    Rows that were measured on a GPU may lie beside in gpu.parquet.
+    """
     results = pd.read_parquet(folder / "results.parquet")
+    gpu = folder / "gpu.parquet"
     with plt.style.context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.4), layout="constrained", width_ratios=[1.0, 1.1])
         _reached_in_time(left, results[results["kind"] == "known"])
-        _flow_bounds(right, results[results["kind"] == "flow"])
+        _flow_bounds(right, results[results["kind"] == "flow"], pd.read_parquet(gpu) if gpu.exists() else None)
         return _saved(figure, folder, "bench-lipschitz")
 
 
@@ -123,7 +127,7 @@ def _reached_in_time(axes: Axes, known: pd.DataFrame) -> None:
     axes.legend(fontsize=5.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
-def _flow_bounds(axes: Axes, flows: pd.DataFrame) -> None:
+def _flow_bounds(axes: Axes, flows: pd.DataFrame, on_gpu: pd.DataFrame | None) -> None:
     """Upper bounds over the constant found, flow by flow."""
     labels = [f"{case}" + (f" ({int(seed)})" if seed else "") for case, seed in zip(flows["case"], flows["seed"], strict=True)]
     rows = np.arange(len(flows))[::-1]
@@ -141,6 +145,12 @@ def _flow_bounds(axes: Axes, flows: pd.DataFrame) -> None:
     axes.plot(ratio[proven], rows[proven], "o", ms=4, color="#c0392b", label="certified")
     if not proven.all():
         axes.plot(ratio[~proven], rows[~proven], "o", ms=4, mfc="none", color="#c0392b", label="conditional")
+    if on_gpu is not None:
+        place = {(case, seed): row for case, seed, row in zip(flows["case"], flows["seed"], rows, strict=True)}
+        for case, seed, value, guarantee in on_gpu[["case", "seed", "certified_ratio", "guarantee"]].itertuples(index=False):
+            face = "#e8a33d" if guarantee == "CERTIFIED" else "none"
+            axes.plot(value, place[case, seed], "D", ms=3.2, color="#e8a33d", mfc=face)
+        axes.plot([], [], "D", ms=3.2, color="#e8a33d", label="certified, GPU (open: conditional)")
     axes.axvline(1.0, color="grey", lw=0.6)
     axes.set(xscale="log", xlabel="upper bound / constant found", yticks=rows)
     axes.set_yticklabels(labels, fontsize=5.5)

@@ -8,8 +8,10 @@ for one and torch for the other. A GPU contracts products with sums, which round
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,15 +24,18 @@ from lipbounds.lipschitz.orbits import Program, bound_boxes, scratch_of
 from lipbounds.lipschitz.ripmaps import Ripmaps
 from lipbounds.lipschitz.series import add_numbers
 from lipbounds.lipschitz.structure import Layer, PartialCoupling, Permutation
-from lipbounds.lipschitz.towers import values
+from lipbounds.lipschitz.towers import derivatives, values
 
 __all__ = ["Evaluator", "Gpu", "Problem", "Processor", "check_device", "towers_on_orbits"]
 
 Array = NDArray[np.float64]
 
 CACHED = 256  # boxes of a task: their towers stay in the processor's cache
-AT_ONCE = 2**17  # boxes on the GPU: their towers are some gigabytes
+AT_ONCE = 2**17  # boxes on the GPU at most
+SHARE = 0.2  # of its free memory: for boxes, which are copied, and for towers
 THREADS = 64  # of a block
+ROUNDED = 1024  # numbers of scratch
+MOST_SCRATCH = 2**19  # bytes of a thread: the limit of CUDA
 
 
 class Problem(NamedTuple):
@@ -101,10 +106,13 @@ class Processor:
 
 
 class Gpu:
-    """A thread a box; those whose images miss the domain are sorted out before A is looked at, so that threads stay together."""
+    """A thread a box; those whose images miss the domain are sorted out before A is looked at, so that threads stay together.
+
+    Raises:
+        InvalidInput: For a network so large that the scratch of all threads takes more than a share of the GPU's memory.
+    """
 
     batch = 2**15
-    most = 60_000_000
 
     def __init__(self, problem: Problem, device: torch.device) -> None:
         from numba import cuda  # its compiler is started where it is wanted
@@ -113,21 +121,26 @@ class Gpu:
 
         self.device, self._layers, self._kernels = device, problem.layers, kernels
         _, program, maps, center, radius, generators = problem
-        # powers of two: networks of about the same size share a kernel, whose compilation takes half a minute
-        sizes = (1 << (size - 1).bit_length() for size in scratch_of(program, len(center), len(generators)))
-        self._launch = kernels.boxes_kernel(*sizes)
-        self._rest = (
-            Program(*map(cuda.to_device, program)),
-            Ripmaps(*map(cuda.to_device, maps)),
-            cuda.to_device(center),
-            radius,
-            cuda.to_device(generators.reshape(-1, len(center))),
-        )
+        # rounded up: networks of about the same size share a kernel, whose compilation takes half a minute
+        sizes = [-(-size // ROUNDED) * ROUNDED for size in scratch_of(program, len(center), len(generators))]
+        free = _check_memory(device, 8 * sum(sizes))
+        self.most = int(free * SHARE / (8 * (3 * len(center) + 1)))
+        self._at_once = int(min(AT_ONCE, max(THREADS, free * SHARE / _bytes_of_towers(problem.layers))))
+        with _in_order(device):
+            self._launch = kernels.boxes_kernel(*sizes)
+            self._rest = (
+                Program(*map(cuda.to_device, program)),
+                Ripmaps(*map(cuda.to_device, maps)),
+                cuda.to_device(center),
+                radius,
+                cuda.to_device(generators),
+            )
 
     def bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
         """See `Evaluator`."""
-        boxes = zip(torch.split(middles, AT_ONCE), torch.split(radii, AT_ONCE), strict=True)
-        parts = [self._bound(*part, deep) for part in boxes]
+        boxes = zip(torch.split(middles, self._at_once), torch.split(radii, self._at_once), strict=True)
+        with _in_order(self.device):
+            parts = [self._bound(*part, deep) for part in boxes]
         bounds, scores = (torch.cat(part) for part in zip(*parts, strict=True))
         return bounds, scores
 
@@ -135,12 +148,13 @@ class Gpu:
         points = towers_on_orbits(self._layers, middles, self._add_numbers)
         bounds, scores = self._run(middles, radii, points, False)
         if deep:
-            left = bounds > 0
+            left = bounds != 0
             bounds[left], scores[left] = self._run(middles[left], radii[left], points[left], True)
         return bounds, scores
 
     def _run(self, middles: Tensor, radii: Tensor, points: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
-        bounds, scores = middles.new_empty(len(middles)), torch.zeros_like(middles)
+        # infinite: a kernel that did not run proves nothing
+        bounds, scores = middles.new_full((len(middles),), math.inf), middles.new_zeros(middles.shape)
         if len(middles):
             arrays = [self._kernels.shared(part.contiguous()) for part in (middles, radii, points, bounds, scores)]
             blocks = -(-len(middles) // THREADS)
@@ -153,11 +167,46 @@ class Gpu:
         self._kernels.products_kernel()[blocks, THREADS](table, *(self._kernels.shared(part) for part in (a, b, p)))
 
 
+@contextmanager
+def _in_order(device: torch.device) -> Iterator[None]:
+    """torch's work on its default stream, in order with numba's kernels; what was begun on other streams is waited for."""
+    if device.type != "cuda":  # numba's simulator
+        yield
+        return
+    torch.cuda.synchronize(device)
+    with torch.cuda.stream(torch.cuda.default_stream(device)):
+        yield
+    torch.cuda.synchronize(device)
+
+
+def _check_memory(device: torch.device, scratch: int) -> float:
+    """Free bytes beside the scratch, which the driver sets aside for all threads that can be there at a time."""
+    if device.type != "cuda":
+        return 2.0**30
+    gpu = torch.cuda.get_device_properties(device)
+    reserved = scratch * gpu.multi_processor_count * gpu.max_threads_per_multi_processor
+    free = float(torch.cuda.mem_get_info(device)[0])
+    if scratch > MOST_SCRATCH or reserved > 0.5 * free:
+        raise InvalidInput(
+            "device", f"{device}, scratch of {reserved / 1e9:.3g} GB", f"at most half of {free / 1e9:.3g} GB", "use device='cpu'"
+        )
+    return free - reserved
+
+
+def _bytes_of_towers(layers: Sequence[Layer]) -> float:
+    """Of a box: what `towers_on_orbits` returns, twice, and of the widest step some arrays at a time."""
+    steps = [layer for layer in layers if isinstance(layer, PartialCoupling)]
+    counts = [len(derivatives(len(step.seen))) for step in steps]
+    kept = sum(len(step.seen) + 2 * len(step.changed) * count for step, count in zip(steps, counts, strict=True))
+    widest = max(count * max(len(bias) for bias in step.network.biases) for step, count in zip(steps, counts, strict=True))
+    return 8.0 * (2 * kept + 8 * widest)
+
+
 def check_device(device: str | torch.device) -> torch.device:
     """The device, if boxes can be bounded there.
 
     Raises:
-        InvalidInput: For a device that is neither the processor nor an NVIDIA GPU that torch and numba see.
+        InvalidInput: For a device that is neither the processor nor the NVIDIA GPU that torch uses now, and without numba-cuda.
     """
     try:
         chosen = torch.device(device)
@@ -169,6 +218,8 @@ def check_device(device: str | torch.device) -> torch.device:
         raise InvalidInput("device", str(device), "'cpu' or 'cuda'", "other accelerators have no double precision or no numba")
     if not torch.cuda.is_available():
         raise InvalidInput("device", str(device), "a GPU that torch sees", "install torch with CUDA, or use device='cpu'")
+    if chosen.index not in (None, torch.cuda.current_device()):
+        raise InvalidInput("device", str(device), f"cuda:{torch.cuda.current_device()}, torch's current one", "set it first")
     if importlib.util.find_spec("numba_cuda") is None:
         raise InvalidInput("device", str(device), "numba's compiler for GPUs", "pip install numba-cuda, or use device='cpu'")
     return chosen
@@ -189,7 +240,7 @@ def towers_on_orbits(layers: Sequence[Layer], x: Any, add: Callable[..., None] =
                 seen, m = x[:, layer.seen], len(layer.changed)
                 numbers = values(layer.network, layer.clamp, seen, add)
                 parts += [seen, numbers.reshape(len(x), -1)]
-                moved = xp.zeros_like(x) + x
+                moved = 1.0 * x
                 moved[:, layer.changed] = x[:, layer.changed] * xp.exp(numbers[:, :m, 0]) + numbers[:, m:, 0]
                 x = moved
     return xp.concatenate(parts, 1)

@@ -54,7 +54,7 @@ def boxes_kernel(numbers: int, integers: int) -> Any:
 
 @cache
 def products_kernel() -> Any:
-    """`series.add_numbers` where b may have one row."""
+    """`series.add_numbers`."""
 
     @cuda.jit
     def products(rows, a, b, p):

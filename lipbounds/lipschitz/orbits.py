@@ -554,7 +554,8 @@ def scratch_of(program: Program, dim: int, generators: int) -> tuple[int, int]:
 def bound_box(middle, r, points, program, maps, center, radius, generators, deep, scores, numbers, integers):
     """Bound the norm of A over a box of data whose image may meet a domain; see `bound_boxes`.
 
-    `points` are those of the box, `scores` are written to, `numbers` and `integers` are scratch (`scratch_of`).
+    `points` are those of the box, `scores` are zeros that are written to unless tables know nothing, `numbers` and `integers`
+    are scratch (`scratch_of`), whatever stands there.
     """
     d = len(r)
     size = 1 + d + d * (d + 1) // 2

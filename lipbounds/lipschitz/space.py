@@ -40,13 +40,16 @@ Array = NDArray[np.float64]
 
 MOST_DIMENSIONS = 12
 SAMPLES = 20_000
+CLIMBERS = 16  # points that climb along each coordinate
+CLIMBS = 60  # steps
+CLIMB = (0.3, 1e-3)  # their lengths, of the domain's
 LOOK_EVERY = 4  # rounds between looks for a better witness
 WORST = 64
 LOOK_SHARE = 0.1  # of the time, for a cover that is soon proven
 COVER_SHARE = 0.3  # of the time, kept for one that is not
 MARGIN = 0.05  # of the box about the images
 FAR = (1.0, 4.0, 64.0)  # bound over target from which a box is halved once, twice, three times
-LOOKED_AT = 512  # middles of faces whose images are looked at
+LOOKED_AT = 512  # middles of boxes on faces whose images are looked at in a round
 
 
 def is_spatial(layers: Sequence[Layer]) -> bool:
@@ -108,7 +111,7 @@ def bound_in_space(
         The bound, infinite if the time ends before every box has a finite one.
     """
     rng = np.random.default_rng(seed)
-    images = inverse_map(layers)(torch.cat((domain.sample(SAMPLES, rng), _rim(domain, rng)))).numpy()
+    images = _preimages(layers, domain, rng)
     # the pool's threads share the work; those of BLAS would stand in their way
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         problem, slopes = _problem(layers, domain, images, pool)
@@ -127,11 +130,28 @@ def bound_in_space(
         return SpaceBound(branch.upper, cover.count + branch.count, cover.proven)
 
 
-def _rim(domain: Ball | Box | Capsule, rng: np.random.Generator) -> torch.Tensor:
-    """Points of the boundary: far points projected."""
-    points = domain.sample(SAMPLES, rng)
-    middle = points.mean(0)
-    return domain.project(middle + 1e3 * (points - middle))
+def _preimages(layers: Sequence[Layer], domain: Ball | Box | Capsule, rng: np.random.Generator) -> Array:
+    """Points of data whose images fill the domain, and those farthest along each coordinate, by projected ascent."""
+    f = inverse_map(layers)
+    inner = domain.sample(SAMPLES, rng)
+    center = inner.mean(0)
+    latent = torch.cat((inner, domain.project(center + 1e3 * (domain.sample(SAMPLES, rng) - center))))  # and its rim
+    images = f(latent)
+    signs = torch.tensor([1.0, -1.0], dtype=images.dtype).repeat_interleave(domain.dim)
+    coordinates = torch.arange(domain.dim).repeat(2)
+    start = (signs * images[:, coordinates]).topk(CLIMBERS, dim=0).indices  # shape (climbers, 2 d)
+    z, size = latent[start.ravel()], float((inner - center).norm(dim=1).max())
+    highest, tops = torch.full((len(z),), -math.inf, dtype=z.dtype), images[start.ravel()]
+    for step in np.geomspace(CLIMB[0] * size, CLIMB[1] * size, CLIMBS):
+        z.requires_grad_()
+        points = f(z)
+        height = (signs * points.reshape(CLIMBERS, -1, domain.dim)[:, torch.arange(2 * domain.dim), coordinates]).ravel()
+        (slope,) = torch.autograd.grad(height.sum(), z)
+        with torch.no_grad():
+            higher = height > highest
+            highest, tops = torch.where(higher, height, highest), torch.where(higher[:, None], points, tops)
+            z = domain.project(z + step * slope / slope.norm(dim=1, keepdim=True).clamp(min=1e-300))
+    return torch.cat((images, tops.detach())).numpy()
 
 
 class _Search:
@@ -188,25 +208,26 @@ class _Cover(_Search):
             sides[2 * i : 2 * i + 2, i] = 0.0
         self._middles, self._radii = self._here(faces), self._here(sides)
         middle = evaluate_inverse(layers, domain.project(torch.as_tensor(_support(domain)[0])[None])[0].numpy())
-        # without an image inside, or with one of the domain on a face, there is nothing to prove
-        self._refuted = not all(a < value.lower and value.upper < b for a, value, b in zip(low, middle, high, strict=True))
+        # without an image that is seen to be inside, or with one on a face, it cannot be proven
+        self._hopeless = not all(a < value.lower and value.upper < b for a, value, b in zip(low, middle, high, strict=True))
 
     @property
     def proven(self) -> bool:
-        return not self._refuted and not len(self._middles)
+        return not self._hopeless and not len(self._middles)
 
     def work(self, end: float) -> None:
-        """Go on until it is proven or refuted, or the time ends."""
+        """Go on until it is proven or seen to be hopeless, or the time ends."""
         batch = self._evaluator.batch
-        while len(self._middles) and not self._refuted and time.perf_counter() < end:
+        while len(self._middles) and not self._hopeless and time.perf_counter() < end:
             # the last first: memory stays small
             middles, radii = self._middles[-batch:], self._radii[-batch:]
             bounds, scores = self._bound(middles, radii, False)
-            self._refuted = bool((self._domain.depth(self._images(middles[:LOOKED_AT])) > 0).any())
-            left = bounds > 0
+            some = middles[:: max(1, len(middles) // LOOKED_AT)]
+            self._hopeless = bool((self._domain.depth(self._images(some)) > 0).any())
+            left = bounds != 0
             middles, radii = _halves(middles[left], radii[left], self._blame(radii[left], scores[left]))
-            self._middles = torch.cat((self._middles[:-batch], middles))
-            self._radii = torch.cat((self._radii[:-batch], radii))
+            # both made before either is kept
+            self._middles, self._radii = torch.cat((self._middles[:-batch], middles)), torch.cat((self._radii[:-batch], radii))
 
 
 class _Branch(_Search):
@@ -238,7 +259,7 @@ class _Branch(_Search):
 
     def _settle(self) -> None:
         """Put aside the boxes that are done."""
-        alive = self._bounds > self._ratio * self._lower
+        alive = ~(self._bounds <= self._ratio * self._lower)
         self._done = max(self._done, _largest(self._bounds[~alive]))
         self._middles, self._radii = self._middles[alive], self._radii[alive]
         self._bounds, self._scores = self._bounds[alive], self._scores[alive]
@@ -260,8 +281,10 @@ class _Branch(_Search):
                 self._lower = self._improve(self._images(steepest).numpy())
             kept = torch.ones_like(self._bounds, dtype=torch.bool)
             kept[top] = False
-            self._middles, self._radii = torch.cat((self._middles[kept], middles)), torch.cat((self._radii[kept], radii))
-            self._bounds, self._scores = torch.cat((self._bounds[kept], bounds)), torch.cat((self._scores[kept], scores))
+            old = self._middles[kept], self._radii[kept], self._bounds[kept], self._scores[kept]
+            new = middles, radii, bounds, scores
+            # all made before any is kept
+            self._middles, self._radii, self._bounds, self._scores = (torch.cat(part) for part in zip(old, new, strict=True))
             self._settle()
 
 

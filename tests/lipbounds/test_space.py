@@ -273,11 +273,13 @@ def test_a_box_that_is_too_small_is_no_cover_and_a_stopped_run_says_so():
         evaluator.batch = 8
 
         def covers(low, high, *, pauses=0):
-            cover = _Cover(evaluator, slopes, layers, domain, low, high)
-            for _ in range(pauses):
-                cover.work(perf_counter() + 2e-3)
-                assert not cover.proven
-                assert cover.count > 0
+            cover, ticks = _Cover(evaluator, slopes, layers, domain, low, high), itertools.count()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("lipbounds.lipschitz.space.time.perf_counter", lambda: next(ticks))
+                for rounds in range(1, pauses + 1):
+                    cover.work(next(ticks) + 2)  # a tick a round
+                    assert not cover.proven
+                    assert cover.count >= 8 * rounds - 2
             cover.work(perf_counter() + 60)
             return cover.proven
 
