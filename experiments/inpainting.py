@@ -71,7 +71,7 @@ class Inpainting:
 
     def configuration(self) -> dict[str, Any]:
         """All that the results depend on, checked and filled in."""
-        shared = shared_settings(self, seeds=1 if self.images == "mnist" else 5, quick_share=0.01)
+        shared = shared_settings(self, seeds=5, quick_share=0.01)
         if self.images == "mnist":
             load_mnist(self.data)  # its errors before any work
         own = {

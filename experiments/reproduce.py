@@ -55,7 +55,7 @@ RUNS = (
     Run("inpainting", 8, lambda out: inpainting.run(inpainting.Inpainting(out=out))),
     Run("kinematics", 100, lambda out: kinematics.run(kinematics.Kinematics(out=out))),
     Run("eight-modes", 65, lambda out: eight_modes.run(eight_modes.EightModes(out=out))),
-    Run("inpainting-mnist", 80, lambda out: inpainting.run(inpainting.Inpainting(out=out, images="mnist")), needs_data=True),
+    Run("inpainting-mnist", 130, lambda out: inpainting.run(inpainting.Inpainting(out=out, images="mnist")), needs_data=True),
 )
 FIGURES: dict[str, Callable[[Path], list[Path]]] = {
     "remark-2": lambda folder: remark_2_figure(folder, {name: feature_lipschitz(k) for name, k in remark_2.KERNELS.items()}),
