@@ -45,8 +45,9 @@ CLIMBS = 60  # steps
 CLIMB = (0.3, 1e-3)  # their lengths, of the domain's
 LOOK_EVERY = 4  # rounds between looks for a better witness
 WORST = 64
-LOOK_SHARE = 0.1  # of the time, for a cover that is soon proven
-COVER_SHARE = 0.3  # of the time, kept for one that is not
+LOOK_SHARE = 0.1  # of the time: after it the cover is proven, or it is estimated how long that will take
+COVER_SHARE = 0.5  # of the time that it may take by this estimate
+MOST_SHARE = 0.7  # of the time, when it takes longer
 MARGIN = 0.05  # of the box about the images
 FAR = (1.0, 4.0, 64.0)  # bound over target from which a box is halved once, twice, three times
 LOOKED_AT = 512  # middles of boxes on faces whose images are looked at in a round
@@ -122,11 +123,12 @@ def bound_in_space(
         low, high = images.min(0) - MARGIN * width, images.max(0) + MARGIN * width
         cover = _Cover(evaluator, slopes, layers, domain, low, high)
         branch = _Branch(evaluator, slopes, layers, low, high, lower, ratio, improve, callback)
-        end = time.perf_counter() + seconds
-        cover.work(end - (1 - LOOK_SHARE) * seconds)
-        branch.work(end if cover.proven else end - COVER_SHARE * seconds)
-        cover.work(end)
+        begin, end = time.perf_counter(), time.perf_counter() + seconds
+        cover.work(begin + LOOK_SHARE * seconds)
+        if cover.seconds_left() < COVER_SHARE * seconds:  # else it is no use to begin
+            cover.work(begin + MOST_SHARE * seconds)
         branch.work(end)
+        cover.work(end)
         return SpaceBound(branch.upper, cover.count + branch.count, cover.proven)
 
 
@@ -206,7 +208,8 @@ class _Cover(_Search):
         for i in range(dim):
             faces[2 * i : 2 * i + 2, i] = low[i], high[i]
             sides[2 * i : 2 * i + 2, i] = 0.0
-        self._middles, self._radii = self._here(faces), self._here(sides)
+        self._middles, self._radii, self._sides = self._here(faces), self._here(sides), self._here(_radius(low, high))
+        self._seconds = 0.0
         middle = evaluate_inverse(layers, domain.project(torch.as_tensor(_support(domain)[0])[None])[0].numpy())
         # without an image that is seen to be inside, or with one on a face, it cannot be proven
         self._hopeless = not all(a < value.lower and value.upper < b for a, value, b in zip(low, middle, high, strict=True))
@@ -215,9 +218,15 @@ class _Cover(_Search):
     def proven(self) -> bool:
         return not self._hopeless and not len(self._middles)
 
+    def seconds_left(self) -> float:
+        """How long it may still take: as the area of the faces so far, of which each counts the same; infinite if hopeless."""
+        shares = torch.where(self._radii > 0, self._radii / self._sides, 1.0).prod(1)
+        left = float(shares.sum()) / (2 * len(self._sides))
+        return self._seconds * left / (1 - left) if left < 1 and not self._hopeless else math.inf
+
     def work(self, end: float) -> None:
         """Go on until it is proven or seen to be hopeless, or the time ends."""
-        batch = self._evaluator.batch
+        batch, begin = self._evaluator.batch, time.perf_counter()
         while len(self._middles) and not self._hopeless and time.perf_counter() < end:
             # the last first: memory stays small
             middles, radii = self._middles[-batch:], self._radii[-batch:]
@@ -228,6 +237,7 @@ class _Cover(_Search):
             middles, radii = _halves(middles[left], radii[left], self._blame(radii[left], scores[left]))
             # both made before either is kept
             self._middles, self._radii = torch.cat((self._middles[:-batch], middles)), torch.cat((self._radii[:-batch], radii))
+        self._seconds += time.perf_counter() - begin
 
 
 class _Branch(_Search):

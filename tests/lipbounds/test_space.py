@@ -270,21 +270,23 @@ def test_a_box_that_is_too_small_is_no_cover_and_a_stopped_run_says_so():
     with ThreadPoolExecutor(1) as pool:
         problem, slopes = _problem(layers, domain, images, pool)
         evaluator, wide = Processor(problem, pool), 0.2 * (high - low)
-        evaluator.batch = 8
+        evaluator.batch = 2
 
         def covers(low, high, *, pauses=0):
             cover, ticks = _Cover(evaluator, slopes, layers, domain, low, high), itertools.count()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("lipbounds.lipschitz.space.time.perf_counter", lambda: next(ticks))
                 for rounds in range(1, pauses + 1):
-                    cover.work(next(ticks) + 2)  # a tick a round
+                    cover.work(next(ticks) + 4)  # a tick a round
                     assert not cover.proven
-                    assert cover.count >= 8 * rounds - 2
+                    assert cover.count >= 2 * rounds
+                    assert 0 < cover.seconds_left() < math.inf
             cover.work(perf_counter() + 60)
+            assert cover.seconds_left() == (0.0 if cover.proven else math.inf)
             return cover.proven
 
         assert covers(low - wide, high + wide)
-        assert covers(low - wide, high + wide, pauses=2)  # it goes on where it stood
+        assert covers(low - wide, high + wide, pauses=1)  # it goes on where it stood
         for side in range(3):
             cut = high.copy()
             cut[side] = 0.8 * high[side] + 0.2 * low[side]
