@@ -470,14 +470,14 @@ def _direction(x, r, center, generators, shifts, out):
 
 @njit(cache=True, error_model="numpy")
 def _misses(x, X, xe, r, center, radius, generators, line, Line, error, work, normal, shifts, scores):
-    """Whether the image is beyond a half-space about the domain.
+    """0 if the image is beyond a half-space about the domain; else how many times too wide it is for that, or infinity.
 
     Scores receive how much each side contributes to the image along its normal.
     """
     d = len(r)
     length = _direction(x, r, center, generators, shifts, normal)
     if not 1e-140 < length < math.inf:  # else squares are not what they should be
-        return False
+        return math.inf
     size, steep = 0.0, 0.0
     for q in range(len(line)):
         line[q], Line[q] = 0.0, TINY
@@ -503,16 +503,20 @@ def _misses(x, X, xe, r, center, radius, generators, line, Line, error, work, no
     _sharpen(line, Line, error, r, work)
     for i in range(d):
         scores[i] = (abs(line[1 + i]) + Line[1 + i]) * r[i]
-    away = Line[0]
+    inside = 0.0
     for g in range(len(generators)):
         part = 0.0
         for i in range(d):
             part += normal[i] * generators[g, i]
             size += abs(generators[g, i])
-        away += abs(part)
+        inside += abs(part)
     # the normal is a unit vector up to rounding
-    nearest = line[0] - away * MUCH - 64 * EPS * size
-    return nearest * (1 - 1e-12) > radius
+    nearest = line[0] - (Line[0] + inside) * MUCH - 64 * EPS * size
+    if nearest * (1 - 1e-12) > radius:
+        return 0.0
+    gap = line[0] - inside - radius
+    wide = Line[0] / gap if gap > 0.0 else math.inf
+    return wide if wide > 1.0 else 1.0  # also where it is no number
 
 
 @njit(cache=True, error_model="numpy")
@@ -675,9 +679,11 @@ def bound_box(middle, r, points, program, maps, center, radius, generators, deep
                 _add(v, V, ve, t[c], T[c], te[c], 1.0)
                 _sharpen(v, V, ve, r, work)
                 _copy(v, V, ve, x[row], X[row], xe[row])
-        if turn == 0 and _misses(x, X, xe, r, center, radius, generators, p, P, pe, work, normal, shifts, scores):
-            return 0.0
-    return _bound(a, A, ae, r, lead, rest, matrices, scores, tried, chosen) if deep else math.inf
+        if turn == 0:
+            wide = _misses(x, X, xe, r, center, radius, generators, p, P, pe, work, normal, shifts, scores)
+            if wide == 0.0 or not deep:
+                return wide
+    return _bound(a, A, ae, r, lead, rest, matrices, scores, tried, chosen)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -686,8 +692,8 @@ def bound_boxes(middles, radii, points, program, maps, center, radius, generator
 
     The domain is a ball plus the segments between -g and g for the rows g of `generators`; `points` are the inputs of all
     conditioners at the middles of the boxes with their towers there, `scratch` the sizes from `scratch_of`. Returns, for every
-    box, the bound (0 if the image provably misses the domain, infinity if nothing is known; without `deep` infinity wherever it
-    may meet it), and what the sides contribute to the bound, or without `deep` to the distance.
+    box, the bound (0 if the image provably misses the domain, infinity if nothing is known; without `deep` how many times too
+    wide the image is for that), and what the sides contribute to the bound, or without `deep` to the distance.
     """
     bounds, scores = np.empty(len(middles)), np.zeros(middles.shape)
     numbers, integers = np.zeros(scratch[0]), np.zeros(scratch[1], dtype=np.int64)

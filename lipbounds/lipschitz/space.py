@@ -50,6 +50,7 @@ COVER_SHARE = 0.5  # of the time that it may take by this estimate
 MOST_SHARE = 0.7  # of the time, when it takes longer
 MARGIN = 0.05  # of the box about the images
 FAR = (1.0, 4.0, 64.0)  # bound over target from which a box is halved once, twice, three times
+WIDE = (1.0, 1.5, 2.5)  # likewise how many times too wide the image of a box on a face is
 LOOKED_AT = 512  # middles of boxes on faces whose images are looked at in a round
 
 
@@ -234,7 +235,8 @@ class _Cover(_Search):
             some = middles[:: max(1, len(middles) // LOOKED_AT)]
             self._hopeless = bool((self._domain.depth(self._images(some)) > 0).any())
             left = bounds != 0
-            middles, radii = _halves(middles[left], radii[left], self._blame(radii[left], scores[left]))
+            blame = self._blame(radii[left], scores[left])
+            middles, radii, _ = _pieces(middles[left], radii[left], blame, bounds[left], WIDE)
             # both made before either is kept
             self._middles, self._radii = torch.cat((self._middles[:-batch], middles)), torch.cat((self._radii[:-batch], radii))
         self._seconds += time.perf_counter() - begin
@@ -282,7 +284,7 @@ class _Branch(_Search):
             top = torch.topk(self._bounds, min(len(self._bounds), self._evaluator.batch), sorted=False).indices
             radii, worst = self._radii[top], self._bounds[top]
             blame, target = self._blame(radii, self._scores[top]), self._ratio * self._lower
-            middles, radii, parents = _pieces(self._middles[top], radii, blame, worst, target)
+            middles, radii, parents = _pieces(self._middles[top], radii, blame, worst, [far * target for far in FAR])
             bounds, scores = self._bound(middles, radii, True)
             bounds = torch.minimum(bounds, parents)
             self._rounds += 1
@@ -315,10 +317,12 @@ def _halves(middles: Tensor, radii: Tensor, scores: Tensor) -> tuple[Tensor, Ten
     return torch.cat((middles - step, middles + step)), torch.cat((half, half))
 
 
-def _pieces(middles: Tensor, radii: Tensor, scores: Tensor, bounds: Tensor, target: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Halve boxes, those far above the target two or three times at once; returns pieces with the bounds of their boxes."""
-    for far in FAR:
-        chosen = bounds > far * target
+def _pieces(
+    middles: Tensor, radii: Tensor, scores: Tensor, bounds: Tensor, levels: Sequence[float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Halve boxes, once more for every level that their bounds are not below; returns pieces with the bounds of their boxes."""
+    for level in levels:
+        chosen = bounds >= level
         once = middles[~chosen], radii[~chosen], scores[~chosen], bounds[~chosen]
         halves, half = _halves(middles[chosen], radii[chosen], scores[chosen])
         shares = torch.where(half > 0, half / radii[chosen].repeat(2, 1), 1.0)  # scores are proportional to sides
