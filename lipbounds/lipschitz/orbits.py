@@ -97,33 +97,41 @@ def _sharpen(m, R, e, r, work):
 
 @njit(cache=True, error_model="numpy")
 def _multiply(a, A, ae, b, B, be, p, P, pe, r, work):
-    """The product of two jets; p is neither of them."""
-    d = len(r)
+    """The product of two jets; p is neither of them.
+
+    Each loop writes one row, so that compilers can make vectors of it; the rounding of a product is charged with a radius.
+    """
+    d, n = len(r), len(p)
     a0, b0, A0, B0 = a[0], b[0], A[0], B[0]
     aa, bb = abs(a0), abs(b0)
+    for q in range(n):
+        p[q] = a0 * b[q] + b0 * a[q]
+    wide_a, wide_b, off_a, off_b = aa + A0, bb + B0, A0 + 4 * EPS * aa, B0 + 4 * EPS * bb
+    for q in range(n):
+        P[q] = wide_a * B[q] + off_a * abs(b[q])
+    for q in range(n):
+        P[q] += wide_b * A[q] + off_b * abs(a[q]) + TINY
     p[0] = a0 * b0
-    P[0] = (aa * B0 + A0 * (bb + B0)) * UP + EPS * abs(p[0]) + TINY
-    steep_a, steep_b, noise = 0.0, 0.0, 0.0
+    P[0] = aa * B0 + A0 * (bb + B0) + EPS * abs(p[0]) + TINY
+    steep_a, steep_b = 0.0, 0.0
     for q in range(1, 1 + d):
-        first, second = a0 * b[q], b0 * a[q]
-        size = abs(first) + abs(second)
-        p[q] = first + second
-        P[q] = (aa * B[q] + A0 * (abs(b[q]) + B[q]) + bb * A[q] + B0 * (abs(a[q]) + A[q])) * UP + 4 * EPS * size + TINY
-        steep_a, steep_b, noise = _larger(steep_a, abs(a[q])), _larger(steep_b, abs(b[q])), _larger(noise, size)
+        steep_a, steep_b = _larger(steep_a, abs(a[q])), _larger(steep_b, abs(b[q]))
     pe[0] = (aa * be[0] + ae[0] * (bb + be[0])) * UP + EPS * abs(p[0]) + TINY
-    pe[1] = (aa * be[1] + ae[0] * (steep_b + be[1]) + bb * ae[1] + be[0] * (steep_a + ae[1])) * UP + 4 * EPS * noise + TINY
+    turn = aa * be[1] + ae[0] * (steep_b + be[1]) + bb * ae[1] + be[0] * (steep_a + ae[1])
+    pe[1] = turn * UP + 4 * EPS * (aa * steep_b + bb * steep_a) + TINY
     q = 1 + d
     for i in range(d):
         ai, bi, Ai, Bi = a[1 + i], b[1 + i], A[1 + i], B[1 + i]
-        wide_a, wide_b = abs(ai) + Ai, abs(bi) + Bi
+        wide_a, wide_b, off_a, off_b = abs(ai) + Ai, abs(bi) + Bi, Ai + 8 * EPS * abs(ai), Bi + 8 * EPS * abs(bi)
         for j in range(i, d):
-            aj, bj, Aj, Bj = a[1 + j], b[1 + j], A[1 + j], B[1 + j]
-            first, second, third, fourth = a0 * b[q], b0 * a[q], ai * bj, aj * bi
-            p[q] = first + second + third + fourth
-            radius = aa * B[q] + A0 * (abs(b[q]) + B[q]) + bb * A[q] + B0 * (abs(a[q]) + A[q])
-            radius += wide_a * Bj + Ai * abs(bj) + wide_b * Aj + Bi * abs(aj)
-            P[q] = radius * UP + 8 * EPS * (abs(first) + abs(second) + abs(third) + abs(fourth)) + TINY
-            q += 1
+            p[q - i + j] += ai * b[1 + j] + bi * a[1 + j]
+        for j in range(i, d):
+            P[q - i + j] += wide_a * B[1 + j] + off_a * abs(b[1 + j])
+        for j in range(i, d):
+            P[q - i + j] += wide_b * A[1 + j] + off_b * abs(a[1 + j])
+        q += d - i
+    for q in range(n):
+        P[q] *= UP
     _sharpen(p, P, pe, r, work)
 
 

@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from time import perf_counter
 
 import numpy as np
@@ -20,7 +21,7 @@ from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms
 from lipbounds.lipschitz.evaluators import Processor
-from lipbounds.lipschitz.orbits import _look_up, _norm
+from lipbounds.lipschitz.orbits import _look_up, _multiply, _norm
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.ripmaps import ripmaps
@@ -322,6 +323,33 @@ def test_permutations_move_the_domain_too():
     bound = certify_lipschitz(layers, domain, ratio=1.05, seconds=30)
     norms = jacobian_norms(inverse_map(layers), domain.sample(2000, np.random.default_rng(0)))
     assert float(norms.max()) <= bound.upper <= 1.06 * float(norms.max())
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.sampled_from([0.0, 1e-12, 0.3]), st.floats(0, 12))
+def test_products_of_jets_hold_what_they_say(seed, dim, spread, exponent):
+    # exact: rational numbers within the radii, of very different sizes
+    rng = np.random.default_rng(seed)
+    size = 1 + dim + dim * (dim + 1) // 2
+    a, b = rng.standard_normal((2, size)) * 10.0 ** rng.uniform(-exponent, exponent, (2, size))
+    A, B = spread * rng.uniform(0, 1, (2, size)) * np.abs([a, b])
+    p, P, pe, none = np.zeros(size), np.zeros(size), np.zeros(2), np.zeros(2)
+    far = np.full(dim, math.inf if spread else 0.0)  # sharpened where there is something to gain: at a point
+    _multiply(a, A, none, b, B, none, p, P, pe, far, np.zeros(dim))
+    factors = []
+    for middle, radius in ((a, A), (b, B)):
+        shares = rng.choice([-1.0, 1.0, 0.3], size)
+        factors.append([Fraction(m) + Fraction(r) * Fraction(x) for m, r, x in zip(middle, radius, shares, strict=True)])
+    u, v = factors
+    exact = [u[0] * v[q] + v[0] * u[q] for q in range(size)]
+    exact[0] = u[0] * v[0]
+    pairs = itertools.combinations_with_replacement(range(dim), 2)
+    for q, (i, j) in enumerate(pairs, start=1 + dim):
+        exact[q] += u[1 + i] * v[1 + j] + u[1 + j] * v[1 + i]
+    off = [abs(x - Fraction(m)) for x, m in zip(exact, p, strict=True)]
+    assert all(o <= Fraction(r) for o, r in zip(off, P, strict=True))
+    if not spread and dim > 1:  # and rounding is charged at most some dozens of times
+        assert P[0] <= 1e-14 * abs(p[0]) + 1e-280
+        assert float(max(off)) > 0
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-170, 1.0, 1.2e154, 1e300])
