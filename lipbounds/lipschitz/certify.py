@@ -28,6 +28,7 @@ __all__ = ["Certificate", "certify_lipschitz"]
 Array = NDArray[np.float64]
 
 ELEMENTARY = "elementary functions of numpy and of the C library are good to 4 ulps"
+ON_GPU = "; so are those of CUDA and of torch on it"
 FEWEST_CELLS = 64
 WORTH_A_SEARCH = 1e-4  # relative gain at the middle of a box that starts a search from there
 
@@ -146,7 +147,7 @@ def certify_lipschitz(
             callback=report,
         )
         upper, boxes = bound.upper, bound.boxes
-        method, assumption = "branch and bound over boxes of data", ELEMENTARY
+        method, assumption = "branch and bound over boxes of data", ELEMENTARY + (ON_GPU if chosen.type == "cuda" else "")
         if not bound.covered and math.isfinite(upper):
             guarantee = Guarantee.ESTIMATE
             assumption += "; conditional: that the boxes cover the preimage of the domain is not proven"

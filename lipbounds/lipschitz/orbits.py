@@ -477,7 +477,7 @@ def _direction(x, r, center, generators, shifts, out):
 
 
 @njit(cache=True, error_model="numpy")
-def _misses(x, X, xe, r, center, radius, generators, line, Line, error, work, normal, shifts, scores):
+def _excess(x, X, xe, r, center, radius, generators, line, Line, error, work, normal, shifts, scores):
     """0 if the image is beyond a half-space about the domain; else how many times too wide it is for that, or infinity.
 
     Scores receive how much each side contributes to the image along its normal.
@@ -688,7 +688,7 @@ def bound_box(middle, r, points, program, maps, center, radius, generators, deep
                 _sharpen(v, V, ve, r, work)
                 _copy(v, V, ve, x[row], X[row], xe[row])
         if turn == 0:
-            wide = _misses(x, X, xe, r, center, radius, generators, p, P, pe, work, normal, shifts, scores)
+            wide = _excess(x, X, xe, r, center, radius, generators, p, P, pe, work, normal, shifts, scores)
             if wide == 0.0 or not deep:
                 return wide
     return _bound(a, A, ae, r, lead, rest, matrices, scores, tried, chosen)

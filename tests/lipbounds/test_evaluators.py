@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from inn import CouplingFlow, coupling_flow
 from lipbounds import Ball, certify_lipschitz, latent_ball
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.evaluators import Gpu, Processor, check_device, towers_on_orbits
+from lipbounds.lipschitz.evaluators import Gpu, Processor, _check_memory, check_device, towers_on_orbits
 from lipbounds.lipschitz.series import add_numbers
 from lipbounds.lipschitz.space import _problem
 from lipbounds.lipschitz.structure import Conditioner, dimension_of, expanded
@@ -51,6 +52,7 @@ def test_towers_of_tensors_are_those_of_arrays(activation, inputs):
 SIMULATED = """
 import numpy as np, torch
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from lipbounds import Ball
 from lipbounds.lipschitz import evaluators, ripmaps
 from tests.lipbounds.test_evaluators import bounds_of_both, small_flow
@@ -107,6 +109,19 @@ def test_devices_that_are_not_there(device):
         check_device(device)
     with pytest.raises(InvalidInput, match="device"):
         certify_lipschitz(small_flow(3, "tanh"), Ball(np.zeros(3), 1.0), device=device)
+
+
+def test_networks_that_are_too_large_for_the_memory_of_a_gpu():
+    gpu, device = SimpleNamespace(multi_processor_count=100, max_threads_per_multi_processor=2000), torch.device("cuda")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+        patch.setattr(torch.cuda, "mem_get_info", lambda _: (80_000_000_000, 90_000_000_000))
+        assert _check_memory(device, 200_000) == 40e9  # half of it is scratch
+        with pytest.raises(InvalidInput, match=r"40\.2 GB"):
+            _check_memory(device, 201_000)
+        patch.setattr(gpu, "multi_processor_count", 1)
+        with pytest.raises(InvalidInput, match="device"):
+            _check_memory(device, 2**19 + 8)
 
 
 def test_towers_on_orbits_are_at_the_inputs_that_they_name():
