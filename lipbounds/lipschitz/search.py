@@ -4,12 +4,14 @@ On a convex set $\mathrm{Lip}(f)=\sup\|Df\|_2$, so the search climbs on $\log\si
 projected ascent from the best, random steps of shrinking size (a map with kinks has no gradient towards its steepest piece),
 an L-BFGS polish, and at last the best finite pair about the point found. The screening matters most: a map that tears two modes
 apart is steep in a thin layer only, which random points miss. Segments must cross it: those between latent images of the modes,
-and random ones through the domain. Of every segment the half with the larger quotient is kept, again and again, which leads to a
-jump however thin it is, by values of f alone.
+and random ones through the domain. Of every segment the quarter with the largest quotient is kept, again and again, which leads
+to a jump however thin it is, by values of f alone. A few segments come first and the best place of theirs is polished at once:
+on many maps that is the constant already, and all that follows makes sure.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -33,8 +35,14 @@ SCATTER_ROUNDS = 8
 SCATTER_CHILDREN = 96
 POLISHED = 3
 POINTS_PER_SEGMENT = 33
-HALVED = 256  # random segments that are halved
-HALVINGS = 30
+FOLLOWED = 256  # random segments that are followed to their jumps
+FIRST = 16  # of the random ones, and of those given, that are followed before all else
+PARTS = 4  # of a segment; the steepest is kept
+ROUNDS = 15  # down to 1e-9 of a segment
+SHOWN = 7  # rounds whose quotients count as found: down to 6e-5 of a segment, where rounding of f does not matter
+SHARES = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # of the size of f, by which it moves between the points of a pair
+NEAR = 1e-4
+ROUNDING = 1e-6  # of quotients of short segments
 BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a few ulps
 
 
@@ -52,8 +60,8 @@ class Found:
         pair: The witness, two points of D, each of shape (d,).
         on_boundary: Whether `point` lies on the boundary of D; then a larger domain may have a larger constant.
         evaluations: Number of points at which the derivative of f was evaluated.
-        history: Largest value seen where segments led to, after the screening, and after each ascent step, each round of random
-            steps and each polish.
+        history: Largest value seen, from the first quotients of segments on, after every stage of the search and every step of
+            its ascent.
         guarantee: EXACT: nothing but rounding stands between `value` and a proven lower bound.
     """
 
@@ -208,65 +216,92 @@ class _Search:
         if screening < STARTS:
             raise InvalidInput("screening", screening, f"an integer >= {STARTS}", "the search starts from the best of these")
         self._f, self._domain, self._seed, self._callback = f, domain, seed, callback
-        rng = np.random.default_rng(seed)
-        candidates = [domain.sample(screening, rng)]
-        if starts is not None:
-            candidates.append(starts)
-        fractions = torch.linspace(0.0, 1.0, POINTS_PER_SEGMENT, dtype=torch.float64)[:, None, None]
-        candidates += [((1 - fractions) * a + fractions * b).reshape(-1, domain.dim) for a, b in segments]
-        self._points = domain.project(torch.cat([c.to(torch.float64) for c in candidates]))
-        self._width = float((self._points - self._points.mean(0)).abs().max())
-        self._outputs = check_map(f, self._points[: min(64, len(self._points))])
-        ends = [(a, b) for a, b in segments if len(a)]
-        random = domain.sample(2 * min(HALVED, screening), rng)
-        ends.append((random[::2], random[1::2]))
-        jumps = [self._halved(*(domain.project(end.double()) for end in pair)) for pair in ends]
-        self._jumps = sum(map(len, jumps))
-        self._points = torch.cat((*jumps, self._points))
+        self._given, self._segments, self._screening = starts, segments, screening
+        self._rng = np.random.default_rng(seed)
+        random = domain.project(domain.sample(2 * min(FOLLOWED, screening), self._rng))
+        self._outputs = check_map(f, random[: min(64, len(random))])
+        self._middle = random.mean(0)
+        self._steepest = 0.0, self._middle, self._middle
+        self._quantity: Quantity = "largest"
+        self._width = float((random - self._middle).abs().max())
+        kinds = [(random[::2], random[1::2])]
+        if segments:
+            a, b = (domain.project(torch.cat([pair[end].to(torch.float64) for pair in segments])) for end in (0, 1))
+            kinds.append((a, b))
+        self._first, self._others = (
+            tuple(torch.cat([kind[end][part] for kind in kinds]) for end in (0, 1)) for part in (slice(FIRST), slice(FIRST, None))
+        )
 
-    def _halved(self, a: Tensor, b: Tensor) -> Tensor:
-        """The places that segments lead to when the half with the larger quotient is kept."""
+    @functools.cached_property
+    def _points(self) -> Tensor:
+        """What is screened: random points of the domain, those given, and points of the segments given."""
+        candidates = [self._domain.sample(self._screening, self._rng)]
+        if self._given is not None:
+            candidates.append(self._given)
+        fractions = torch.linspace(0.0, 1.0, POINTS_PER_SEGMENT, dtype=torch.float64)[:, None, None]
+        candidates += [((1 - fractions) * a + fractions * b).reshape(-1, self._domain.dim) for a, b in self._segments]
+        return self._domain.project(torch.cat([c.to(torch.float64) for c in candidates]))
+
+    def _followed(self, a: Tensor, b: Tensor) -> Tensor:
+        """The places that segments lead to when the steepest part of each is kept; the steepest pair seen is remembered."""
+        if not len(a):
+            return a
+        inner = torch.arange(1, PARTS, dtype=a.dtype)[:, None, None] / PARTS
+        rows = torch.arange(len(a))
         with torch.no_grad():
-            image_a, image_b = evaluate(self._f, a), evaluate(self._f, b)
-            for _ in range(HALVINGS):
-                middle = 0.5 * (a + b)
-                image = evaluate(self._f, middle)
-                first = ((image - image_a).square().sum(1) >= (image_b - image).square().sum(1))[:, None]
-                a, image_a = torch.where(first, a, middle), torch.where(first, image_a, image)
-                b, image_b = torch.where(first, middle, b), torch.where(first, image, image_b)
+            image_a, image_b = evaluate(self._f, torch.cat((a, b))).chunk(2)
+            for step in range(ROUNDS):
+                between = a + inner * (b - a)
+                image = evaluate(self._f, between.flatten(0, 1)).reshape(PARTS - 1, len(a), -1)
+                nodes, images = torch.cat((a[None], between, b[None])), torch.cat((image_a[None], image, image_b[None]))
+                jumps = torch.linalg.vector_norm(images.diff(dim=0), dim=2)
+                part = jumps.argmax(0)
+                a, b, image_a, image_b = nodes[part, rows], nodes[part + 1, rows], images[part, rows], images[part + 1, rows]
+                if step < SHOWN:
+                    lengths = torch.linalg.vector_norm(b - a, dim=1)
+                    quotients = torch.where(lengths > 0, jumps[part, rows] / lengths, 0.0)
+                    best = int(quotients.argmax())
+                    if float(quotients[best]) > self._steepest[0]:
+                        self._steepest = float(quotients[best]), a[best], b[best]
+                    if self._quantity == "largest":
+                        self._record(self._steepest[0])
         return 0.5 * (a + b)
 
     def run(self, quantity: Quantity) -> Found:
         """Raise one quantity; the value is the quotient of the pair, inverted for the smallest singular value."""
         stretch = stretch_of(self._f, self._outputs, self._domain.dim, self._domain.span, quantity)
         rng = np.random.default_rng([self._seed, 1])
-        # where segments led to first: there the steepest place mostly is
-        parts = []
-        self._evaluations, self._history = len(self._points), [0.0]
-        for points in torch.split(self._points, [self._jumps, len(self._points) - self._jumps]):
-            parts.append(stretch.values(points))
-            self._record(float(parts[-1].max()))
-        norms = torch.cat(parts)
+        self._quantity, self._evaluations, self._history = quantity, 0, [0.0]
+        self._steepest = 0.0, self._middle, self._middle
+
+        places = [self._followed(*self._first)]
+        sizes = [self._values(stretch, places[0])]
+        polished, value, _, _ = self._polished(stretch, places[0][sizes[0].argmax()], float(sizes[0].max()))
+        # where segments led to before all other points: there the steepest place mostly is
+        places += [polished[None], self._followed(*self._others)]
+        sizes += [sizes[0].new_tensor([value]), self._values(stretch, places[-1])]
+        points, norms = torch.cat((*places, self._points)), torch.cat((*sizes, self._values(stretch, self._points)))
         order = torch.as_tensor(rng.permutation(len(norms)))
         subsets = [subset[norms[subset].argmax()] for subset in order.tensor_split(STARTS // 2)]
         chosen = torch.unique(torch.cat((norms.topk(min(STARTS // 2, len(norms))).indices, torch.stack(subsets))))
 
-        points, values = self._ascend(stretch, self._points[chosen])
+        points, values = self._ascend(stretch, points[chosen])
         points, values = self._scatter(stretch, points, values, rng)
-        pairs = []
+        found = []
         for index in values.topk(min(POLISHED, len(values))).indices:
-            polished, count = self._polish(stretch, points[index])
-            self._evaluations += count
-            value, direction, slope = stretch.direction(polished)
-            if value < float(values[index]):
-                polished = points[index]
-                value, direction, slope = stretch.direction(polished)
-            self._record(value)
+            point, value, direction, slope = self._polished(stretch, points[index], float(values[index]))
             # of each: at a kink the norm promises more than pairs keep
-            pairs.append((*self._best_pair(polished, direction, slope, quantity), value, direction, polished))
-        best, pair, value, direction, point = max(pairs, key=lambda one: one[0])
+            found.append((*self._best_pair(point, direction, slope), value, direction, point))
+        steepest, a, b = self._steepest
+        if quantity == "largest" and steepest > (1 + ROUNDING) * max(one[0] for one in found):
+            # a jump, where no derivative shows it
+            value = float(stretch.values(0.5 * (a + b)[None])[0])
+            found.append((steepest, (a.numpy(), b.numpy()), value, (b - a) / torch.linalg.vector_norm(b - a), 0.5 * (a + b)))
+        _, pair, value, direction, point = max(found, key=lambda one: one[0])
+        # of the pair alone: in a batch f may round differently
+        shown = quotient(self._f, pair)
         return Found(
-            value=best,
+            value=1.0 / shown if quantity == "smallest" else shown,
             jacobian_norm=value,
             point=point.numpy(),
             direction=direction.numpy(),
@@ -275,6 +310,25 @@ class _Search:
             evaluations=self._evaluations,
             history=tuple(self._history),
         )
+
+    def _values(self, stretch: Stretch, points: Tensor) -> Tensor:
+        if not len(points):
+            return points.new_zeros(0)
+        norms = stretch.values(points)
+        self._evaluations += len(points)
+        self._record(float(norms.max()))
+        return norms
+
+    def _polished(self, stretch: Stretch, point: Tensor, value: float) -> tuple[Tensor, float, Tensor, float]:
+        """Polish a point; returns the better of both with value, direction and slope there."""
+        polished, count = self._polish(stretch, point)
+        self._evaluations += count
+        found, direction, slope = stretch.direction(polished)
+        if found < value:
+            polished = point
+            found, direction, slope = stretch.direction(polished)
+        self._record(found)
+        return polished, found, direction, slope
 
     def _record(self, value: float) -> None:
         self._history.append(max(self._history[-1], value))
@@ -337,40 +391,39 @@ class _Search:
         return self._domain.project(torch.as_tensor(result.x[None]))[0], int(result.nfev)
 
     def _best_pair(
-        self, point: Tensor, direction: Tensor, slope: float, quantity: Quantity
+        self, point: Tensor, direction: Tensor, slope: float
     ) -> tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """The largest quotient of pairs about `point` along its most stretched direction, or its most shrunk one."""
+        inverse = self._quantity == "smallest"
+        tiny = torch.finfo(point.dtype).tiny
+        inwards = self._middle - point
+        inwards = inwards / torch.linalg.vector_norm(inwards).clamp_min(tiny)
         with torch.no_grad():
             size = float(evaluate(self._f, point[None]).abs().max())
-        best: tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]] | None = None
-        inwards = self._points.mean(0) - point
-        inwards = inwards / torch.linalg.vector_norm(inwards).clamp_min(torch.finfo(point.dtype).tiny)
-        promised = 1.0 / slope if quantity == "smallest" and slope > 0 else slope
-        for share in (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
-            if share < 1e-4 and best is not None and best[0] > 0.999 * promised:
-                break  # nearer pairs are for pieces of a map that are narrower than this, and cost digits
             # f moves by `share` of its own size, so that rounding costs about 1e-16 / share of the quotient
-            half = min(share * max(size, 1e-3) / max(slope, 1e-12), share * self._width / 2)
+            shares = torch.tensor(SHARES, dtype=point.dtype)
+            halves = (shares * max(size, 1e-3) / max(slope, 1e-12)).minimum(shares * self._width / 2)[:, None]
             # at the boundary a pair about the point is bent by the projection: one a little inside keeps its direction
-            for middle in (point, point + 2 * half * inwards):
-                ends = self._domain.project(torch.stack((middle - half * direction, middle + half * direction)))
-                if torch.equal(ends[0], ends[1]):
-                    continue
-                pair = (ends[0].numpy(), ends[1].numpy())
-                found = quotient(self._f, pair)
-                if quantity == "smallest":
-                    if found == 0.0:
-                        raise InvalidInput(
-                            "f", f"one image of two points, {pair}", "an injective map", "search the largest alone"
-                        )
-                    found = 1.0 / found
-                # a closer pair must gain more than rounding, which grows as the pair shrinks
-                apart = max(float(torch.linalg.vector_norm(ends[0] - ends[1])), torch.finfo(ends.dtype).tiny)
-                noise = 32 * torch.finfo(ends.dtype).eps * size / apart
-                if quantity == "smallest":
-                    noise *= found**2
-                if best is None or found > best[0] * (1 + 1e-9) + noise:
-                    best = (found, pair)
+            middles = torch.stack((point.expand(len(halves), -1), point + 2 * halves * inwards), 1)
+            steps = (halves * direction)[:, None]
+            ends = self._domain.project(torch.stack((middles - steps, middles + steps)).flatten(0, 2))
+            ends, images = (rows.reshape(2, -1, rows.shape[1]) for rows in (ends, evaluate(self._f, ends)))
+            apart = torch.linalg.vector_norm(ends[1] - ends[0], dim=1)
+            moved = torch.linalg.vector_norm(images[1] - images[0], dim=1)
+        best: tuple[float, int] | None = None
+        promised = 1.0 / slope if inverse and slope > 0 else slope
+        for i in torch.nonzero(apart > 0)[:, 0].tolist():
+            if inverse and float(moved[i]) == 0.0:
+                raise InvalidInput(
+                    "f", f"one image of two points, {tuple(ends[:, i].tolist())}", "an injective map", "search the largest alone"
+                )
+            found = float(apart[i] / moved[i] if inverse else moved[i] / apart[i])
+            # a closer pair must gain more than rounding, which grows as the pair shrinks
+            noise = 32 * torch.finfo(ends.dtype).eps * size / float(apart[i]) * (found**2 if inverse else 1.0)
+            # pairs nearer still are for boundaries and narrow pieces of f; above the derivative they show rounding only
+            near = SHARES[i // 2] < NEAR
+            if best is None or (found > best[0] * (1 + 1e-9) + noise and not (near and found > promised)):
+                best = found, i
         if best is None:
             raise InvalidInput("domain", f"no two points about {point.tolist()}", "a domain with interior", "enlarge it")
-        return best
+        return best[0], (ends[0, best[1]].numpy(), ends[1, best[1]].numpy())

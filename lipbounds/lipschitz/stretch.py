@@ -1,11 +1,13 @@
 r"""How strongly a map stretches at points: singular values of its Jacobian, exactly or by power iteration, with gradients.
 
 *Exact* for small dimensions: the Jacobian by one reverse pass a row, or by one pass a column where the image has many more
-dimensions, its singular values by SVD, the gradient through both.
+dimensions, its singular values by SVD.
 
 *Power iteration* above: $v\mapsto J^TJv$ by Jacobian-vector and vector-Jacobian products on one graph of f, so memory is that
-of a few evaluations. With u, v at hand the gradient of $\sigma_{\max}=u^TJ(z)v$ is that of the right side for fixed u and v
-(Danskin). Values are norms |Jv| of unit vectors v: never above $\sigma_{\max}$.
+of a few evaluations. Values are norms |Jv| of unit vectors v: never above $\sigma_{\max}$.
+
+Both know singular vectors u, v, and the gradient of $\sigma=u^TJ(z)v$ is that of the right side for fixed u and v (Danskin): one
+second derivative of f, whatever the dimension.
 
 A domain of lower dimension (a segment, a flat hull) has few directions: J is restricted to its span.
 """
@@ -28,9 +30,16 @@ Quantity = Literal["largest", "smallest", "condition"]
 
 LARGEST_EXACT = 24  # of min(inputs, outputs)
 CHUNK_ENTRIES = 4_000_000  # of Jacobians held at a time
+MOST_COPIES = 2048  # rows that a Jacobian may be evaluated on at once
 FEW_COLUMNS = 3  # with more outputs than so many times the inputs, columns of the Jacobian cost less than rows
 SETTLED = 1e-10  # relative change of |Jv| at which power iteration ends
 MOST_ITERATIONS = 1000
+# of the logarithm of each score: the signs of its singular values' logarithms, and which ones
+SINGULAR: dict[Quantity, tuple[tuple[float, int], ...]] = {
+    "largest": ((1.0, 0),),
+    "smallest": ((-1.0, -1),),
+    "condition": ((1.0, 0), (-1.0, -1)),
+}
 
 
 def evaluate(f: Map, points: Tensor) -> Tensor:
@@ -98,69 +107,92 @@ class Exact(Stretch):
 
     def __init__(self, f: Map, span: Tensor | None = None, quantity: Quantity = "largest") -> None:
         self._f, self._span, self._quantity = f, span, quantity
+        self._outputs: int | None = None
 
-    def jacobians(self, points: Tensor, *, differentiable: bool = False) -> tuple[Tensor, Tensor]:
-        """Return points that carry the graph, and the Jacobians on the span at them, shape (n, m, r)."""
-        points = points.detach().requires_grad_()
-        image = evaluate(self._f, points)
-        if not image.requires_grad:  # a constant map
-            jacobians = image.new_zeros(len(points), image.shape[1], points.shape[1])
+    def jacobians(self, points: Tensor) -> Tensor:
+        """Return the Jacobians on the span, shape (n, m, r)."""
+        points = points.detach()
+        if self._outputs is None:
+            with torch.no_grad():
+                self._outputs = evaluate(self._f, points[:1]).shape[1]
+        if self._outputs > FEW_COLUMNS * points.shape[1]:
+            jacobians = _columns(self._f, points)
+        elif len(points) * self._outputs <= MOST_COPIES:
+            jacobians = _rows_at_once(self._f, points, self._outputs)
         else:
-            by_columns = image.shape[1] > FEW_COLUMNS * points.shape[1]
-            jacobians = (_columns if by_columns else _rows)(image, points, differentiable)
-        _check_finite(jacobians.detach().flatten(1), points)
-        return points, jacobians if self._span is None else jacobians @ self._span
+            jacobians = _rows(self._f, points)
+        _check_finite(jacobians.flatten(1), points)
+        return jacobians if self._span is None else jacobians @ self._span
 
-    def _score(self, jacobians: Tensor) -> Tensor:
+    def _score(self, sizes: Tensor) -> Tensor:
+        """From singular values, shape (n, k), to what is raised."""
         if self._quantity == "largest":
-            norms: Tensor = torch.linalg.matrix_norm(jacobians, ord=2)
-            return norms
-        values = torch.linalg.svdvals(jacobians)
+            return sizes[:, 0]
         # the inverse of a map that collapses a direction has no constant
-        last = values[:, -1].clamp_min(torch.finfo(values.dtype).tiny)
-        score: Tensor = 1.0 / last if self._quantity == "smallest" else values[:, 0] / last
+        last = sizes[:, -1].clamp_min(torch.finfo(sizes.dtype).tiny)
+        score: Tensor = 1.0 / last if self._quantity == "smallest" else sizes[:, 0] / last
         return score
 
     def values(self, points: Tensor) -> Tensor:
         size = max(1, CHUNK_ENTRIES // (points.shape[1] * max(1, points.shape[1])))
-        return torch.cat([self._score(self.jacobians(chunk)[1]).detach() for chunk in torch.split(points, size)])
+        return torch.cat([self._score(torch.linalg.svdvals(self.jacobians(c))) for c in torch.split(points, size)])
 
     def values_and_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        at, jacobians = self.jacobians(points, differentiable=True)
-        score = self._score(jacobians)
-        gradients = torch.zeros_like(at)
-        if score.requires_grad and bool((score > 0).all()):
-            (gradients,) = torch.autograd.grad(score.log().sum(), at)
-        # equal singular values have no gradient; such a point stays
-        return score.detach(), torch.nan_to_num(gradients, nan=0.0, posinf=0.0, neginf=0.0)
+        left, sizes, right = torch.linalg.svd(self.jacobians(points), full_matrices=False)
+        if self._span is not None:
+            right = right @ self._span.T
+        score = self._score(sizes)
+        gradients = torch.zeros_like(points)
+        at = points.detach().requires_grad_()
+        image = evaluate(self._f, at)
+        for sign, k in SINGULAR[self._quantity]:
+            if image.requires_grad:
+                (along,) = torch.autograd.grad(image, at, left[:, :, k], create_graph=True)
+                if along.requires_grad:
+                    (gradient,) = torch.autograd.grad((along * right[:, k]).sum(), at, retain_graph=True)
+                    gradients += sign * gradient / sizes[:, k, None]
+        # where the value is 0 its logarithm has no gradient; such a point stays
+        return score, torch.nan_to_num(gradients, nan=0.0, posinf=0.0, neginf=0.0)
 
     def direction(self, point: Tensor) -> tuple[float, Tensor, float]:
-        jacobian = self.jacobians(point[None])[1][0].detach()
-        _, _, right = torch.linalg.svd(jacobian)
+        jacobian = self.jacobians(point[None])[0]
+        _, sizes, right = torch.linalg.svd(jacobian, full_matrices=False)
         v = right[-1 if self._quantity == "smallest" else 0]
-        score, slope = float(self._score(jacobian[None])[0]), float(torch.linalg.vector_norm(jacobian @ v))
-        return score, v if self._span is None else self._span @ v, slope
+        slope = float(torch.linalg.vector_norm(jacobian @ v))
+        return float(self._score(sizes[None])[0]), v if self._span is None else self._span @ v, slope
 
 
-def _rows(image: Tensor, points: Tensor, differentiable: bool) -> Tensor:
+def _rows(f: Map, points: Tensor) -> Tensor:
     """Jacobians by one reverse pass an output, shape (n, m, d)."""
-    rows = [
-        torch.autograd.grad(image[:, i].sum(), points, retain_graph=True, create_graph=differentiable)[0]
-        for i in range(image.shape[1])
-    ]
+    at = points.requires_grad_()
+    image = evaluate(f, at)
+    if not image.requires_grad:  # a constant map
+        return image.new_zeros(len(points), image.shape[1], points.shape[1])
+    rows = [torch.autograd.grad(image[:, i].sum(), at, retain_graph=True)[0] for i in range(image.shape[1])]
     return torch.stack(rows, dim=1)
 
 
-def _columns(image: Tensor, points: Tensor, differentiable: bool) -> Tensor:
+def _rows_at_once(f: Map, points: Tensor, outputs: int) -> Tensor:
+    """The same by one reverse pass over a copy of every point for each output: for few points calls cost more than rows."""
+    at = points.repeat_interleave(outputs, 0).requires_grad_()
+    image = evaluate(f, at)
+    if not image.requires_grad:
+        return image.new_zeros(len(points), outputs, points.shape[1])
+    (rows,) = torch.autograd.grad(image, at, torch.eye(outputs, dtype=image.dtype).repeat(len(points), 1))
+    return rows.reshape(len(points), outputs, points.shape[1])
+
+
+def _columns(f: Map, points: Tensor) -> Tensor:
     r"""The same by one pass an input: $u\mapsto u^TJ$ is linear, and its derivative along e_k is the k-th column."""
+    at = points.requires_grad_()
+    image = evaluate(f, at)
+    if not image.requires_grad:
+        return image.new_zeros(len(points), image.shape[1], points.shape[1])
     u = torch.zeros_like(image, requires_grad=True)
-    (products,) = torch.autograd.grad(image, points, grad_outputs=u, create_graph=True)
+    (products,) = torch.autograd.grad(image, at, grad_outputs=u, create_graph=True)
     if not products.requires_grad:  # no input reaches the image
         return image.new_zeros(len(points), image.shape[1], points.shape[1])
-    columns = [
-        torch.autograd.grad(products[:, k].sum(), u, retain_graph=True, create_graph=differentiable)[0]
-        for k in range(points.shape[1])
-    ]
+    columns = [torch.autograd.grad(products[:, k].sum(), u, retain_graph=True)[0] for k in range(points.shape[1])]
     return torch.stack(columns, dim=2)
 
 
