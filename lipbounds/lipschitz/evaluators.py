@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.orbits import Program, bound_boxes, scratch_of
+from lipbounds.lipschitz.orbits import LANES, Program, bound_boxes, scratch_of
 from lipbounds.lipschitz.ripmaps import Ripmaps
 from lipbounds.lipschitz.series import add_numbers
 from lipbounds.lipschitz.structure import Layer, PartialCoupling, Permutation
@@ -89,7 +89,7 @@ class Processor:
     def bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
         """See `Evaluator`."""
         layers, program, maps, center, radius, generators = self._problem
-        scratch = scratch_of(program, len(center), len(generators))
+        scratch = scratch_of(program, len(center), len(generators), LANES)
 
         def part(rows: slice) -> tuple[Array, Array]:
             own, sides = middles.numpy()[rows], radii.numpy()[rows]
@@ -122,7 +122,7 @@ class Gpu:
         self.device, self._layers, self._kernels = device, problem.layers, kernels
         _, program, maps, center, radius, generators = problem
         # rounded up: networks of about the same size share a kernel, whose compilation takes half a minute
-        sizes = [-(-size // ROUNDED) * ROUNDED for size in scratch_of(program, len(center), len(generators))]
+        sizes = [-(-size // ROUNDED) * ROUNDED for size in scratch_of(program, len(center), len(generators), 1)]
         free = _check_memory(device, 8 * sum(sizes))
         self.most = int(free * SHARE / (8 * (3 * len(center) + 1)))
         self._at_once = int(min(AT_ONCE, max(THREADS, free * SHARE / _bytes_of_towers(problem.layers))))

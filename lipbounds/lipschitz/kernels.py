@@ -9,7 +9,7 @@ import numpy as np
 from numba import cuda, float64, int64
 from torch import Tensor
 
-from lipbounds.lipschitz.orbits import bound_box
+from lipbounds.lipschitz.orbits import bound_block
 
 __all__ = ["boxes_kernel", "on_device", "products_kernel", "shared"]
 
@@ -34,19 +34,22 @@ def boxes_kernel(numbers: int, integers: int) -> Any:
         box = cuda.grid(1)
         own_numbers, own_integers = cuda.local.array(numbers, float64), cuda.local.array(integers, int64)
         if box < len(middles):
-            bounds[box] = bound_box(
-                middles[box],
-                radii[box],
-                points[box],
+            own = slice(box, box + 1)
+            bound_block(
+                middles[own],
+                radii[own],
+                points[own],
                 program,
                 maps,
                 center,
                 radius,
                 generators,
                 deep,
-                scores[box],
+                bounds[own],
+                scores[own],
                 own_numbers,
                 own_integers,
+                1,
             )
 
     return boxes

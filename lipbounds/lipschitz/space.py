@@ -400,6 +400,7 @@ def _flatten(layers: Sequence[Layer], images: Array) -> tuple[Program, NDArray[n
         sizes=np.array(sizes, dtype=np.int64),
         coordinates=np.array([np.pad(row, (0, longest - len(row))) for row in coordinates], dtype=np.int64),
         begins=np.concatenate((np.zeros((1, 2), dtype=np.int64), np.cumsum(lengths, axis=0)[:-1])),
+        first=np.arange(1, MOST_INPUTS + 1),
         second=second,
         third=third,
     )

@@ -20,8 +20,8 @@ from lipbounds.balls import working_precision
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms
-from lipbounds.lipschitz.evaluators import Processor
-from lipbounds.lipschitz.orbits import _look_up, _multiply, _norm
+from lipbounds.lipschitz.evaluators import Processor, towers_on_orbits
+from lipbounds.lipschitz.orbits import LANES, ROWS, _look_up, _multiply, _norm, bound_boxes, scratch_of
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.ripmaps import ripmaps
@@ -131,7 +131,7 @@ def test_looked_up_ranges_hold_on_their_window(seed, activation, inputs):
         # thin, long, at the ends and beyond
         middle = rng.choice([1.0, 3.0, 30.0]) * rng.standard_normal(inputs)
         radius = 10.0 ** rng.uniform(-6, 1, inputs)
-        known = _look_up(maps, 0, inputs, width, middle[:, None], seen, radius, least, greatest, lows, highs)
+        known = _look_up(maps, 0, inputs, width, middle[:, None, None], seen, 0, radius[:, None], least, greatest, lows, highs)
         points = middle + radius * corners_and_points(rng, 40, inputs)
         if known:
             inside += 1
@@ -332,9 +332,11 @@ def test_products_of_jets_hold_what_they_say(seed, dim, spread, exponent):
     size = 1 + dim + dim * (dim + 1) // 2
     a, b = rng.standard_normal((2, size)) * 10.0 ** rng.uniform(-exponent, exponent, (2, size))
     A, B = spread * rng.uniform(0, 1, (2, size)) * np.abs([a, b])
-    p, P, pe, none = np.zeros(size), np.zeros(size), np.zeros(2), np.zeros(2)
-    far = np.full(dim, math.inf if spread else 0.0)  # sharpened where there is something to gain: at a point
-    _multiply(a, A, none, b, B, none, p, P, pe, far, np.zeros(dim))
+    p, P, pe, none = (np.zeros((rows, 1)) for rows in (size, size, 2, 2))
+    far = np.full((dim, 1), math.inf if spread else 0.0)  # sharpened where there is something to gain: at a point
+    lane = (a[:, None], A[:, None], none, b[:, None], B[:, None], none)
+    _multiply(*lane, p, P, pe, far, np.zeros((dim + 3 + ROWS, 1)))
+    p, P = p[:, 0], P[:, 0]
     factors = []
     for middle, radius in ((a, A), (b, B)):
         shares = rng.choice([-1.0, 1.0, 0.3], size)
@@ -352,17 +354,56 @@ def test_products_of_jets_hold_what_they_say(seed, dim, spread, exponent):
         assert float(max(off)) > 0
 
 
+def norm_of(matrix):
+    out = np.zeros(2)
+    _norm(np.stack([np.eye(len(matrix)), matrix], 2), np.zeros((2, *matrix.shape, 2)), len(matrix), out, np.zeros((3, 2)))
+    assert out[0] == pytest.approx(1.0, rel=0.01)  # a lane knows nothing of the others
+    return out[1]
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("shape", [(3, None), (5, 2), (6, None)])
+def test_a_box_has_the_same_bound_in_any_company(activation, shape):
+    # beside boxes that miss, that are beyond the tables, whose exponents are too large for a double
+    dim, inputs = shape
+    rng = np.random.default_rng(3)
+    flow = random_flow(dim, activation, 1, inputs)
+    middles, radii = rng.uniform(-2, 2, (LANES + 9, dim)), 10.0 ** rng.uniform(-6, 0, (LANES + 9, 1)) * rng.uniform(0.2, 1, dim)
+    middles[::7] *= 20.0
+    radii[3::11] = 1e6
+    images = flow.inverse(torch.as_tensor(rng.standard_normal((100, dim)))).numpy()
+    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lipbounds.lipschitz.ripmaps.CELLS", COARSE)
+        problem, _ = _problem(flow.structure(), Ball(np.zeros(dim), 1.0), images, pool)
+    scratch, points = scratch_of(problem.program, dim, 0, LANES), towers_on_orbits(problem.layers, middles)
+
+    def bounds_of(rows, deep):
+        rest = (problem.program, problem.maps, problem.center, problem.radius, problem.generators)
+        return bound_boxes(middles[rows], radii[rows], points[rows], *rest, deep, scratch)
+
+    for deep in (False, True):
+        together, scores = bounds_of(slice(None), deep)
+        alone = [bounds_of(slice(i, i + 1), deep) for i in range(len(middles))]
+        # the same operations in the same order, as vectors or not
+        np.testing.assert_array_equal(np.concatenate([bound for bound, _ in alone]), together)
+        np.testing.assert_array_equal(np.concatenate([score for _, score in alone]), scores)
+        assert (together == 0).any()
+        assert np.isinf(together).any()
+        assert ((together > 0) & np.isfinite(together)).any()
+
+
 @pytest.mark.parametrize("scale", [1e-300, 1e-170, 1.0, 1.2e154, 1e300])
 def test_norms_of_matrices_of_any_size(scale):
     rng = np.random.default_rng(0)
     for dim in (1, 3, 12):
         matrix = rng.standard_normal((dim, dim)) * scale
-        bound = _norm(matrix, np.zeros((3, dim, dim)), dim)
+        bound = norm_of(matrix)
         truth = np.linalg.norm(matrix / scale, 2) * scale
         assert truth <= bound * (1 + 1e-12)
         assert bound <= truth * 1.01
-        assert _norm(np.eye(dim) * scale, np.zeros((3, dim, dim)), dim) >= scale
-    assert _norm(np.full((2, 2), math.nan), np.zeros((3, 2, 2)), 2) == math.inf
+        assert norm_of(np.eye(dim) * scale) >= scale
+    assert norm_of(np.full((2, 2), math.nan)) == norm_of(np.array([[1.0, math.inf], [0.0, 1.0]])) == math.inf
+    assert norm_of(np.zeros((2, 2))) == 0.0
 
 
 def shear(slope, bias, seen):
