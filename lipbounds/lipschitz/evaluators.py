@@ -22,7 +22,7 @@ from torch import Tensor
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz.orbits import LANES, Program, bound_boxes, scratch_of
 from lipbounds.lipschitz.ripmaps import Ripmaps
-from lipbounds.lipschitz.series import add_numbers
+from lipbounds.lipschitz.series import Series, compose_numbers, compose_tensors
 from lipbounds.lipschitz.structure import Layer, PartialCoupling, Permutation
 from lipbounds.lipschitz.towers import derivatives, values
 
@@ -145,7 +145,7 @@ class Gpu:
         return bounds, scores
 
     def _bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
-        points = towers_on_orbits(self._layers, middles, self._add_numbers)
+        points = towers_on_orbits(self._layers, middles, self._compose)
         bounds, scores = self._run(middles, radii, points, False)
         if deep:
             left = bounds != 0
@@ -161,7 +161,10 @@ class Gpu:
             self._launch[blocks, THREADS](*arrays[:3], *self._rest, deep, *arrays[3:])
         return bounds, scores
 
-    def _add_numbers(self, rows: NDArray[np.int64], a: Tensor, b: Tensor, p: Tensor) -> None:
+    def _compose(self, f: Sequence[Tensor], u: Tensor, terms: Series) -> Tensor:
+        return compose_tensors(f, u, terms, self._add)
+
+    def _add(self, rows: NDArray[np.int64], a: Tensor, b: Tensor, p: Tensor) -> None:
         blocks = -(-a.shape[1] // THREADS)
         table = self._kernels.on_device(rows.tobytes(), rows.shape[1])
         self._kernels.products_kernel()[blocks, THREADS](table, *(self._kernels.shared(part) for part in (a, b, p)))
@@ -225,10 +228,10 @@ def check_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def towers_on_orbits(layers: Sequence[Layer], x: Any, add: Callable[..., None] = add_numbers) -> Any:
+def towers_on_orbits(layers: Sequence[Layer], x: Any, compose: Callable[..., Any] = compose_numbers) -> Any:
     """The inputs of all conditioners on the orbits of points, each with the tower there; shape (n, numbers).
 
-    For arrays, or for tensors with the function that adds products of series on their device.
+    For arrays, or for tensors with their own function in place of `series.compose_numbers`.
     """
     xp = torch if isinstance(x, Tensor) else np
     parts: list[Any] = []
@@ -238,7 +241,7 @@ def towers_on_orbits(layers: Sequence[Layer], x: Any, add: Callable[..., None] =
                 x = x[:, layer.order]
             elif isinstance(layer, PartialCoupling):
                 seen, m = x[:, layer.seen], len(layer.changed)
-                numbers = values(layer.network, layer.clamp, seen, add)
+                numbers = values(layer.network, layer.clamp, seen, compose)
                 parts += [seen, numbers.reshape(len(x), -1)]
                 moved = 1.0 * x
                 moved[:, layer.changed] = x[:, layer.changed] * xp.exp(numbers[:, :m, 0]) + numbers[:, m:, 0]

@@ -57,7 +57,7 @@ def boxes_kernel(numbers: int, integers: int) -> Any:
 
 @cache
 def products_kernel() -> Any:
-    """`series.add_numbers`."""
+    """What `series.compose_tensors` asks for: adds products of rows of a and b to rows of p."""
 
     @cuda.jit
     def products(rows, a, b, p):

@@ -437,14 +437,11 @@ def _radii(centre, wrong, least, greatest, k, count, program, away, radii, work)
 
 
 @njit(cache=True, error_model="numpy")
-def _look(points, begin, program, maps, step, x, X, xe, again, centre, radii, least, greatest, ends, away, integers, dead, work):
-    """For one coupling: the numbers of its conditioner at every lane's point, and their radii on its window.
-
-    The latter are kept from the first turn to the second.
-    """
+def _look(points, program, maps, step, x, X, xe, centre, radii, least, greatest, ends, away, integers, dead, work):
+    """For one coupling: the numbers of its conditioner at every lane's point, and their radii on its window."""
     m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
     width, lanes = 2 * m * count, x.shape[2]
-    seen = program.coordinates[step, m : m + k]
+    seen, begin = program.coordinates[step, m : m + k], program.begins[step, 0]
     for lane in range(lanes):
         row = points[min(lane, len(points) - 1)]
         for i in range(k):
@@ -454,8 +451,6 @@ def _look(points, begin, program, maps, step, x, X, xe, again, centre, radii, le
             xe[seen[i], 0, lane] += off * UP
         for q in range(width):
             centre[q, lane] = row[begin + k + q]
-    if again:
-        return
     for lane in range(lanes):
         known = _look_up(
             maps,
@@ -838,12 +833,6 @@ def _matrices(numbers, at, count, dim, lanes):
 
 
 @njit(cache=True, error_model="numpy")
-def _tables(numbers, at, count, length, lanes):
-    end = at + count * length * lanes
-    return numbers[at:end].reshape((count, length, lanes)), end
-
-
-@njit(cache=True, error_model="numpy")
 def _vectors(numbers, at, count, lanes):
     end = at + count * lanes
     return numbers[at:end].reshape((count, lanes)), end
@@ -856,7 +845,7 @@ def scratch_of(program: Program, dim: int, generators: int, lanes: int) -> tuple
     size = 1 + dim + dim * (dim + 1) // 2
     jets = dim + dim * dim + 3 * m + m * k + 2
     matrices = (1 + dim + 1 + 3 + CORNERS) * dim * dim
-    vectors = (len(program.sizes) + 3) * width + k + 5 * dim + generators + dim + 3 + ROWS + 2
+    vectors = 4 * width + k + 5 * dim + generators + dim + 3 + ROWS + 2
     integers = 2 * MOST_INPUTS + 1 + MOST_INPUTS + MOST_INPUTS**2 + dim * dim
     return (2 * (size + 1) * jets + matrices + vectors) * lanes + 2 * width, integers + (CORNERS + 2) * lanes
 
@@ -939,8 +928,8 @@ def bound_block(
     lead, end = _matrices(numbers, end, 1 + d, d, lanes)
     rest, end = _matrices(numbers, end, 1, d, lanes)
     scratch, end = _matrices(numbers, end, 3 + CORNERS, d, lanes)
-    kept, end = _tables(numbers, end, steps, width, lanes)  # radii of the conditioners
-    centre, end = _vectors(numbers, end, width, lanes)
+    centre, end = _vectors(numbers, end, width, lanes)  # numbers of a conditioner, and their radii
+    spread, end = _vectors(numbers, end, width, lanes)
     least, end = _vectors(numbers, end, width, lanes)
     greatest, end = _vectors(numbers, end, width, lanes)
     away, end = _vectors(numbers, end, most_k, lanes)
@@ -964,103 +953,81 @@ def bound_block(
     for lane in range(lanes):
         for i in range(d):
             r[i, lane] = sides[min(lane, boxes - 1), i]
-    for turn in range(2 if deep else 1):  # first the orbit alone: no A is needed where all boxes miss
-        if turn == 1:
-            a[:], A[:], ae[:], filled[:] = 0.0, 0.0, 0.0, 0
-            for i in range(d):
-                _fill(a[i * d + i, 0], 1.0)
-                filled[i * d + i] = 1
-        x[:], X[:], xe[:] = 0.0, 0.0, 0.0
+    if deep:
+        a[:], A[:], ae[:], filled[:] = 0.0, 0.0, 0.0, 0
         for i in range(d):
-            for lane in range(lanes):
-                x[i, 0, lane], x[i, 1 + i, lane], X[i, 0, lane] = middles[min(lane, boxes - 1), i], 1.0, r[i, lane]
-        for step in range(steps):
-            m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
-            changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]
-            own = 2 * m * count
-            wrong = maps.errors[program.begins[step, 1] : program.begins[step, 1] + own]
-            now, radii = centre[:own], kept[step, :own]
-            _look(
-                points,
-                program.begins[step, 0],
+            _fill(a[i * d + i, 0], 1.0)
+            filled[i * d + i] = 1
+    x[:], X[:], xe[:] = 0.0, 0.0, 0.0
+    for i in range(d):
+        for lane in range(lanes):
+            x[i, 0, lane], x[i, 1 + i, lane], X[i, 0, lane] = middles[min(lane, boxes - 1), i], 1.0, r[i, lane]
+    for step in range(steps):
+        m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
+        changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]
+        width = 2 * m * count
+        wrong = maps.errors[program.begins[step, 1] : program.begins[step, 1] + width]
+        now, radii = centre[:width], spread[:width]
+        _look(points, program, maps, step, x, X, xe, now, radii, least, greatest, ends, away, integers, dead, work)
+        for c in range(m):
+            _places(program, k, c * count, -1, at)
+            _compose(at, now, radii, wrong, x, X, xe, seen, k, s[c], S[c], se[c], r, work)
+            _places(program, k, (m + c) * count, -1, at)
+            _compose(at, now, radii, wrong, x, X, xe, seen, k, t[c], T[c], te[c], r, work)
+        if deep:
+            for c in range(m):
+                _exponential(-1.0, s[c], S[c], se[c], y[c], Y[c], ye[c], r, work)
+            _turn(
                 program,
-                maps,
                 step,
+                now,
+                radii,
+                wrong,
                 x,
                 X,
                 xe,
-                turn == 1,
-                now,
-                radii,
-                least,
-                greatest,
-                ends,
-                away,
-                integers,
-                dead,
+                a,
+                A,
+                ae,
+                y,
+                Y,
+                ye,
+                w,
+                W,
+                we,
+                p,
+                P,
+                pe,
+                v,
+                V,
+                ve,
+                at,
+                filled,
+                r,
                 work,
             )
-            for c in range(m):
-                _places(program, k, c * count, -1, at)
-                _compose(at, now, radii, wrong, x, X, xe, seen, k, s[c], S[c], se[c], r, work)
-                _places(program, k, (m + c) * count, -1, at)
-                _compose(at, now, radii, wrong, x, X, xe, seen, k, t[c], T[c], te[c], r, work)
-            if turn == 1:
-                for c in range(m):
-                    _exponential(-1.0, s[c], S[c], se[c], y[c], Y[c], ye[c], r, work)
-                _turn(
-                    program,
-                    step,
-                    now,
-                    radii,
-                    wrong,
-                    x,
-                    X,
-                    xe,
-                    a,
-                    A,
-                    ae,
-                    y,
-                    Y,
-                    ye,
-                    w,
-                    W,
-                    we,
-                    p,
-                    P,
-                    pe,
-                    v,
-                    V,
-                    ve,
-                    at,
-                    filled,
-                    r,
-                    work,
-                )
-            for c in range(m):
-                row = changed[c]
-                _exponential(1.0, s[c], S[c], se[c], p, P, pe, r, work)
-                _multiply(x[row], X[row], xe[row], p, P, pe, v, V, ve, r, work)
-                _add(v, V, ve, t[c], T[c], te[c], 1.0, work)
-                _sharpen(v, V, ve, r, work)
-                _copy(v, V, ve, x[row], X[row], xe[row])
-        if turn == 0:
-            _excess(x, X, xe, r, center, radius, generators, p, P, pe, work, normal, shifts, score, wide)
-            missed = True
-            for lane in range(boxes):
-                bounds[lane] = math.inf if dead[lane] else wide[lane]
-                missed = missed and bounds[lane] == 0.0
-                for i in range(d):
-                    scores[lane, i] = 0.0 if dead[lane] else score[i, lane]
-            if missed:
-                return
-        else:
-            _bound(a, A, ae, r, lead, rest[0], scratch, score, tried, chosen, counts, bound, work)
-            for lane in range(boxes):
-                if bounds[lane] != 0.0 and not dead[lane]:
-                    bounds[lane] = bound[lane]
-                    for i in range(d):
-                        scores[lane, i] = score[i, lane]
+        for c in range(m):
+            row = changed[c]
+            _exponential(1.0, s[c], S[c], se[c], p, P, pe, r, work)
+            _multiply(x[row], X[row], xe[row], p, P, pe, v, V, ve, r, work)
+            _add(v, V, ve, t[c], T[c], te[c], 1.0, work)
+            _sharpen(v, V, ve, r, work)
+            _copy(v, V, ve, x[row], X[row], xe[row])
+    _excess(x, X, xe, r, center, radius, generators, p, P, pe, work, normal, shifts, score, wide)
+    missed = True
+    for lane in range(boxes):
+        bounds[lane] = math.inf if dead[lane] else wide[lane]
+        missed = missed and bounds[lane] == 0.0
+        for i in range(d):
+            scores[lane, i] = 0.0 if dead[lane] else score[i, lane]
+    if not deep or missed:
+        return
+    _bound(a, A, ae, r, lead, rest[0], scratch, score, tried, chosen, counts, bound, work)
+    for lane in range(boxes):
+        if bounds[lane] != 0.0 and not dead[lane]:
+            bounds[lane] = bound[lane]
+            for i in range(d):
+                scores[lane, i] = score[i, lane]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -10,14 +10,15 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["MANY", "TINY", "UNIT", "UP", "Series", "add_numbers", "compose", "compose_numbers", "series", "sharpen"]
+__all__ = ["MANY", "TINY", "UNIT", "UP", "Series", "compose", "compose_numbers", "compose_tensors", "series", "sharpen"]
 
 Array = NDArray[np.float64]
 
@@ -25,7 +26,8 @@ UNIT = 2.0**-53
 MANY = 128 * UNIT  # of sums of some dozens of products
 UP = 1 + 64 * UNIT  # some roundings of nonnegative numbers
 TINY = 1e-290  # more than underflow hides
-BLOCK = 256  # numbers at a time: rows of products stay in the cache
+BLOCK = 256  # balls at a time: rows of products stay in the cache
+FEW = 128  # numbers at a time
 
 
 class Series(NamedTuple):
@@ -93,17 +95,6 @@ def _add_products(rows, a, A, b, B, p, P):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def add_numbers(rows, a, b, p):
-    """Add the products of numbers a and b to p."""
-    for begin in range(0, a.shape[1], BLOCK):
-        part = slice(begin, min(begin + BLOCK, a.shape[1]))
-        for row in range(len(rows)):
-            x, y, z = a[rows[row, 0], part], b[rows[row, 1], part], p[rows[row, 2], part]
-            for e in range(len(x)):
-                z[e] += x[e] * y[e]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def sharpen(rows, spread, raised, times, radii, error):
     """By the mean value theorem from the next degree, in place: highest degrees first, so that they help the lower ones.
 
@@ -138,18 +129,57 @@ def compose(f: Sequence[tuple[Array, Array]], u: Array, radii: Array, terms: Ser
     return out.reshape(shape), (around * (1 + MANY) + TINY).reshape(shape)
 
 
-def compose_numbers(f: Sequence[Any], u: Any, terms: Series, add: Callable[..., None] = add_numbers) -> Any:
-    """The same in floating point, in an order of operations that the bounds of `compose` hold for.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _compose_numbers(products, scaled, f, u):
+    """The series of f(u) in place, block by block."""
+    size, n = u.shape
+    own, power, new = np.empty((size, FEW)), np.empty((size, FEW)), np.empty((size, FEW))
+    for begin in range(0, n, FEW):
+        part = slice(begin, min(begin + FEW, n))
+        length = part.stop - begin
+        for q in range(size):
+            x, y, z = u[q, part], own[q], power[q]
+            for e in range(length):
+                y[e] = x[e]
+            for e in range(length):
+                z[e] = x[e]
+            for e in range(length):
+                x[e] = 0.0
+        x, y = f[0][part], u[0, part]
+        for e in range(length):
+            y[e] = x[e]
+        for j in range(len(scaled)):
+            if j:
+                new[:] = 0.0
+                for row in range(len(products[j - 1])):
+                    a, b, c = products[j - 1][row]
+                    x, y, z = power[a], own[b], new[c]
+                    for e in range(length):
+                        z[e] += x[e] * y[e]
+                power, new = new, power
+            y = f[j + 1][part]
+            for row in range(len(scaled[j])):
+                a = scaled[j][row, 0]
+                x, z = power[a], u[a, part]
+                for e in range(length):
+                    z[e] += x[e] * y[e]
 
-    For arrays, or for tensors with the function that adds products on their device.
-    """
-    xp = torch if isinstance(u, torch.Tensor) else np
+
+def compose_numbers(f: Sequence[Array], u: Array, terms: Series) -> Array:
+    """The same in floating point, in an order of operations that the bounds of `compose` hold for; u is overwritten."""
+    flat = u.reshape(len(u), -1)
+    _compose_numbers(terms.products, terms.scaled, tuple(part.ravel() for part in f), flat)
+    return flat.reshape(u.shape)
+
+
+def compose_tensors(f: Sequence[Tensor], u: Tensor, terms: Series, add: Callable[..., None]) -> Tensor:
+    """The same for tensors, with a function that adds products of rows of a and b to rows of p, add(rows, a, b, p)."""
     shape, u = u.shape, u.reshape(len(u), -1)
-    out, power = xp.zeros_like(u), u
+    out, power = torch.zeros_like(u), u
     out[0] = f[0].ravel()
     for j, at in enumerate(f[1:]):
         if j:
-            new = xp.zeros_like(u)
+            new = torch.zeros_like(u)
             add(terms.products[j - 1], power, u, new)
             power = new
         add(terms.scaled[j], power, at.reshape(1, -1), out)

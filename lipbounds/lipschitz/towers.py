@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from lipbounds.lipschitz.activations import ULPS, coefficients, largest_of, ranges
-from lipbounds.lipschitz.series import MANY, TINY, UNIT, UP, Series, add_numbers, compose, compose_numbers, series, sharpen
+from lipbounds.lipschitz.series import MANY, TINY, UNIT, UP, Series, compose, compose_numbers, series, sharpen
 from lipbounds.lipschitz.structure import Conditioner
 
 __all__ = ["derivatives", "errors", "tower", "values"]
@@ -129,10 +129,10 @@ def _gamma(matrix: Array) -> float:
     return n * UNIT / (1 - n * UNIT)
 
 
-def values(network: Conditioner, clamp: float, points: Any, add: Callable[..., None] = add_numbers) -> Any:
+def values(network: Conditioner, clamp: float, points: Any, compose: Callable[..., Any] = compose_numbers) -> Any:
     """The tower at points, shape (n, k), in floating point; `errors` says how good it is. Shape as that of `tower`.
 
-    For arrays, or for tensors with the function that adds products of series on their device.
+    For arrays, or for tensors with their own function in place of `series.compose_numbers`.
     """
     xp = torch if isinstance(points, torch.Tensor) else np
     terms = series(points.shape[1], KEPT)
@@ -141,7 +141,7 @@ def values(network: Conditioner, clamp: float, points: Any, add: Callable[..., N
         return torch.as_tensor(numbers, device=points.device) if xp is torch else numbers
 
     def composed(rows: Any, activation: str) -> Any:
-        return compose_numbers(coefficients(activation, rows[0], KEPT), rows, terms, add)
+        return compose(coefficients(activation, rows[0], KEPT), rows, terms)
 
     # contiguous: products with transposed matrices take up to twice as long
     matrices = [here(np.ascontiguousarray(matrix.T)) for matrix in network.weights]
