@@ -15,7 +15,7 @@ Ranges of conditioners and their derivatives come from tables (`ripmaps`). So ra
 functions, on large boxes, and of second order in r on small ones.
 
 Some boxes are treated at a time, a lane each: numbers of all lanes stand beside each other, and loops over lanes are innermost
-and write one row each, so that compilers make vectors of them. On a GPU a thread has one lane.
+and write one row or two, so that compilers make vectors of them. On a GPU a thread has one lane.
 
 Rounding goes into radii and errors. With EPS of twice the unit of rounding a sum of n products has an error of at most n EPS
 times that of their absolute values; UP and MUCH cover the roundings of radii, sums of at most 200 nonnegative products.
@@ -152,10 +152,8 @@ def _multiply(a, A, ae, b, B, be, p, P, pe, r, work):
         aq, bq, Aq, Bq, pq, Pq = a[q], b[q], A[q], B[q], p[q], P[q]
         for lane in range(lanes):
             pq[lane] = a0[lane] * bq[lane] + b0[lane] * aq[lane]
-        for lane in range(lanes):
-            Pq[lane] = wide_a[lane] * Bq[lane] + off_a[lane] * abs(bq[lane])
-        for lane in range(lanes):
-            Pq[lane] += wide_b[lane] * Aq[lane] + off_b[lane] * abs(aq[lane]) + TINY
+            left = wide_a[lane] * Bq[lane] + off_a[lane] * abs(bq[lane])
+            Pq[lane] = left + (wide_b[lane] * Aq[lane] + off_b[lane] * abs(aq[lane]) + TINY)
     p0, P0, pe0, pe1 = p[0], P[0], pe[0], pe[1]
     for lane in range(lanes):
         p0[lane] = a0[lane] * b0[lane]
@@ -182,10 +180,8 @@ def _multiply(a, A, ae, b, B, be, p, P, pe, r, work):
             aj, bj, Aj, Bj, pq, Pq = a[1 + j], b[1 + j], A[1 + j], B[1 + j], p[q], P[q]
             for lane in range(lanes):
                 pq[lane] += ai[lane] * bj[lane] + bi[lane] * aj[lane]
-            for lane in range(lanes):
-                Pq[lane] += wide_a[lane] * Bj[lane] + off_a[lane] * abs(bj[lane])
-            for lane in range(lanes):
-                Pq[lane] += wide_b[lane] * Aj[lane] + off_b[lane] * abs(aj[lane])
+                left = wide_a[lane] * Bj[lane] + off_a[lane] * abs(bj[lane])
+                Pq[lane] = Pq[lane] + left + (wide_b[lane] * Aj[lane] + off_b[lane] * abs(aj[lane]))
             q += 1
     for q in range(1, n):
         Pq = P[q]
@@ -301,7 +297,6 @@ def _compose(at, centre, radii, wrong, x, X, xe, seen, k, p, P, pe, r, work):
             uq, Uq, pq, Pq = u[q], U[q], p[q], P[q]
             for lane in range(lanes):
                 pq[lane] += slope[lane] * uq[lane]
-            for lane in range(lanes):
                 size = abs(slope[lane])
                 Pq[lane] += (size * Uq[lane] + wide[lane] * (abs(uq[lane]) + Uq[lane])) * UP + 16 * EPS * abs(uq[lane]) * size
         _largest(u, 1, 1 + d, steep)
@@ -325,7 +320,6 @@ def _compose(at, centre, radii, wrong, x, X, xe, seen, k, p, P, pe, r, work):
                     vh, Vh, pq, Pq = v[1 + h], V[1 + h], p[q], P[q]
                     for lane in range(lanes):
                         pq[lane] += bend[lane] * ug[lane] * vh[lane]
-                    for lane in range(lanes):
                         size, whole = abs(bend[lane]), abs(ug[lane]) + Ug[lane]
                         spread = size * (whole * Vh[lane] + Ug[lane] * abs(vh[lane])) + wide[lane] * whole * (
                             abs(vh[lane]) + Vh[lane]
