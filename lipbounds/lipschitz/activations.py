@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
@@ -18,7 +19,9 @@ from lipbounds.lipschitz.series import UNIT, UP
 __all__ = ["ULPS", "coefficients", "largest_of", "ranges"]
 
 Array = NDArray[np.float64]
+Range = tuple[Array, Array]
 
+NEAR = 1e-9  # critical points are rounded; one too many does no harm
 ULPS = 256 * UNIT  # of polynomials in elementary functions good to 4 ulps, whose coefficients sum to 9 and slopes to 40 at most
 
 
@@ -57,32 +60,68 @@ def _solved(value: Any, constant: float, linear: float, degree: int) -> list[Any
     return parts
 
 
-class _Part(NamedTuple):
-    """A polynomial and its critical points on the interval that counts."""
+class _Parts(NamedTuple):
+    """Polynomials, a row each, with their critical points on the interval that counts and their values there, padded.
 
-    value: Polynomial
-    critical: tuple[float, ...]
+    Attributes:
+        terms: Coefficients, the constant first.
+        critical: Points; infinite where there are fewer.
+        values: At these.
+    """
+
+    terms: Array
+    critical: Array
+    values: Array
 
 
-def _parts(slope: Polynomial, degree: int, low: float) -> tuple[_Part, ...]:
+def _parts(slope: Polynomial, degree: int, low: float) -> _Parts:
     """The Taylor coefficients of t as polynomials of t in [low, 1], where t' is one."""
-    result, value = [], Polynomial([0.0, 1.0])
-    for j in range(1, degree + 2):
+    terms, critical = np.zeros((degree + 1, degree + 2)), np.full((degree + 1, degree + 1), math.inf)
+    values, value = np.zeros((degree + 1, degree + 1)), Polynomial([0.0, 1.0])
+    for j in range(degree + 1):
         roots = value.deriv().roots()
         inside = np.real(roots[(np.abs(np.imag(roots)) < NEAR) & (np.real(roots) > low - NEAR) & (np.real(roots) < 1 + NEAR)])
-        result.append(_Part(value, tuple(inside.tolist())))
-        value = slope * value.deriv() / j
-    return tuple(result)
+        terms[j, : len(value.coef)] = value.coef
+        critical[j, : len(inside)], values[j, : len(inside)] = inside, value(inside)
+        value = slope * value.deriv() / (j + 1)
+    return _Parts(terms, critical, values)
 
 
 @cache
-def _tanh_parts(degree: int) -> tuple[_Part, ...]:
+def _tanh_parts(degree: int) -> _Parts:
     return _parts(Polynomial([1.0, 0.0, -1.0]), degree, -1.0)
 
 
 @cache
-def _sigmoid_parts(degree: int) -> tuple[_Part, ...]:
+def _sigmoid_parts(degree: int) -> _Parts:
     return _parts(Polynomial([0.0, 1.0, -1.0]), degree, 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _extremes(low: Array, high: Array, parts: _Parts, least: Array, greatest: Array) -> None:
+    """Of polynomials on intervals: at the ends, and at critical points inside; rows of the results are polynomials."""
+    for row in range(len(parts.terms)):
+        terms = parts.terms[row]
+        for e in range(len(low)):
+            first, last = 0.0, 0.0
+            for j in range(len(terms) - 1, -1, -1):
+                first, last = first * low[e] + terms[j], last * high[e] + terms[j]
+            least[row, e], greatest[row, e] = min(first, last), max(first, last)
+        for c in range(parts.critical.shape[1]):
+            point, value = parts.critical[row, c], parts.values[row, c]
+            if point < math.inf:
+                for e in range(len(low)):
+                    if low[e] <= point + NEAR and point - NEAR <= high[e]:
+                        least[row, e], greatest[row, e] = min(least[row, e], value), max(greatest[row, e], value)
+    for e in range(len(low)):
+        if not low[e] <= high[e]:  # what is no number has no range
+            least[:, e], greatest[:, e] = math.nan, math.nan
+
+
+def _of_parts(low: Array, high: Array, parts: _Parts) -> list[Range]:
+    least, greatest = np.empty((2, len(parts.terms), low.size))
+    _extremes(low.ravel(), high.ravel(), parts, least, greatest)
+    return [(a.reshape(low.shape), b.reshape(low.shape)) for a, b in zip(least, greatest, strict=True)]
 
 
 def _sigmoid(x: Any) -> Any:
@@ -105,11 +144,6 @@ def _arctan_part(angle: Any, n: int) -> Any:
     return xp.cos(angle) ** n * xp.sin(n * (angle + math.pi / 2)) / n
 
 
-Range = tuple[Array, Array]
-
-NEAR = 1e-9  # critical points are rounded; one too many does no harm
-
-
 def _between(function: Callable[[Array], Array], low: Array, high: Array, critical: Iterable[float]) -> Range:
     """The range on [low, high]: values at the ends and at critical points inside."""
     ends = function(low), function(high)
@@ -124,13 +158,13 @@ def _between(function: Callable[[Array], Array], low: Array, high: Array, critic
 
 def _tanh(low: Array, high: Array, degree: int) -> list[Range]:
     a, b = np.tanh(low) - 16 * UNIT, np.tanh(high) + 16 * UNIT
-    return [_between(part.value, a, b, part.critical) for part in _tanh_parts(degree)]
+    return _of_parts(a, b, _tanh_parts(degree))
 
 
 def _softplus(low: Array, high: Array, degree: int) -> list[Range]:
     """The derivatives are those of the sigmoid."""
     a, b = _sigmoid(low) - 16 * UNIT, _sigmoid(high) + 16 * UNIT
-    sigmoids = [_between(part.value, a, b, part.critical) for part in _sigmoid_parts(degree - 1)]
+    sigmoids = _of_parts(a, b, _sigmoid_parts(degree - 1))
     return [
         (np.logaddexp(0.0, low), np.logaddexp(0.0, high)),
         *((least / j, greatest / j) for j, (least, greatest) in enumerate(sigmoids, start=1)),
