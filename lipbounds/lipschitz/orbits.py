@@ -324,7 +324,7 @@ def _compose(at, centre, radii, wrong, x, X, xe, seen, k, p, P, pe, r, work):
                         spread = size * (whole * Vh[lane] + Ug[lane] * abs(vh[lane])) + wide[lane] * whole * (
                             abs(vh[lane]) + Vh[lane]
                         )
-                        Pq[lane] += spread * UP + 64 * EPS * size * whole * abs(vh[lane])
+                        Pq[lane] += spread * UP + 64 * EPS * (size * whole * abs(vh[lane]))
                     q += 1
     # running sums of these terms, rounded
     for q in range(1, n):

@@ -43,7 +43,8 @@ SAMPLES = 20_000
 CLIMBERS = 16  # points that climb along each coordinate
 CLIMBS = 60  # steps
 CLIMB = (0.3, 1e-3)  # their lengths, of the domain's
-ROUNDS = 16  # in which all boxes would be split
+ROUNDS = 16  # in which all boxes would be split,
+MOST_BATCHES = 4  # if not more than so many batches at a time
 LOOK_EVERY = 4  # rounds between looks for a better witness
 WORST = 64
 LOOK_SHARE = 0.1  # of the time: after it the cover is proven, or it is estimated how long that will take
@@ -282,8 +283,9 @@ class _Branch(_Search):
     def work(self, end: float) -> None:
         """Go on until every box is done, the time ends, or the memory does."""
         while len(self._bounds) and time.perf_counter() < end and len(self._bounds) <= self._evaluator.most:
-            # all are looked through in each round: the more there are, the more are split
-            size = min(len(self._bounds), max(self._evaluator.batch, len(self._bounds) // ROUNDS))
+            # all are looked through in each round: the more there are, the more are split, but the time is only seen between rounds
+            batch = self._evaluator.batch
+            size = min(max(batch, len(self._bounds) // ROUNDS), MOST_BATCHES * batch, len(self._bounds))
             top = torch.topk(self._bounds, size, sorted=False).indices
             radii, worst = self._radii[top], self._bounds[top]
             blame, target = self._blame(radii, self._scores[top]), self._ratio * self._lower
