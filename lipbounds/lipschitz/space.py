@@ -283,7 +283,7 @@ class _Branch(_Search):
     def work(self, end: float) -> None:
         """Go on until every box is done, the time ends, or the memory does."""
         while len(self._bounds) and time.perf_counter() < end and len(self._bounds) <= self._evaluator.most:
-            # all are looked through in each round: the more there are, the more are split, but the time is only seen between rounds
+            # a round looks through all: the more there are, the more it splits; but the time is only seen between rounds
             batch = self._evaluator.batch
             size = min(max(batch, len(self._bounds) // ROUNDS), MOST_BATCHES * batch, len(self._bounds))
             top = torch.topk(self._bounds, size, sorted=False).indices
