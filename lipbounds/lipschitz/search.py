@@ -42,7 +42,7 @@ ROUNDS = 15  # down to 1e-9 of a segment
 SHOWN = 7  # rounds whose quotients count as found: down to 6e-5 of a segment, where rounding of f does not matter
 SHARES = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # of the size of f, by which it moves between the points of a pair
 NEAR = 1e-4
-ROUNDING = 1e-6  # of quotients of short segments
+ROUNDING = 1e-6  # share of a segment's quotient
 BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a few ulps
 
 
@@ -258,8 +258,10 @@ class _Search:
                 part = jumps.argmax(0)
                 a, b, image_a, image_b = nodes[part, rows], nodes[part + 1, rows], images[part, rows], images[part + 1, rows]
                 if step < SHOWN:
-                    lengths = torch.linalg.vector_norm(b - a, dim=1)
-                    quotients = torch.where(lengths > 0, jumps[part, rows] / lengths, 0.0)
+                    lengths, size = torch.linalg.vector_norm(b - a, dim=1), images.abs().amax((0, 2))
+                    # a jump that rounding of f could change by more than its share shows nothing
+                    known = (lengths > 0) & (ROUNDING * jumps[part, rows] > 32 * torch.finfo(a.dtype).eps * size)
+                    quotients = torch.where(known, jumps[part, rows] / lengths, 0.0)
                     best = int(quotients.argmax())
                     if float(quotients[best]) > self._steepest[0]:
                         self._steepest = float(quotients[best]), a[best], b[best]
