@@ -31,6 +31,7 @@ def test_linear_maps_exactly(seed, d, m):
 
 @given(st.floats(-0.6, 0.6), st.sampled_from([0.3, 0.1, 0.03]), st.floats(0, 3), st.integers(0, 1000))
 @example(0.5, 0.03, 1.0, 0)
+@settings(max_examples=max(10, settings().max_examples // 3))
 def test_tanh_needles(center, width, angle, seed):
     # x_1 -> x_1 + 2 tanh((x_1 - c) / w) between rotations: the constant is 1 + 2 / w, on a line of width w
     q = rotation(angle)
