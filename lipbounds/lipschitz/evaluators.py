@@ -121,7 +121,7 @@ class Gpu:
 
         self.device, self._layers, self._kernels = device, problem.layers, kernels
         _, program, maps, center, radius, generators = problem
-        # rounded up: networks of about the same size share a kernel, whose compilation takes half a minute
+        # rounded up: networks of about the same size share a kernel, whose compilation takes one to two minutes
         sizes = [-(-size // ROUNDED) * ROUNDED for size in scratch_of(program, len(center), len(generators), 1)]
         free = _check_memory(device, 8 * sum(sizes))
         self.most = int(free * SHARE / (8 * (3 * len(center) + 1)))

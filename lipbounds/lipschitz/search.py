@@ -39,10 +39,10 @@ FOLLOWED = 256  # random segments that are followed to their jumps
 FIRST = 16  # of the random ones, and of those given, that are followed before all else
 PARTS = 4  # of a segment; the steepest is kept
 ROUNDS = 15  # down to 1e-9 of a segment
-SHOWN = 7  # rounds whose quotients count as found: down to 6e-5 of a segment, where rounding of f does not matter
+SHOWN = 7  # rounds whose quotients count as found: down to 6e-5 of a segment
 SHARES = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # of the size of f, by which it moves between the points of a pair
-NEAR = 1e-4
-ROUNDING = 1e-6  # share of a segment's quotient
+NEAR = 1e-4  # pairs of smaller shares count only up to the slope that the derivative promises
+ROUNDING = 1e-6  # share of a segment's quotient that rounding of f may change
 BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a few ulps
 
 
