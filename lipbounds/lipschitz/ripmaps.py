@@ -43,9 +43,10 @@ class Ripmaps(NamedTuple):
         begins: Where the edges of these cells begin, likewise.
         edges: One more than cells along each input of each step.
         first: Where the places of a step begin.
-        places: Where the table of each combination of levels begins.
+        places: Where the table of each combination of levels begins, and where that of derivatives of the fourth order does.
         least: Lower ends, for each cell in the order of `towers`.
         greatest: Upper ends.
+        steepest: The largest absolute values of derivatives of the fourth order.
         errors: Bounds of the errors of `values` on the grid, one step after the other.
     """
 
@@ -56,6 +57,7 @@ class Ripmaps(NamedTuple):
     places: NDArray[np.int64]
     least: NDArray[np.float32]
     greatest: NDArray[np.float32]
+    steepest: NDArray[np.float32]
     errors: Array
 
 
@@ -73,10 +75,10 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array], pool: Th
     counts, begins = np.ones((len(steps), most), dtype=np.int64), np.zeros((len(steps), most), dtype=np.int64)
     all_edges: list[Array] = []
     first: list[int] = []
-    places: list[int] = []
-    ends: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = [], []
+    places: list[tuple[int, int]] = []
+    parts: tuple[list[NDArray[np.float32]], ...] = [], [], []
     wrong: list[Array] = []
-    position = 0
+    position, further = 0, 0
     for index, (step, cells, bend) in enumerate(zip(steps, grids, bends, strict=True)):
         k = len(step.seen)
         axes = [_edges(*one, count) for one, count in zip(bend, cells, strict=True)]
@@ -89,11 +91,11 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array], pool: Th
         radii = _product([(0.5 + OVERLAP) * (edges[1:] - edges[:-1]) for edges in axes])
         ranges = _ranges(step, middles, radii, pool)
         first.append(len(places))
-        lower, upper = (_levels(part.reshape(*cells, -1), k, top) for part, top in zip(ranges, (False, True), strict=True))
-        for tables in zip(lower, upper, strict=True):
-            places.append(position)
-            position += tables[0].size
-            for part, table in zip(ends, tables, strict=True):
+        levels = (_levels(part.reshape(*cells, -1), k, top) for part, top in zip(ranges, (False, True, True), strict=True))
+        for tables in zip(*levels, strict=True):
+            places.append((position, further))
+            position, further = position + tables[0].size, further + tables[2].size
+            for part, table in zip(parts, tables, strict=True):
                 part.append(table.ravel())
     return Ripmaps(
         counts,
@@ -101,8 +103,9 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array], pool: Th
         np.concatenate(all_edges),
         np.array(first),
         np.array(places),
-        np.concatenate(ends[0]),
-        np.concatenate(ends[1]),
+        np.concatenate(parts[0]),
+        np.concatenate(parts[1]),
+        np.concatenate(parts[2]),
         np.concatenate(wrong),
     )
 
@@ -143,7 +146,10 @@ def _grids(steps: Sequence[PartialCoupling], bends: Sequence[list[tuple[Array, A
             result.append(cells)
         # levels of n, n/2, .., 1 cells along every input
         size = sum(
-            16.0 * len(step.changed) * len(derivatives(len(cells))) * math.prod(2 * n for n in cells)
+            8.0
+            * len(step.changed)
+            * (len(derivatives(len(cells))) + len(derivatives(len(cells), 4)))
+            * math.prod(2 * n for n in cells)
             for step, cells in zip(steps, result, strict=True)
         )
         if size <= MEMORY or max(map(max, result)) <= FEWEST:
@@ -174,16 +180,17 @@ def _product(axes: Sequence[Array]) -> Array:
 
 def _ranges(
     step: PartialCoupling, middles: Array, radii: Array, pool: ThreadPoolExecutor
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both ends over cells, shape (cells, 2m, derivatives), rounded outwards."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """What `tower` says over cells, in its shapes, rounded outwards."""
     parts = -(-len(middles) // PART)
     results = list(
         pool.map(partial(tower, step.network, step.clamp), np.array_split(middles, parts), np.array_split(radii, parts))
     )
-    low, high = (np.concatenate(part) for part in zip(*results, strict=True))
+    low, high, steepest = (np.concatenate(part) for part in zip(*results, strict=True))
+    below, beyond = np.float32(-math.inf), np.float32(math.inf)
     with np.errstate(over="ignore"):
-        least = np.nextafter(low.astype(np.float32), np.float32(-math.inf))
-        return least, np.nextafter(high.astype(np.float32), np.float32(math.inf))
+        least, greatest, most = (part.astype(np.float32) for part in (low, high, steepest))
+        return np.nextafter(least, below), np.nextafter(greatest, beyond), np.nextafter(most, beyond)
 
 
 def _levels(table: NDArray[np.float32], k: int, top: bool) -> list[NDArray[np.float32]]:

@@ -28,10 +28,11 @@ from torch import Tensor
 
 from lipbounds.domains import Ball, Box, Capsule
 from lipbounds.lipschitz.evaluators import Evaluator, Gpu, Problem, Processor
-from lipbounds.lipschitz.orbits import EPS, MOST_INPUTS, Program
+from lipbounds.lipschitz.orbits import MOST_INPUTS, Program
 from lipbounds.lipschitz.pointwise import evaluate_inverse
 from lipbounds.lipschitz.ripmaps import ripmaps
 from lipbounds.lipschitz.structure import Layer, PartialCoupling, Permutation, dimension_of, expanded, inverse_map, step_map
+from lipbounds.lipschitz.taylor import EPS
 from lipbounds.lipschitz.towers import derivatives
 
 __all__ = ["SpaceBound", "bound_in_space", "is_spatial"]
@@ -391,15 +392,16 @@ def _flatten(layers: Sequence[Layer], images: Array) -> tuple[Program, NDArray[n
             coordinates.append(np.concatenate((place[layer.changed], place[layer.seen])))
             visited.append(points[:, torch.as_tensor(layer.seen)].numpy())
         points = step_map(layer)(points)
-    sizes = [(len(step.changed), len(step.seen), len(derivatives(len(step.seen)))) for step in steps]
-    lengths = [(k + 2 * m * count, 2 * m * count) for m, k, count in sizes]
-    second, third = np.zeros((MOST_INPUTS + 1, *(MOST_INPUTS,) * 2), int), np.zeros((MOST_INPUTS + 1, *(MOST_INPUTS,) * 3), int)
+    counts = [(len(derivatives(len(step.seen))), len(derivatives(len(step.seen), 4))) for step in steps]
+    sizes = [(len(step.changed), len(step.seen), few, all_ - few) for step, (few, all_) in zip(steps, counts, strict=True)]
+    lengths = [(k + 2 * m * count, 2 * m * count) for m, k, count, _ in sizes]
+    second, third, fourth = (np.zeros((MOST_INPUTS + 1, *(MOST_INPUTS,) * order), int) for order in (2, 3, 4))
     for k in range(1, MOST_INPUTS + 1):
-        places = {order: i for i, order in enumerate(derivatives(k))}
-        for i, j in itertools.product(range(k), repeat=2):
-            second[k, i, j] = places[tuple(sorted((i, j)))]
-            for g in range(k):
-                third[k, i, j, g] = places[tuple(sorted((i, j, g)))]
+        places = {order: i for i, order in enumerate(derivatives(k, 4))}
+        for indices in itertools.product(range(k), repeat=4):
+            second[k][indices[:2]] = places[tuple(sorted(indices[:2]))]
+            third[k][indices[:3]] = places[tuple(sorted(indices[:3]))]
+            fourth[k][indices] = places[tuple(sorted(indices))] - len(derivatives(k))
     longest = max(map(len, coordinates))
     program = Program(
         sizes=np.array(sizes, dtype=np.int64),
@@ -408,5 +410,6 @@ def _flatten(layers: Sequence[Layer], images: Array) -> tuple[Program, NDArray[n
         first=np.arange(1, MOST_INPUTS + 1),
         second=second,
         third=third,
+        fourth=fourth,
     )
     return program, place, visited

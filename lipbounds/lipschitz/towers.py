@@ -32,17 +32,17 @@ __all__ = ["derivatives", "errors", "tower", "values"]
 Array = NDArray[np.float64]
 
 KEPT = 3  # order of the derivatives that are returned
-DEGREES = {1: 4, 2: 4, 3: 5, 4: 4}  # p on small boxes, by the number of inputs
+DEGREES = {1: 5, 2: 5, 3: 5, 4: 4}  # p > KEPT on small boxes, by the number of inputs
 CHUNK = 64  # boxes at a time: their towers stay in the cache
 
 
-def derivatives(k: int) -> tuple[tuple[int, ...], ...]:
-    """Multi-indices up to order 3 as sorted tuples, lower orders first: (), (0,), .., (0, 0), (0, 1), .. ."""
-    return series(k, KEPT).orders
+def derivatives(k: int, order: int = KEPT) -> tuple[tuple[int, ...], ...]:
+    """Multi-indices up to an order as sorted tuples, lower orders first: (), (0,), .., (0, 0), (0, 1), .. ."""
+    return series(k, order).orders
 
 
-def tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> tuple[Array, Array]:
-    """Lower and upper ends of the tower over boxes of inputs.
+def tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> tuple[Array, Array, Array]:
+    """Lower and upper ends of the tower over boxes of inputs, and how large its next derivatives are.
 
     Args:
         network: With k inputs and 2m outputs.
@@ -51,20 +51,28 @@ def tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> t
         radii: Half sides, shape (n, k).
 
     Returns:
-        Two arrays of shape (n, 2m, len(derivatives(k))): s, then t; infinite where nothing is known.
+        Two arrays of shape (n, 2m, len(derivatives(k))): s, then t; infinite where nothing is known. One of shape (n, 2m,
+        number of derivatives of the fourth order), as they follow in `derivatives(k, 4)`: bounds of absolute values.
     """
     k = middles.shape[1]
-    small, large = series(k, DEGREES[k]), series(k, KEPT)
+    small, large, more = series(k, DEGREES[k]), series(k, KEPT), series(k, KEPT + 1)
+    kept = len(large.orders)
     wrong = _errors(network, clamp, float((np.abs(middles) + radii).max()), small)
     parts = []
     for i in range(0, len(middles), CHUNK):
         boxes = middles[i : i + CHUNK], radii[i : i + CHUNK]
         (low, high), (least, greatest) = _tower(network, clamp, *boxes, small, wrong), _tower(network, clamp, *boxes, large, None)
-        parts.append((np.fmax(low, least), np.fmin(high, greatest)))
-    low, high = (np.concatenate(part, 1).transpose(1, 2, 0) for part in zip(*parts, strict=True))
+        size = np.maximum(np.abs(low[kept:]), np.abs(high[kept:]))
+        parts.append((np.fmax(low[:kept], least), np.fmin(high[:kept], greatest), size))
+    low, high, size = (np.concatenate(part, 1).transpose(1, 2, 0) for part in zip(*parts, strict=True))
     low, high = (part * large.factorials for part in (low, high))  # small integers: a rounding
     low, high = low - UNIT * np.abs(low), high + UNIT * np.abs(high)
-    return np.where(np.isfinite(low), low, -math.inf), np.where(np.isfinite(high), high, math.inf)
+    size = size * more.factorials[kept:] * UP
+    return (
+        np.where(np.isfinite(low), low, -math.inf),
+        np.where(np.isfinite(high), high, math.inf),
+        np.where(np.isfinite(size), size, math.inf),
+    )
 
 
 def _tower(
@@ -109,7 +117,7 @@ def _tower(
         raw = inner * rows[..., :m]
         s, around = composed(raw, inner * spread[..., :m] * UP + 8 * UNIT * np.abs(raw) + TINY, "arctan")
         around = outer * (around * UP + 8 * UNIT * np.abs(s)) + TINY
-        kept = slice(len(derivatives(middles.shape[1])))
+        kept = slice(len(derivatives(middles.shape[1], KEPT + 1)))
         middle, radius = np.concatenate((outer * s, rows[..., m:]), 2)[kept], np.concatenate((around, spread[..., m:]), 2)[kept]
         radius = radius + 2 * UNIT * np.abs(middle)
         return middle - radius * UP, middle + radius * UP

@@ -21,12 +21,13 @@ from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms
 from lipbounds.lipschitz.evaluators import Processor, towers_on_orbits
-from lipbounds.lipschitz.orbits import LANES, ROWS, _look_up, _multiply, _norm, bound_boxes, scratch_of
+from lipbounds.lipschitz.orbits import LANES, MOST_INPUTS, _look_up, _norm, _radii, bound_block, bound_boxes, scratch_of
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.ripmaps import ripmaps
-from lipbounds.lipschitz.space import _Cover, _problem, bound_in_space
+from lipbounds.lipschitz.space import _Cover, _flatten, _problem, bound_in_space
 from lipbounds.lipschitz.structure import Conditioner, PartialCoupling, Permutation, inverse_map
+from lipbounds.lipschitz.taylor import ROWS, multiply, numbers_of
 from lipbounds.lipschitz.towers import derivatives, errors, tower, values
 
 SMOOTH = ["tanh", "softplus", "silu", "arctan"]
@@ -49,7 +50,7 @@ def test_towers_enclose_what_they_say(seed, activation, inputs, exponent):
     network = random_network(rng, activation, inputs, 4, 10.0 ** rng.uniform(-1, 1))
     clamp = 10.0 ** rng.uniform(-1, 1)
     middle, radius = 3 * rng.standard_normal((1, inputs)), 10.0**exponent * rng.uniform(0, 1, (1, inputs))
-    least, greatest = tower(network, clamp, middle, radius)
+    least, greatest, _ = tower(network, clamp, middle, radius)
     points = np.concatenate((middle, middle + radius * corners_and_points(rng, 60, inputs)))
     at, wrong = values(network, clamp, points), errors(network, clamp, float(np.abs(points).max()))
     assert (at >= least - wrong * (1 + 1e-9)).all()
@@ -64,16 +65,34 @@ def test_towers_at_points_against_differences_in_ball_arithmetic(activation, inp
         network, clamp = random_network(rng, activation, inputs, 2, gain), 1.7
         points = rng.standard_normal((3, inputs))
         at, wrong = values(network, clamp, points), errors(network, clamp, float(np.abs(points).max()))
-        least, greatest = tower(network, clamp, points, np.zeros_like(points))
+        least, greatest, steepest = tower(network, clamp, points, np.zeros_like(points))
         with working_precision(900):
             for row, point in enumerate(points.tolist()):
                 for column, order in enumerate(derivatives(inputs)):
                     for output, exact in enumerate(difference(network, clamp, point, order)):
                         assert abs(exact - at[row, output, column]) <= wrong[output, column] + 1e-30
                         assert least[row, output, column] - 1e-30 <= exact <= greatest[row, output, column] + 1e-30
+                for column, order in enumerate(derivatives(inputs, 4)[len(derivatives(inputs)) :]):
+                    for output, exact in enumerate(difference(network, clamp, point, order)):
+                        assert abs(exact) <= steepest[row, output, column] + 1e-30
         if gain == 0.5:  # and the bounds say something
             assert wrong[:, 0].max() < 1e-12
             assert (greatest - least)[..., 0].max() < 1e-11
+
+
+@pytest.mark.parametrize("activation", SMOOTH)
+def test_derivatives_of_the_fourth_order_stay_below_their_bounds(activation):
+    rng, closest = np.random.default_rng(4), 0.0
+    for inputs in (1, 2, 3):
+        network, orders = random_network(rng, activation, inputs, 2, 1.0), derivatives(inputs, 4)[len(derivatives(inputs)) :]
+        middle, radius = rng.standard_normal((1, inputs)), rng.uniform(0, 0.3, (1, inputs))
+        steepest = tower(network, 1.7, middle, radius)[2][0]
+        with working_precision(900):
+            for point in (middle + radius * corners_and_points(rng, 8, inputs)).tolist():
+                truth = np.abs([difference(network, 1.7, point, order) for order in orders]).T
+                assert (truth <= steepest * (1 + 1e-9)).all()
+                closest = max(closest, float((truth / steepest).max()))
+    assert closest > 0.3  # and the bounds say something
 
 
 def difference(network, clamp, point, order):
@@ -90,7 +109,8 @@ def difference(network, clamp, point, order):
 def test_slopes_across_the_kink_of_relu_are_known_and_those_of_nothing_are_not():
     rng = np.random.default_rng(0)
     network = random_network(rng, "relu", 2, 4, 1.0, hidden=(8, 8))
-    least, greatest = tower(network, 2.0, rng.standard_normal((200, 2)), np.full((200, 2), 0.3))
+    least, greatest, steepest = tower(network, 2.0, rng.standard_normal((200, 2)), np.full((200, 2), 0.3))
+    assert np.isinf(steepest).any()
     assert np.isinf(least[..., 3:]).any()
     assert np.isfinite(least[..., :3]).all()
     assert np.isfinite(greatest[..., :3]).all()
@@ -98,7 +118,7 @@ def test_slopes_across_the_kink_of_relu_are_known_and_those_of_nothing_are_not()
     network = Conditioner(
         [np.array([[1e306], [1.0]]), np.array([[0.0, 1.0]]), np.ones((2, 1))], [np.zeros(2), np.zeros(1), np.zeros(2)], "relu"
     )
-    least, greatest = tower(network, 1.0, np.array([[300.0]]), np.array([[200.0]]))
+    least, greatest, _ = tower(network, 1.0, np.array([[300.0]]), np.array([[200.0]]))
     at = values(network, 1.0, np.array([[101.0]]))[0, 1, 1]
     assert least[0, 1, 1] <= at <= greatest[0, 1, 1]
 
@@ -109,7 +129,7 @@ def test_a_tower_a_tenth_too_narrow_is_found_out():
     for _ in range(20):
         network = random_network(rng, "tanh", 1, 2, 1.0, hidden=(1,))
         middle, radius = rng.standard_normal((1, 1)), np.full((1, 1), 0.1)
-        least, greatest = tower(network, 2.0, middle, radius)
+        least, greatest, _ = tower(network, 2.0, middle, radius)
         at = values(network, 2.0, middle + radius * np.linspace(-1, 1, 101)[:, None])
         caught += bool((at > greatest - 0.1 * (greatest - least)).any())
     assert caught == 20
@@ -124,14 +144,16 @@ def test_looked_up_ranges_hold_on_their_window(seed, activation, inputs):
     with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
         patch.setattr("lipbounds.lipschitz.ripmaps.CELLS", COARSE)
         maps = ripmaps([step], [3 * rng.standard_normal((50, inputs))], pool)
-    width = 2 * len(derivatives(inputs))
-    least, greatest, lows, highs = np.zeros(width), np.zeros(width), np.zeros(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
+    count, further = len(derivatives(inputs)), len(derivatives(inputs, 4)) - len(derivatives(inputs))
+    width, cells = 2 * count, np.zeros(2 * MOST_INPUTS, dtype=np.int64)
+    ends = np.zeros((3, width))
+    least, greatest, steepest = ends
     inside = 0
     for _ in range(20):
         # thin, long, at the ends and beyond
         middle = rng.choice([1.0, 3.0, 30.0]) * rng.standard_normal(inputs)
         radius = 10.0 ** rng.uniform(-6, 1, inputs)
-        known = _look_up(maps, 0, inputs, width, middle[:, None, None], seen, 0, radius[:, None], least, greatest, lows, highs)
+        known = _look_up(maps, 0, middle, radius, width, 2 * further, ends, cells)
         points = middle + radius * corners_and_points(rng, 40, inputs)
         if known:
             inside += 1
@@ -141,10 +163,58 @@ def test_looked_up_ranges_hold_on_their_window(seed, activation, inputs):
                 wrong = np.where(wrong < math.inf, wrong, 1e-9)
             assert (at >= least - wrong).all()
             assert (at <= greatest + wrong).all()
+            # third derivatives change no more than those of the fourth order allow; unless rounding is all there is to see
+            third = at.reshape(40, 2, count)[:, :, -len(list(itertools.combinations_with_replacement(range(inputs), 3))) :]
+            change, far = np.ptp(third, axis=0).max(1), 2 * radius.sum() * steepest[: 2 * further].reshape(2, further).max(1)
+            assert (change <= far + 2 * wrong.reshape(2, count).max(1)).all()
         else:
             first, last = maps.edges[maps.begins[0]], maps.edges[maps.begins[0] + maps.counts[0]]
             assert ((middle - radius <= first) | (middle + radius >= last)).any()
     assert inside > 0
+
+
+def radii_of(network, middle, radius, rises):
+    """Numbers of a conditioner on a window, their radii, and what rises of these; so much of the window's half sides does."""
+    inputs = middle.shape[1]
+    step = PartialCoupling(inputs + 1, np.array([inputs]), np.arange(inputs), network, 2.0)
+    program, _, _ = _flatten([step], np.zeros((2, inputs + 1)))
+    least, greatest, steepest = (part.ravel() for part in tower(network, 2.0, middle, radius))
+    ranges, f = np.zeros((4, len(least), 1)), np.zeros((3, len(least), 1))
+    ranges[0, :, 0], ranges[1, :, 0], ranges[2, : len(steepest), 0] = least, greatest, steepest
+    f[0, :, 0] = values(network, 2.0, middle).ravel()
+    _radii(
+        program, 0, f, errors(network, 2.0, 10.0).ravel(), ranges, np.stack((radius, rises)).reshape(2, -1, 1), np.zeros((2, 1))
+    )
+    return f[..., 0]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["tanh", "silu", "relu"]), st.integers(1, 3), st.floats(-4, 0.5))
+@settings(max_examples=max(10, settings().max_examples // 2))
+def test_what_rises_of_a_conditioners_radii_rises(seed, activation, inputs, exponent):
+    # inputs that are off by C + tL, as those of a box at the share t of the way from its middle
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, activation, inputs, 2, 10.0 ** rng.uniform(-0.5, 0.5))
+    middle, share = rng.standard_normal((1, inputs)), rng.uniform(0, 1)
+    radius = 10.0**exponent * rng.uniform(0, 1, (1, inputs))
+    rises = share * radius
+    numbers, radii, rising = radii_of(network, middle, radius, rises)
+    wrong = errors(network, 2.0, 10.0).ravel()
+    assert (rising >= 0).all()
+    assert (rising <= radii).all()
+    for t in (0.0, 0.1, 0.5, 0.9, 1.0):
+        points = middle + (radius - rises + t * rises) * corners_and_points(rng, 100, inputs)
+        off = np.abs(values(network, 2.0, points).reshape(100, -1) - numbers)
+        tolerance = 2 * np.where(np.isfinite(wrong), wrong, 1e-9)
+        assert (off <= radii - rising + t * rising + tolerance).all()
+
+
+def test_not_all_of_a_radius_rises():
+    # negative control: a step within the window, and what is known of it is its range
+    network = Conditioner([np.array([[20.0], [20.0]]), np.eye(2)], [np.zeros(2), np.zeros(2)], "tanh")
+    numbers, radii, rising = radii_of(network, np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)))
+    off = np.abs(values(network, 2.0, np.array([[0.1]])).ravel() - numbers)
+    assert (off <= radii - rising + 0.1 * rising + 1e-9).all()
+    assert (off > 0.1 * radii + 1e-9).any()
 
 
 def random_flow(dim, activation, seed, inputs=None, gain=2.0, blocks=2, hidden=8):
@@ -327,31 +397,95 @@ def test_permutations_move_the_domain_too():
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.sampled_from([0.0, 1e-12, 0.3]), st.floats(0, 12))
 def test_products_of_jets_hold_what_they_say(seed, dim, spread, exponent):
-    # exact: rational numbers within the radii, of very different sizes
+    # exact: rational numbers within the radii, of very different sizes, at a share t of the way from the middle
     rng = np.random.default_rng(seed)
-    size = 1 + dim + dim * (dim + 1) // 2
-    a, b = rng.standard_normal((2, size)) * 10.0 ** rng.uniform(-exponent, exponent, (2, size))
-    A, B = spread * rng.uniform(0, 1, (2, size)) * np.abs([a, b])
-    p, P, pe, none = (np.zeros((rows, 1)) for rows in (size, size, 2, 2))
+    size = numbers_of(dim)
+    jets, t = np.zeros((3, 3 * size + 2, 1)), rng.choice([0.0, 0.3, 1.0])
+    for jet in jets[:2]:
+        jet[:size, 0] = rng.standard_normal(size) * 10.0 ** rng.uniform(-exponent, exponent, size)
+        jet[size : 2 * size, 0] = spread * rng.uniform(0, 1, size) * np.abs(jet[:size, 0])
+        jet[2 * size : 3 * size, 0] = rng.choice([0.0, 0.5, 1.0], size) * jet[size : 2 * size, 0]
     far = np.full((dim, 1), math.inf if spread else 0.0)  # sharpened where there is something to gain: at a point
-    lane = (a[:, None], A[:, None], none, b[:, None], B[:, None], none)
-    _multiply(*lane, p, P, pe, far, np.zeros((dim + 3 + ROWS, 1)))
-    p, P = p[:, 0], P[:, 0]
+    multiply(*jets, far, np.zeros((dim + 3 + ROWS, 1)))
     factors = []
-    for middle, radius in ((a, A), (b, B)):
+    for jet in jets[:2]:
         shares = rng.choice([-1.0, 1.0, 0.3], size)
-        factors.append([Fraction(m) + Fraction(r) * Fraction(x) for m, r, x in zip(middle, radius, shares, strict=True)])
+        m, R, L = jet[: 3 * size, 0].reshape(3, size)
+        reach = [Fraction(a) - Fraction(b) * (1 - Fraction(t)) for a, b in zip(R, L, strict=True)]
+        factors.append([Fraction(a) + b * Fraction(x) for a, b, x in zip(m, reach, shares, strict=True)])
     u, v = factors
     exact = [u[0] * v[q] + v[0] * u[q] for q in range(size)]
     exact[0] = u[0] * v[0]
     pairs = itertools.combinations_with_replacement(range(dim), 2)
     for q, (i, j) in enumerate(pairs, start=1 + dim):
         exact[q] += u[1 + i] * v[1 + j] + u[1 + j] * v[1 + i]
+    p, P, rising = jets[2, : 3 * size, 0].reshape(3, size)
     off = [abs(x - Fraction(m)) for x, m in zip(exact, p, strict=True)]
-    assert all(o <= Fraction(r) for o, r in zip(off, P, strict=True))
+    assert all(o <= Fraction(R) - Fraction(L) * (1 - Fraction(t)) for o, R, L in zip(off, P, rising, strict=True))
+    assert (rising <= P).all()
     if not spread and dim > 1:  # and rounding is charged at most some dozens of times
         assert P[0] <= 1e-14 * abs(p[0]) + 1e-280
         assert float(max(off)) > 0
+
+
+def jets_on_a_box(flow, dim, middle, radius, images):
+    """Those of T and of A in coordinates of latent and data space, shapes (d, rows) and (d, d, rows)."""
+    layers = flow.structure()
+    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lipbounds.lipschitz.ripmaps.CELLS", COARSE)
+        problem, _ = _problem(layers, Ball(np.zeros(dim), 100.0), images, pool)
+    _, order, _ = _flatten(problem.layers, images)
+    numbers, integers = (
+        np.zeros(size, dtype=kind) for size, kind in zip(scratch_of(problem.program, dim, 0, 1), (float, int), strict=True)
+    )
+    rest = (problem.program, problem.maps, problem.center, problem.radius, problem.generators)
+    bounds, scores = np.zeros(1), np.zeros((1, dim))
+    points = towers_on_orbits(problem.layers, middle[None])
+    bound_block(middle[None], radius[None], points, *rest, True, bounds, scores, numbers, integers, 1)
+    rows = 3 * numbers_of(dim) + 2
+    jets = numbers[: (dim + dim**2) * rows].reshape(-1, rows)
+    return jets[:dim][order], jets[dim:].reshape(dim, dim, rows)[order].transpose(1, 0, 2)
+
+
+def derivatives_to_second_order(function, x):
+    """Of a function of a point, in the order of a jet, shape (.., numbers)."""
+    dim, first = len(x), torch.func.jacfwd(function)
+    second = torch.func.jacfwd(first)(x)
+    pairs = [second[..., i, j, None] for i, j in itertools.combinations_with_replacement(range(dim), 2)]
+    return torch.cat((function(x)[..., None], first(x), *pairs), -1).numpy()
+
+
+@pytest.mark.parametrize(("dim", "inputs", "activation"), [(3, None, "tanh"), (4, 1, "softplus"), (4, None, "silu")])
+def test_jets_of_flows_and_what_rises_of_their_radii(dim, inputs, activation):
+    rng, most = np.random.default_rng(5), 0.0
+    for seed, size in enumerate((1e-4, 0.03, 0.3)):
+        flow = random_flow(dim, activation, seed, inputs, gain=3.0)
+        images = flow.inverse(Ball(np.zeros(dim), 2.0).sample(200, rng)).numpy()
+        middle, radius = rng.uniform(-1, 1, dim), size * rng.uniform(0.3, 1, dim)
+        x, a = jets_on_a_box(flow, dim, middle, radius, images)
+
+        def image(point, flow=flow):
+            return flow.forward(point[None])[0]
+
+        def inverse(point, flow=flow):
+            return torch.linalg.inv(torch.func.jacfwd(lambda y: flow.forward(y[None])[0])(point))
+
+        for jet, function in ((x, image), (a, inverse)):
+            m, R, L = np.split(jet[..., :-2], 3, axis=-1)
+            assert (L <= R).all()
+            wrong = np.abs(derivatives_to_second_order(function, torch.as_tensor(middle)) - m)
+            scale = 1e-9 * np.abs(m).max()
+            assert (wrong[..., 0] <= jet[..., -2] + scale).all()
+            assert (wrong[..., 1 : 1 + dim] <= jet[..., -1:] + scale).all()
+            for side in corners_and_points(rng, 2, dim):
+                for t in (0.1, 1.0):
+                    off = np.abs(derivatives_to_second_order(function, torch.as_tensor(middle + t * side * radius)) - m)
+                    assert (off <= R - L + t * L + scale).all()
+                    most = max(most, float((off / (R - L + t * L + scale))[..., 1 + dim :].max()))
+            if size == 1e-4:
+                there = R > 1e-12
+                assert np.median(L[there] / R[there]) > 0.99
+    assert most > 0.25  # and radii say something
 
 
 def norm_of(matrix):
@@ -430,7 +564,7 @@ def test_towers_of_enormous_numbers_say_nothing_rather_than_something_wrong():
     network = Conditioner([np.array([[1.0], [1.0]])], [np.array([0.5, 0.0])], "tanh")
     middle = np.array([[0.3]])
     for clamp in (1e-60, 1e-150, 1e-300):
-        least, greatest = tower(network, clamp, middle, np.ones((1, 1)))
+        least, greatest, _ = tower(network, clamp, middle, np.ones((1, 1)))
         at = values(network, clamp, middle)
         assert (np.isnan(at) | ((least <= at) & (at <= greatest))).all()
 
