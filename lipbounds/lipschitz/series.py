@@ -26,8 +26,7 @@ UNIT = 2.0**-53
 MANY = 128 * UNIT  # of sums of some dozens of products
 UP = 1 + 64 * UNIT  # some roundings of nonnegative numbers
 TINY = 1e-290  # more than underflow hides
-BLOCK = 256  # balls at a time: rows of products stay in the cache
-FEW = 128  # numbers at a time
+FEW = 128  # numbers or balls at a time: rows of products stay in the cache
 
 
 class Series(NamedTuple):
@@ -81,20 +80,6 @@ def series(k: int, degree: int) -> Series:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_products(rows, a, A, b, B, p, P):
-    """Add the products of balls a and b to p; radii are A, B, P, and what rounding does goes there."""
-    for begin in range(0, a.shape[1], BLOCK):
-        part = slice(begin, min(begin + BLOCK, a.shape[1]))
-        for row in range(len(rows)):
-            x, X, y, Y = a[rows[row, 0], part], A[rows[row, 0], part], b[rows[row, 1], part], B[rows[row, 1], part]
-            z, Z = p[rows[row, 2], part], P[rows[row, 2], part]
-            for e in range(len(x)):
-                size = abs(y[e])
-                z[e] += x[e] * y[e]
-                Z[e] += abs(x[e]) * (Y[e] + MANY * size) + X[e] * (size + Y[e])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def sharpen(rows, spread, raised, times, radii, error):
     """By the mean value theorem from the next degree, in place: highest degrees first, so that they help the lower ones.
 
@@ -113,20 +98,50 @@ def sharpen(rows, spread, raised, times, radii, error):
                     spread[row, box, unit] = reach
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_product(x, X, y, Y, z, Z):
+    """Add the products of balls x and y to z; radii are X, Y, Z, and what rounding does goes there."""
+    for e in range(len(x)):
+        size = abs(y[e])
+        z[e] += x[e] * y[e]
+        Z[e] += abs(x[e]) * (Y[e] + MANY * size) + X[e] * (size + Y[e])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _compose(products, scaled, f, F, u, U):
+    """The series of f(u) in balls in place, block by block."""
+    size, n = u.shape
+    own, power, new = np.empty((2, size, FEW)), np.empty((2, size, FEW)), np.empty((2, size, FEW))
+    for begin in range(0, n, FEW):
+        part = slice(begin, min(begin + FEW, n))
+        length = part.stop - begin
+        for q in range(size):
+            own[0, q, :length], own[1, q, :length] = u[q, part], U[q, part]
+            power[0, q, :length], power[1, q, :length] = u[q, part], U[q, part]
+            u[q, part], U[q, part] = 0.0, 0.0
+        u[0, part], U[0, part] = f[0][part], F[0][part]
+        for j in range(len(scaled)):
+            if j:
+                new[:] = 0.0
+                for row in range(len(products[j - 1])):
+                    a, b, c = products[j - 1][row]
+                    x, X, y, Y = power[0, a, :length], power[1, a, :length], own[0, b, :length], own[1, b, :length]
+                    _add_product(x, X, y, Y, new[0, c, :length], new[1, c, :length])
+                new[1] = new[1] * (1 + MANY) + TINY
+                power, new = new, power
+            y, Y = f[j + 1][part], F[j + 1][part]
+            for row in range(len(scaled[j])):
+                a = scaled[j][row, 0]
+                _add_product(power[0, a, :length], power[1, a, :length], y, Y, u[a, part], U[a, part])
+        U[:, part] = U[:, part] * (1 + MANY) + TINY
+
+
 def compose(f: Sequence[tuple[Array, Array]], u: Array, radii: Array, terms: Series) -> tuple[Array, Array]:
-    """The series of f(u) in balls from that of u and f, f', f''/2, .. at u as balls."""
-    shape = u.shape
-    u, radii = u.reshape(len(u), -1), radii.reshape(len(u), -1)
-    out, around = np.zeros_like(u), np.zeros_like(u)
-    out[0], around[0] = f[0][0].ravel(), f[0][1].ravel()
-    power, wide = u, radii
-    for j, (at, off) in enumerate(f[1:], start=1):
-        if j > 1:
-            new, away = np.zeros_like(u), np.zeros_like(u)
-            _add_products(terms.products[j - 2], power, wide, u, radii, new, away)
-            power, wide = new, away * (1 + MANY) + TINY
-        _add_products(terms.scaled[j - 1], power, wide, at.reshape(1, -1), off.reshape(1, -1), out, around)
-    return out.reshape(shape), (around * (1 + MANY) + TINY).reshape(shape)
+    """The series of f(u) in balls from that of u and f, f', f''/2, .. at u as balls; u and radii are overwritten."""
+    flat, wide = u.reshape(len(u), -1), radii.reshape(len(u), -1)
+    middles, around = (tuple(part.ravel() for part in parts) for parts in zip(*f, strict=True))
+    _compose(terms.products, terms.scaled, middles, around, flat, wide)
+    return flat.reshape(u.shape), wide.reshape(u.shape)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

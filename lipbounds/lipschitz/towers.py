@@ -2,11 +2,11 @@ r"""A conditioner's outputs with all their derivatives up to the third order: at
 
 A tower is s (after the clamp), t and each Taylor coefficient $\partial^\alpha/\alpha!$, $|\alpha|\le p$, in k inputs. Through a
 matrix it passes linearly, through an activation f by $\sum_jf^{(j)}(u_0)(u-u_0)^j/j!$ (`series`). Over boxes the numbers are
-balls, and f and its derivatives have their exact ranges over that of u (ends and critical points). This is done twice: with p = 3
-about the middles of ranges, which is better on large boxes, and with a larger p about the tower at the box's middle, where after
-every step radii are sharpened by the mean value theorem from the coefficients of the next degree. What interval arithmetic
-loses, the cancellation between units, is so lost at degree p alone; what the third derivatives have of it is multiplied with the
-(p - 3)-rd power of the box's side.
+balls, and f and its derivatives have their exact ranges over that of u (ends and critical points). With a p above 3 they are
+taken about the tower at the box's middle, where after every step radii are sharpened by the mean value theorem from the
+coefficients of the next degree. What interval arithmetic loses, the cancellation between units, is so lost at degree p alone;
+what the third derivatives have of it is multiplied with the (p - 3)-rd power of the box's side. On large boxes they are taken
+about the middles of ranges, too, with p = 3, which is better there.
 At the kink of relu the second and higher derivatives are unknown: an infinite radius.
 
 Rounding goes into the radii; at points its bound is worked out once for a whole network.
@@ -33,6 +33,7 @@ Array = NDArray[np.float64]
 
 KEPT = 3  # order of the derivatives that are returned
 DEGREES = {1: 5, 2: 5, 3: 5, 4: 4}  # p > KEPT on small boxes, by the number of inputs
+SHORT = 0.25  # of inputs of the first units: on boxes that reach no farther ranges gain nothing
 CHUNK = 64  # boxes at a time: their towers stay in the cache
 
 
@@ -58,13 +59,15 @@ def tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> t
     small, large, more = series(k, DEGREES[k]), series(k, KEPT), series(k, KEPT + 1)
     kept = len(large.orders)
     wrong = _errors(network, clamp, float((np.abs(middles) + radii).max()), small)
-    parts = []
-    for i in range(0, len(middles), CHUNK):
-        boxes = middles[i : i + CHUNK], radii[i : i + CHUNK]
-        (low, high), (least, greatest) = _tower(network, clamp, *boxes, small, wrong), _tower(network, clamp, *boxes, large, None)
-        size = np.maximum(np.abs(low[kept:]), np.abs(high[kept:]))
-        parts.append((np.fmax(low[:kept], least), np.fmin(high[:kept], greatest), size))
-    low, high, size = (np.concatenate(part, 1).transpose(1, 2, 0) for part in zip(*parts, strict=True))
+    low, high = _towers(network, clamp, middles, radii, small, wrong)
+    size = np.maximum(np.abs(low[kept:]), np.abs(high[kept:]))
+    low, high = low[:kept], high[:kept]
+    with np.errstate(over="ignore", invalid="ignore"):
+        long = ~((radii @ np.abs(network.weights[0]).T).max(1) <= SHORT) | (network.activation == "relu")
+    if long.any():
+        least, greatest = _towers(network, clamp, middles[long], radii[long], large, None)
+        low[:, long], high[:, long] = np.fmax(low[:, long], least), np.fmin(high[:, long], greatest)
+    low, high, size = (part.transpose(1, 2, 0) for part in (low, high, size))
     low, high = (part * large.factorials for part in (low, high))  # small integers: a rounding
     low, high = low - UNIT * np.abs(low), high + UNIT * np.abs(high)
     size = size * more.factorials[kept:] * UP
@@ -73,6 +76,17 @@ def tower(network: Conditioner, clamp: float, middles: Array, radii: Array) -> t
         np.where(np.isfinite(high), high, math.inf),
         np.where(np.isfinite(size), size, math.inf),
     )
+
+
+def _towers(
+    network: Conditioner, clamp: float, middles: Array, radii: Array, terms: Series, wrong: Sequence[Array] | None
+) -> tuple[Array, Array]:
+    """The same as `_tower`, some boxes at a time."""
+    parts = [
+        _tower(network, clamp, middles[i : i + CHUNK], radii[i : i + CHUNK], terms, wrong) for i in range(0, len(middles), CHUNK)
+    ]
+    low, high = (np.concatenate(part, 1) for part in zip(*parts, strict=True))
+    return low, high
 
 
 def _tower(
