@@ -30,7 +30,7 @@ SQUARINGS = 8
 SWEEPS = 6
 MOST_INPUTS = 4  # of a conditioner
 CORNERS = 4  # directions whose both ends are tried in the norm
-LANES = 128  # of the processor: with fewer beginning a loop takes longer than the loop, with more nothing is gained
+LANES = 256  # of the processor: with fewer beginning a loop takes longer than the loop
 
 
 class Program(NamedTuple):
@@ -521,7 +521,11 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, scores, out,
         error1[lane] = error1[lane] * MUCH + 64 * EPS * d * steep[lane]
     for lane in range(lanes):
         Line0[lane] += 64 * EPS * size[lane]
+    for lane in range(lanes):
+        part[lane] = Line0[lane]
     taylor.sharpen(line, r, work)
+    for lane in range(lanes):  # what of it rises does not matter here
+        Line0[lane] = part[lane] if part[lane] < Line0[lane] else Line0[lane]
     for i in range(d):
         for lane in range(lanes):
             scores[i, lane] = (abs(line[1 + i, lane]) + line[n + 1 + i, lane]) * r[i, lane]

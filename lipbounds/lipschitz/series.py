@@ -137,8 +137,8 @@ def _compose(products, scaled, f, F, u, U):
 
 
 def compose(f: Sequence[tuple[Array, Array]], u: Array, radii: Array, terms: Series) -> tuple[Array, Array]:
-    """The series of f(u) in balls from that of u and f, f', f''/2, .. at u as balls; u and radii are overwritten."""
-    flat, wide = u.reshape(len(u), -1), radii.reshape(len(u), -1)
+    """The series of f(u) in balls from that of u and f, f', f''/2, .. at u as balls."""
+    flat, wide = u.reshape(len(u), -1).copy(), radii.reshape(len(u), -1).copy()
     middles, around = (tuple(part.ravel() for part in parts) for parts in zip(*f, strict=True))
     _compose(terms.products, terms.scaled, middles, around, flat, wide)
     return flat.reshape(u.shape), wide.reshape(u.shape)

@@ -25,10 +25,11 @@ from lipbounds.lipschitz.orbits import LANES, MOST_INPUTS, _look_up, _norm, _rad
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.ripmaps import ripmaps
+from lipbounds.lipschitz.series import series
 from lipbounds.lipschitz.space import _Cover, _flatten, _problem, bound_in_space
 from lipbounds.lipschitz.structure import Conditioner, PartialCoupling, Permutation, inverse_map
 from lipbounds.lipschitz.taylor import ROWS, multiply, numbers_of
-from lipbounds.lipschitz.towers import derivatives, errors, tower, values
+from lipbounds.lipschitz.towers import _errors, derivatives, errors, tower, values
 
 SMOOTH = ["tanh", "softplus", "silu", "arctan"]
 COARSE = {1: 2**8, 2: 2**8, 3: 2**9, 4: 2**12}  # cells of tables that need not be good, and are made soon
@@ -78,6 +79,16 @@ def test_towers_at_points_against_differences_in_ball_arithmetic(activation, inp
         if gain == 0.5:  # and the bounds say something
             assert wrong[:, 0].max() < 1e-12
             assert (greatest - least)[..., 0].max() < 1e-11
+
+
+@pytest.mark.parametrize("activation", ["tanh", "softplus"])
+def test_errors_of_every_stage_are_its_own(activation):
+    # reproducer of a review: stages that share memory had the errors of the next; of softplus those were too small
+    network = random_network(np.random.default_rng(25), activation, 2, 4, 1.0, hidden=(8, 8))
+    stages = _errors(network, 1.7, 2.0, series(2, 5))
+    assert not any(np.shares_memory(a, b) for a, b in itertools.combinations(stages, 2))
+    first = _errors(Conditioner(network.weights[:1], network.biases[:1], activation), 1.7, 2.0, series(2, 5))[0]
+    np.testing.assert_array_equal(stages[0], first)
 
 
 @pytest.mark.parametrize("activation", SMOOTH)
