@@ -18,7 +18,20 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["MANY", "TINY", "UNIT", "UP", "Series", "compose", "compose_numbers", "compose_tensors", "series", "sharpen"]
+__all__ = [
+    "MANY",
+    "TINY",
+    "UNIT",
+    "UP",
+    "Series",
+    "compose",
+    "compose_affine",
+    "compose_numbers",
+    "compose_tensors",
+    "powers_of",
+    "series",
+    "sharpen",
+]
 
 Array = NDArray[np.float64]
 
@@ -142,6 +155,25 @@ def compose(f: Sequence[tuple[Array, Array]], u: Array, radii: Array, terms: Ser
     middles, around = (tuple(part.ravel() for part in parts) for parts in zip(*f, strict=True))
     _compose(terms.products, terms.scaled, middles, around, flat, wide)
     return flat.reshape(u.shape), wide.reshape(u.shape)
+
+
+def powers_of(matrix: Array, terms: Series) -> Array:
+    """Of functions w x + b, rows w of a matrix: the coefficients of (w x)^j for every multi-index of order j; shape (rows, w)."""
+    powers = [
+        math.factorial(len(order)) / factorial * np.prod(matrix[:, list(order)], axis=1)
+        for order, factorial in zip(terms.orders, terms.factorials, strict=True)
+    ]
+    return np.stack(powers)
+
+
+def compose_affine(f: Sequence[tuple[Array, Array]], powers: Array, terms: Series) -> tuple[Array, Array]:
+    """The series of f(w x + b) in balls from the powers of w and f, f', f''/2, .. at w x + b as balls, shape (n, w)."""
+    middles, radii = np.empty((2, len(powers), *f[0][0].shape))
+    for row, (order, power) in enumerate(zip(terms.orders, powers, strict=True)):
+        at, off = f[len(order)]
+        middles[row] = at * power
+        radii[row] = (off * (1 + MANY) + MANY * np.abs(at)) * np.abs(power) + TINY
+    return middles, radii
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

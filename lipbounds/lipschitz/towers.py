@@ -24,7 +24,19 @@ import torch
 from numpy.typing import NDArray
 
 from lipbounds.lipschitz.activations import ULPS, coefficients, largest_of, ranges
-from lipbounds.lipschitz.series import MANY, TINY, UNIT, UP, Series, compose, compose_numbers, series, sharpen
+from lipbounds.lipschitz.series import (
+    MANY,
+    TINY,
+    UNIT,
+    UP,
+    Series,
+    compose,
+    compose_affine,
+    compose_numbers,
+    powers_of,
+    series,
+    sharpen,
+)
 from lipbounds.lipschitz.structure import Conditioner
 
 __all__ = ["derivatives", "errors", "tower", "values"]
@@ -104,14 +116,15 @@ def _tower(
             sharpen(rows, spread, terms.raised, terms.times, radii, next(stages))
         return rows, spread
 
-    def composed(rows: Array, spread: Array, activation: str) -> tuple[Array, Array]:
+    def composed(rows: Array, spread: Array, activation: str, powers: Array | None = None) -> tuple[Array, Array]:
         reach = spread[0] * UP + 4 * UNIT * np.abs(rows[0])
         known = ranges(activation, rows[0] - reach, rows[0] + reach, degree)
         f = []
         middle = [0.5 * low + 0.5 * high for low, high in known] if stages is None else coefficients(activation, rows[0], degree)
         for at, (low, high) in zip(middle, known, strict=True):
             f.append((at, np.maximum(high - at, at - low) * UP + ULPS * (1 + np.abs(low) + np.abs(high))))
-        return sharpened(*compose(f, rows, spread, terms))
+        # the first units are affine in the inputs: no sums
+        return sharpened(*(compose(f, rows, spread, terms) if powers is None else compose_affine(f, powers, terms)))
 
     with np.errstate(over="ignore", invalid="ignore"):
         for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
@@ -125,7 +138,7 @@ def _tower(
             spread[0] += 2 * UNIT * (np.abs(rows[0]) + np.abs(bias))
             rows, spread = sharpened(rows, spread)
             if index < len(network.weights) - 1:
-                rows, spread = composed(rows, spread, network.activation)
+                rows, spread = composed(rows, spread, network.activation, None if index else powers_of(matrix, terms))
         m = rows.shape[2] // 2
         inner, outer = 1 / clamp, 2 * clamp / math.pi
         raw = inner * rows[..., :m]
