@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 CELLS = {1: 2**12, 2: 2**14, 3: 2**15, 4: 2**12}  # of a step, by its inputs
 FEWEST = 8  # along an input
-MEMORY = 2.5e9  # bytes of all tables
+MEMORY = 3e9  # bytes of all tables
 MARGIN = 0.1  # of the inputs that are expected
 BINS = 64  # in which it is seen where a conditioner bends
 EVEN = 0.3  # share of the mean bending that counts everywhere
