@@ -669,8 +669,8 @@ def bound_block(
     rest, end = _matrices(numbers, end, 1, d, lanes)
     scratch, end = _matrices(numbers, end, 3 + CORNERS, d, lanes)
     f, end = _rows(numbers, end, 3, width, lanes)  # numbers of a conditioner, their radii, and what rises of these
-    ranges, end = _rows(numbers, end, 4, width, lanes)
-    reach, end = _rows(numbers, end, 2, most_k, lanes)
+    ranges, end = _rows(numbers, end, 4, width, lanes)  # of these: lower and upper ends, the fourth order, means
+    reach, end = _rows(numbers, end, 2, most_k, lanes)  # of its inputs from their middles, and what rises of that
     r, end = _vectors(numbers, end, d, lanes)
     score, end = _vectors(numbers, end, d, lanes)
     tried, end = _vectors(numbers, end, d, lanes)
@@ -679,7 +679,7 @@ def bound_block(
     work, end = _vectors(numbers, end, d + 3 + ROWS, lanes)
     results, end = _vectors(numbers, end, 2, lanes)
     wide, bound = results[0], results[1]
-    ends, end = _vectors(numbers, end, 5, width)
+    ends, end = _vectors(numbers, end, 5, width)  # of one lane: three ranges, its inputs and their reach
     places = integers[2 * MOST_INPUTS : 2 * MOST_INPUTS + 1 + MOST_INPUTS + MOST_INPUTS**2]
     begin = 2 * MOST_INPUTS + len(places)
     filled = integers[begin : begin + d * d]

@@ -393,7 +393,7 @@ def _flatten(layers: Sequence[Layer], images: Array) -> tuple[Program, NDArray[n
             visited.append(points[:, torch.as_tensor(layer.seen)].numpy())
         points = step_map(layer)(points)
     counts = [(len(derivatives(len(step.seen))), len(derivatives(len(step.seen), 4))) for step in steps]
-    sizes = [(len(step.changed), len(step.seen), few, all_ - few) for step, (few, all_) in zip(steps, counts, strict=True)]
+    sizes = [(len(step.changed), len(step.seen), few, whole - few) for step, (few, whole) in zip(steps, counts, strict=True)]
     lengths = [(k + 2 * m * count, 2 * m * count) for m, k, count, _ in sizes]
     second, third, fourth = (np.zeros((MOST_INPUTS + 1, *(MOST_INPUTS,) * order), int) for order in (2, 3, 4))
     for k in range(1, MOST_INPUTS + 1):
