@@ -8,7 +8,7 @@ and likewise for q and $\partial_iq$. Sums, products, exponentials and compositi
 differentiation; then Taylor's formula about c, integrated along the segment to c + h, sharpens them,
 $$R_i\le e'+\sum_j(|m_{ij}|+R_{ij}-\tfrac12L_{ij})\,r_j,\qquad
 R\le e+\sum_i(|m_i|+e')\,r_i+\tfrac12\sum_{ij}(|m_{ij}|+R_{ij}-\tfrac23L_{ij})\,r_ir_j,$$
-where all but the errors rises with the distance again. So radii are never worse than the ranges of bounded functions, on large
+where all but the errors rises with the distance again. So radii stay about as small as the ranges of bounded functions, on large
 boxes, and of second order in r on small ones, where what is left over has a third of the weight that a radius alone would have.
 
 A jet is an array: middles of q, of its d slopes and of its second derivatives, row by row of the upper triangle; as many rows of
