@@ -71,8 +71,8 @@ class Evaluator(Protocol):
     batch: int
     most: int
 
-    def bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
-        """As `orbits.bound_boxes`; shapes (n, d) twice to (n,) and (n, d), all of doubles on the device."""
+    def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """As `orbits.bound_boxes`; shapes (n, d) twice and (n, d, d) to (n,), (n, d) and (n, d, d), doubles on the device."""
         ...
 
 
@@ -86,23 +86,23 @@ class Processor:
     def __init__(self, problem: Problem, pool: ThreadPoolExecutor) -> None:
         self._problem, self._pool, self._threads = problem, pool, pool._max_workers
 
-    def bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
+    def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
         """See `Evaluator`."""
         layers, program, maps, center, radius, generators = self._problem
         scratch = scratch_of(program, len(center), len(generators), LANES)
 
-        def part(rows: slice) -> tuple[Array, Array]:
-            own, sides = middles.numpy()[rows], radii.numpy()[rows]
+        def part(rows: slice) -> tuple[Array, Array, Array]:
+            own, sides, edges = (numbers.numpy()[rows] for numbers in (middles, radii, frames))
             points = towers_on_orbits(layers, own)
-            result: tuple[Array, Array] = bound_boxes(
-                own, sides, points, program, maps, center, radius, generators, deep, scratch
+            result: tuple[Array, Array, Array] = bound_boxes(
+                own, sides, edges, points, program, maps, center, radius, generators, deep, scratch
             )
             return result
 
         size = min(CACHED, -(-len(middles) // self._threads))
         results = list(self._pool.map(part, [slice(i, i + size) for i in range(0, len(middles), size)]))
-        bounds, scores = (torch.as_tensor(np.concatenate(one)) for one in zip(*results, strict=True))
-        return bounds, scores
+        bounds, scores, bends = (torch.as_tensor(np.concatenate(one)) for one in zip(*results, strict=True))
+        return bounds, scores, bends
 
 
 class Gpu:
@@ -124,7 +124,7 @@ class Gpu:
         # rounded up: networks of about the same size share a kernel, whose compilation takes one to two minutes
         sizes = [-(-size // ROUNDED) * ROUNDED for size in scratch_of(program, len(center), len(generators), 1)]
         free = _check_memory(device, 8 * sum(sizes))
-        self.most = int(free * SHARE / (8 * (3 * len(center) + 1)))
+        self.most = int(free * SHARE / (8 * (3 * len(center) + 2)))
         self._at_once = int(min(AT_ONCE, max(THREADS, free * SHARE / _bytes_of_towers(problem.layers))))
         with _in_order(device):
             self._launch = kernels.boxes_kernel(*sizes)
@@ -136,30 +136,33 @@ class Gpu:
                 cuda.to_device(generators),
             )
 
-    def bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
+    def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
         """See `Evaluator`."""
-        boxes = zip(torch.split(middles, self._at_once), torch.split(radii, self._at_once), strict=True)
+        boxes = zip(*(torch.split(part, self._at_once) for part in (middles, radii, frames)), strict=True)
         with _in_order(self.device):
-            parts = [self._bound(*part, deep) for part in boxes]
-        bounds, scores = (torch.cat(part) for part in zip(*parts, strict=True))
-        return bounds, scores
+            parts = [self._bound(*part, deep=deep) for part in boxes]
+        bounds, scores, bends = (torch.cat(part) for part in zip(*parts, strict=True))
+        return bounds, scores, bends
 
-    def _bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
+    def _bound(self, middles: Tensor, radii: Tensor, frames: Tensor, *, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
         points = towers_on_orbits(self._layers, middles, self._compose)
-        bounds, scores = self._run(middles, radii, points, False)
+        boxes = middles, radii, frames, points
+        results = self._run(boxes, deep=False)
         if deep:
-            left = bounds != 0
-            bounds[left], scores[left] = self._run(middles[left], radii[left], points[left], True)
-        return bounds, scores
+            left = results[0] != 0
+            for whole, own in zip(results, self._run([part[left] for part in boxes], deep=True), strict=True):
+                whole[left] = own
+        return results
 
-    def _run(self, middles: Tensor, radii: Tensor, points: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
+    def _run(self, boxes: Sequence[Tensor], *, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
+        middles, _, frames, _ = boxes
         # infinite: a kernel that did not run proves nothing
-        bounds, scores = middles.new_full((len(middles),), math.inf), middles.new_zeros(middles.shape)
+        results = middles.new_full((len(middles),), math.inf), torch.zeros_like(middles), torch.zeros_like(frames)
         if len(middles):
-            arrays = [self._kernels.shared(part.contiguous()) for part in (middles, radii, points, bounds, scores)]
+            arrays = [self._kernels.shared(part.contiguous()) for part in (*boxes, *results)]
             blocks = -(-len(middles) // THREADS)
-            self._launch[blocks, THREADS](*arrays[:3], *self._rest, deep, *arrays[3:])
-        return bounds, scores
+            self._launch[blocks, THREADS](*arrays[:4], *self._rest, deep, *arrays[4:])
+        return results
 
     def _compose(self, f: Sequence[Tensor], u: Tensor, terms: Series) -> Tensor:
         return compose_tensors(f, u, terms, self._add)

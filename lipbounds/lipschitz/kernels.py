@@ -30,7 +30,7 @@ def boxes_kernel(numbers: int, integers: int) -> Any:
     """`orbits.bound_boxes` with scratch of this size, which is to be known when it is compiled."""
 
     @cuda.jit
-    def boxes(middles, radii, points, program, maps, center, radius, generators, deep, bounds, scores):
+    def boxes(middles, radii, frames, points, program, maps, center, radius, generators, deep, bounds, scores, bends):
         box = cuda.grid(1)
         own_numbers, own_integers = cuda.local.array(numbers, float64), cuda.local.array(integers, int64)
         if box < len(middles):
@@ -38,6 +38,7 @@ def boxes_kernel(numbers: int, integers: int) -> Any:
             bound_block(
                 middles[own],
                 radii[own],
+                frames[own],
                 points[own],
                 program,
                 maps,
@@ -47,6 +48,7 @@ def boxes_kernel(numbers: int, integers: int) -> Any:
                 deep,
                 bounds[own],
                 scores[own],
+                bends[own],
                 own_numbers,
                 own_integers,
                 1,

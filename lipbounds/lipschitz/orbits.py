@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from lipbounds.lipschitz import taylor
 from lipbounds.lipschitz.series import TINY
-from lipbounds.lipschitz.taylor import EPS, LESS, MUCH, QUARTER, ROWS, TWO_THIRDS, UP, fill, larger, numbers_of
+from lipbounds.lipschitz.taylor import EPS, LARGEST_EXPONENT, LESS, MUCH, QUARTER, ROWS, TWO_THIRDS, UP, fill, larger, numbers_of
 
 __all__ = ["LANES", "MOST_INPUTS", "Program", "bound_block", "bound_boxes", "scratch_of"]
 
-MOST_CELLS = (7, 5, 3, 2)  # of a window along each input, by their number
+MOST_CELLS = (32, 24, 6, 3)  # of a window along each input, by their number
 SQUARINGS = 8
 SWEEPS = 6
 MOST_INPUTS = 4  # of a conditioner
@@ -69,15 +69,72 @@ def _cell(edges, begin, count, u):
 
 
 @njit(cache=True, error_model="numpy")
-def _look_up(maps, step, middle, away, width, further, ends, cells):
+def _join(lower, upper, changed, spread, k, lowest, highest):
+    """Widen ranges of x e^s + t, and of x s' + e^{-s} t' for k inputs, by those on a cell.
+
+    On a window s and t may go far and their sum not: what they do together is known cell by cell.
+    """
+    m = len(changed)
+    count = len(lower) // (2 * m)
+    for c in range(m):
+        low, high = changed[c] - spread[c], changed[c] + spread[c]
+        size = max(abs(low), abs(high)) * UP
+        s, t, q = c * count, (m + c) * count, c * (1 + k)
+        # in double precision, as the tables are not
+        first, last = 1.0 * lower[s], 1.0 * upper[s]
+        if not (first > -LARGEST_EXPONENT and last < LARGEST_EXPONENT):
+            for g in range(1 + k):
+                _widen(lowest, highest, q + g, -math.inf, math.inf)
+            continue
+        small, large = math.exp(first) * (1 - 8 * EPS), math.exp(last) * (1 + 8 * EPS)
+        below = low * (large if low < 0.0 else small) + lower[t]
+        above = high * (large if high > 0.0 else small) + upper[t]
+        noise = 16 * EPS * (size * large + max(abs(lower[t]), abs(upper[t]))) + TINY
+        _widen(lowest, highest, q, below - noise, above + noise)
+        small, large = (1 - 4 * EPS) / large, (1 + 4 * EPS) / small
+        for g in range(1, 1 + k):
+            least, most = lower[s + g], upper[s + g]
+            one, two, three, four = low * least, low * most, high * least, high * most
+            least, most = lower[t + g], upper[t + g]
+            below = min(min(one, two), min(three, four)) + least * (large if least < 0.0 else small)
+            above = max(max(one, two), max(three, four)) + most * (large if most > 0.0 else small)
+            steep = max(abs(lower[s + g]), abs(upper[s + g]))
+            noise = 16 * EPS * (size * steep + large * max(abs(least), abs(most))) + TINY
+            _widen(lowest, highest, q + g, below - noise, above + noise)
+
+
+@njit(cache=True, error_model="numpy")
+def _widen(lowest, highest, q, below, above):
+    """Of a range; it stays no number once an end is none."""
+    lowest[q] = below if below < lowest[q] or below != below else lowest[q]
+    highest[q] = above if above > highest[q] or above != above else highest[q]
+
+
+@njit(cache=True, error_model="numpy")
+def _within(jet, n, low, high):
+    """A radius from a range, where it is the smaller."""
+    m, R, L = jet[0], jet[n], jet[2 * n]
+    for lane in range(len(m)):
+        up, down = high[lane] - m[lane], m[lane] - low[lane]
+        radius = larger(up, down) * UP
+        radius = 0.0 if radius < 0.0 else radius
+        better = radius < R[lane] - QUARTER * L[lane]
+        R[lane] = radius if better else R[lane]
+        L[lane] = 0.0 if better else L[lane]
+
+
+@njit(cache=True, error_model="numpy")
+def _look_up(maps, step, middle, away, changed, spread, width, further, ends, cells):
     """Ranges where inputs are at most `away` from their middles; False outside the tables.
 
-    Into rows of `ends`: lower and upper ends of `width` derivatives, and the largest absolute values of `further` ones of the
-    fourth order.
+    Into rows of `ends`: lower and upper ends of `width` derivatives, the largest absolute values of `further` ones of the fourth
+    order, and lower and upper ends of images of the coordinates at most `spread` from `changed`, with the slopes of their
+    couplings (`_join`).
     """
     table, row, column, third, k = 0, 1, 1, 1, len(middle)
     lows, highs = cells[:MOST_INPUTS], cells[MOST_INPUTS:]
-    least, greatest, steepest = ends[0], ends[1], ends[2]
+    least, greatest, steepest, lowest, highest = ends[0], ends[1], ends[2], ends[3], ends[4]
+    joint = len(changed) * (1 + k)
     allowed = MOST_CELLS[k - 1]
     for i in range(k):
         radius = away[i] * UP
@@ -103,6 +160,8 @@ def _look_up(maps, step, middle, away, width, further, ends, cells):
         least[q], greatest[q] = math.inf, -math.inf
     for q in range(further):
         steepest[q] = 0.0
+    for q in range(joint):
+        lowest[q], highest[q] = math.inf, -math.inf
     base, base_further = maps.places[maps.first[step] + table, 0], maps.places[maps.first[step] + table, 1]
     for i in range(lows[0], highs[0] + 1):
         for j in range(lows[1] if k > 1 else 0, (highs[1] if k > 1 else 0) + 1):
@@ -119,6 +178,7 @@ def _look_up(maps, step, middle, away, width, further, ends, cells):
                     most = maps.steepest[place : place + further]
                     for q in range(further):
                         steepest[q] = most[q] if most[q] > steepest[q] else steepest[q]
+                    _join(lower, upper, changed, spread, k, lowest, highest)
     return True
 
 
@@ -176,12 +236,13 @@ def _radii(program, step, f, wrong, ranges, reach, work):
 
 
 @njit(cache=True, error_model="numpy")
-def _look(points, program, maps, step, x, f, wrong, ranges, ends, reach, integers, dead, work):
+def _look(points, program, maps, step, x, f, wrong, ranges, joint, ends, reach, integers, dead, work):
     """For one coupling: the numbers of its conditioner at every lane's point, and their radii on its window."""
     m, k, count, further = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2], program.sizes[step, 3]
     width, lanes, n = 2 * m * count, x.shape[2], x.shape[1] // 3
     seen, begin = program.coordinates[step, m : m + k], program.begins[step, 0]
-    middle, away, cells = ends[3, :k], ends[4, :k], integers[: 2 * MOST_INPUTS]
+    middle, away, moved, spread = ends[5, :k], ends[6, :k], ends[7, :m], ends[8, :m]
+    cells, changed = integers[: 2 * MOST_INPUTS], program.coordinates[step, :m]
     for lane in range(lanes):
         row = points[min(lane, len(points) - 1)]
         for i in range(k):
@@ -190,9 +251,11 @@ def _look(points, program, maps, step, x, f, wrong, ranges, ends, reach, integer
             reach[0, i, lane], reach[1, i, lane] = (x[seen[i], n, lane] + off) * UP, x[seen[i], 2 * n, lane]
             x[seen[i], 3 * n, lane] += off * UP
             middle[i], away[i] = x[seen[i], 0, lane], reach[0, i, lane]
+        for c in range(m):
+            moved[c], spread[c] = x[changed[c], 0, lane], x[changed[c], n, lane]
         for q in range(width):
             f[0, q, lane] = row[begin + k + q]
-        known = _look_up(maps, step, middle, away, width, 2 * m * further, ends, cells)
+        known = _look_up(maps, step, middle, away, moved, spread, width, 2 * m * further, ends, cells)
         if not known:
             dead[lane] = 1
         for q in range(width):
@@ -200,6 +263,8 @@ def _look(points, program, maps, step, x, f, wrong, ranges, ends, reach, integer
             ranges[1, q, lane] = ends[1, q] if known else math.inf
         for q in range(2 * m * further):
             ranges[2, q, lane] = ends[2, q] if known else math.inf
+        for q in range(m * (1 + k)):
+            joint[0, q, lane], joint[1, q, lane] = ends[3, q] if known else -math.inf, ends[4, q] if known else math.inf
     _radii(program, step, f, wrong, ranges, reach, work)
 
 
@@ -403,6 +468,24 @@ def _bound(a, r, lead, rest, scratch, scores, tried, chosen, counts, out, work):
 
 
 @njit(cache=True, error_model="numpy")
+def _bend(a, d, out):
+    """The sum of the squares of the matrices of second derivatives at the middle, of all entries of A."""
+    n, lanes = numbers_of(d), out.shape[2]
+    for g in range(d):
+        for h in range(g, d):
+            row, mirrored = out[g, h], out[h, g]
+            fill(row, 0.0)
+            for entry in range(d * d):
+                for v in range(d):
+                    left = a[entry, n - (d - min(g, v)) * (d - min(g, v) + 1) // 2 + abs(g - v)]
+                    right = a[entry, n - (d - min(h, v)) * (d - min(h, v) + 1) // 2 + abs(h - v)]
+                    for lane in range(lanes):
+                        row[lane] += left[lane] * right[lane]
+            for lane in range(lanes):
+                mirrored[lane] = row[lane]
+
+
+@njit(cache=True, error_model="numpy")
 def _direction(x, r, center, generators, shifts, out, length, work):
     """Unit vector from the domain's segments to the image, both by their linear parts: where they are nearest; and its length.
 
@@ -586,9 +669,9 @@ def scratch_of(program: Program, dim: int, generators: int, lanes: int) -> tuple
     width = int((2 * program.sizes[:, 0] * program.sizes[:, 2]).max())
     jets = (3 * numbers_of(dim) + 2) * (dim + dim * dim + 3 * m + m * k + 2)
     matrices = (1 + dim + 1 + 3 + CORNERS) * dim * dim
-    vectors = 7 * width + 2 * k + 5 * dim + generators + dim + 3 + ROWS + 2
+    vectors = 7 * width + 2 * m * (1 + k) + 2 * k + 5 * dim + generators + dim + 3 + ROWS + 2
     integers = 2 * MOST_INPUTS + 1 + MOST_INPUTS + MOST_INPUTS**2 + dim * dim
-    return (jets + matrices + vectors) * lanes + 5 * width, integers + (CORNERS + 2) * lanes
+    return (jets + matrices + vectors) * lanes + 9 * width, integers + (CORNERS + 2) * lanes
 
 
 @njit(cache=True, error_model="numpy")
@@ -609,7 +692,7 @@ def _places(program, k, place, g, at):
 
 
 @njit(cache=True, error_model="numpy")
-def _turn(program, step, f, wrong, x, a, y, w, pair, places, filled, r, work):
+def _turn(program, step, f, wrong, joint, x, a, y, w, pair, places, filled, r, work):
     """Multiply A with the inverse of the coupling's derivative; y are the jets of exp(-s), w and the pair scratch."""
     d = len(r)
     m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
@@ -625,6 +708,7 @@ def _turn(program, step, f, wrong, x, a, y, w, pair, places, filled, r, work):
             taylor.compose(places, f, wrong, x, seen, k, p, r, work)
             taylor.multiply(y[c], p, v, r, work)
             taylor.add(own, v, 1.0, work)
+            _within(own, numbers_of(d), joint[0, c * (1 + k) + 1 + g], joint[1, c * (1 + k) + 1 + g])
             taylor.sharpen(own, r, work)
     for row in range(d):
         for c in range(m):
@@ -646,11 +730,26 @@ def _turn(program, step, f, wrong, x, a, y, w, pair, places, filled, r, work):
 
 @njit(cache=True, error_model="numpy")
 def bound_block(
-    middles, sides, points, program, maps, center, radius, generators, deep, bounds, scores, numbers, integers, lanes
+    middles,
+    sides,
+    frames,
+    points,
+    program,
+    maps,
+    center,
+    radius,
+    generators,
+    deep,
+    bounds,
+    scores,
+    bends,
+    numbers,
+    integers,
+    lanes,
 ):
     """Bound the norm of A over at most `lanes` boxes of data; see `bound_boxes`, whose arrays are given and written to by rows.
 
-    `scores` are zeros; `numbers` and `integers` are scratch (`scratch_of`), whatever stands there.
+    `scores` and `bends` are zeros; `numbers` and `integers` are scratch (`scratch_of`), whatever stands there.
     """
     boxes, d = middles.shape
     steps, most_m, most_k, width = len(program.sizes), 1, 1, 1
@@ -670,6 +769,7 @@ def bound_block(
     scratch, end = _matrices(numbers, end, 3 + CORNERS, d, lanes)
     f, end = _rows(numbers, end, 3, width, lanes)  # numbers of a conditioner, their radii, and what rises of these
     ranges, end = _rows(numbers, end, 4, width, lanes)  # of these: lower and upper ends, the fourth order, means
+    joint, end = _rows(numbers, end, 2, most_m * (1 + most_k), lanes)  # lower and upper ends of images and slopes of couplings
     reach, end = _rows(numbers, end, 2, most_k, lanes)  # of its inputs from their middles, and what rises of that
     r, end = _vectors(numbers, end, d, lanes)
     score, end = _vectors(numbers, end, d, lanes)
@@ -679,7 +779,7 @@ def bound_block(
     work, end = _vectors(numbers, end, d + 3 + ROWS, lanes)
     results, end = _vectors(numbers, end, 2, lanes)
     wide, bound = results[0], results[1]
-    ends, end = _vectors(numbers, end, 5, width)  # of one lane: three ranges, its inputs and their reach
+    ends, end = _vectors(numbers, end, 9, width)  # of one lane: ranges, its inputs and their reach, likewise what is changed
     places = integers[2 * MOST_INPUTS : 2 * MOST_INPUTS + 1 + MOST_INPUTS + MOST_INPUTS**2]
     begin = 2 * MOST_INPUTS + len(places)
     filled = integers[begin : begin + d * d]
@@ -698,15 +798,25 @@ def bound_block(
             filled[i * d + i] = 1
     x[:], n = 0.0, numbers_of(d)
     for i in range(d):
+        x0, X0, rise = x[i, 0], x[i, n], x[i, 2 * n]
         for lane in range(lanes):
-            x[i, 0, lane], x[i, 1 + i, lane] = middles[min(lane, boxes - 1), i], 1.0
-            x[i, n, lane], x[i, 2 * n, lane] = r[i, lane], r[i, lane]
+            x0[lane] = middles[min(lane, boxes - 1), i]
+        for g in range(d):
+            edge, side = x[i, 1 + g], r[g]
+            for lane in range(lanes):
+                edge[lane] = frames[min(lane, boxes - 1), i, g]
+            for lane in range(lanes):
+                X0[lane] += abs(edge[lane]) * side[lane]
+        for lane in range(lanes):
+            rise[lane] = X0[lane] * LESS
+        for lane in range(lanes):
+            X0[lane] *= UP
     for step in range(steps):
         m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
         changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]
         begin = program.begins[step, 1]
         wrong = maps.errors[begin : begin + 2 * m * count]
-        _look(points, program, maps, step, x, f, wrong, ranges, ends, reach, integers, dead, work)
+        _look(points, program, maps, step, x, f, wrong, ranges, joint, ends, reach, integers, dead, work)
         for c in range(m):
             _places(program, k, c * count, -1, places)
             taylor.compose(places, f, wrong, x, seen, k, s[c], r, work)
@@ -715,12 +825,13 @@ def bound_block(
         if deep:
             for c in range(m):
                 taylor.exponential(-1.0, s[c], y[c], r, work)
-            _turn(program, step, f, wrong, x, a, y, w, pair, places, filled, r, work)
+            _turn(program, step, f, wrong, joint, x, a, y, w, pair, places, filled, r, work)
         for c in range(m):
             row = changed[c]
             taylor.exponential(1.0, s[c], p, r, work)
             taylor.multiply(x[row], p, v, r, work)
             taylor.add(v, t[c], 1.0, work)
+            _within(v, n, joint[0, c * (1 + k)], joint[1, c * (1 + k)])
             taylor.sharpen(v, r, work)
             taylor.copy(v, x[row])
     _excess(x, r, center, radius, generators, p, normal, shifts, score, wide, work)
@@ -733,23 +844,28 @@ def bound_block(
     if not deep or missed:
         return
     _bound(a, r, lead, rest[0], scratch, score, tried, chosen, counts, bound, work)
+    _bend(a, d, scratch[0])
     for lane in range(boxes):
         if bounds[lane] != 0.0 and not dead[lane]:
             bounds[lane] = bound[lane]
             for i in range(d):
                 scores[lane, i] = score[i, lane]
+                for j in range(d):
+                    bends[lane, i, j] = scratch[0, i, j, lane]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def bound_boxes(middles, radii, points, program, maps, center, radius, generators, deep, scratch):
+def bound_boxes(middles, radii, frames, points, program, maps, center, radius, generators, deep, scratch):
     """Bound the norm of A over boxes of data whose images may meet a domain.
 
-    The domain is a ball plus the segments between -g and g for the rows g of `generators`; `points` are the inputs of all
-    conditioners at the middles of the boxes with their towers there, `scratch` the sizes from `scratch_of` for LANES. Returns,
-    for every box, the bound (0 if the image provably misses the domain, infinity if nothing is known; without `deep` how many
-    times too wide the image is for that), and what the sides contribute to the bound, or without `deep` to the distance.
+    A box has the points c + Fh with |h| at most its radii, F its frame. The domain is a ball plus the segments between -g and g
+    for the rows g of `generators`; `points` are the inputs of all conditioners at the middles of the boxes with their towers
+    there, `scratch` the sizes from `scratch_of` for LANES. Returns, for every box, the bound (0 if the image provably misses the
+    domain, infinity if nothing is known; without `deep` how many times too wide the image is for that), what the sides contribute
+    to the bound, or without `deep` to the distance, and how A bends at the middle: the sum of squares of its entries' matrices of
+    second derivatives in h (zero without `deep`).
     """
-    bounds, scores = np.empty(len(middles)), np.zeros(middles.shape)
+    bounds, scores, bends = np.empty(len(middles)), np.zeros(middles.shape), np.zeros(frames.shape)
     numbers, integers = np.zeros(scratch[0]), np.zeros(scratch[1], dtype=np.int64)
     lanes = min(LANES, len(middles))
     for begin in range(0, len(middles), lanes):
@@ -757,6 +873,7 @@ def bound_boxes(middles, radii, points, program, maps, center, radius, generator
         bound_block(
             middles[part],
             radii[part],
+            frames[part],
             points[part],
             program,
             maps,
@@ -766,8 +883,9 @@ def bound_boxes(middles, radii, points, program, maps, center, radius, generator
             deep,
             bounds[part],
             scores[part],
+            bends[part],
             numbers,
             integers,
             lanes,
         )
-    return bounds, scores
+    return bounds, scores, bends

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from lipbounds.domains import Ball, Box, Capsule
 from lipbounds.lipschitz.evaluators import Evaluator, Gpu, Problem, Processor
+from lipbounds.lipschitz.frames import Boxes, Frames
 from lipbounds.lipschitz.orbits import MOST_INPUTS, Program
 from lipbounds.lipschitz.pointwise import evaluate_inverse
 from lipbounds.lipschitz.ripmaps import ripmaps
@@ -54,6 +55,8 @@ MOST_SHARE = 0.7  # of the time, when it takes longer
 MARGIN = 0.05  # of the box about the images
 FAR = (1.0, 4.0, 64.0)  # bound over target from which a box is halved once, twice, three times
 WIDE = (1.0, 1.5, 2.5)  # likewise how many times too wide the image of a box on a face is
+NEAR = 100.0  # bound over target below which a box may get a frame of its own
+TURNED = 4  # dimensions at most for that: in more, large boxes bend otherwise at their middles than elsewhere
 LOOKED_AT = 512  # middles of boxes on faces whose images are looked at in a round
 
 
@@ -122,7 +125,7 @@ def bound_in_space(
         problem, slopes = _problem(layers, domain, images, pool)
         evaluator: Evaluator = Processor(problem, pool) if device.type == "cpu" else Gpu(problem, device)
         point = torch.zeros((1, domain.dim), dtype=torch.float64, device=device)
-        evaluator.bound(point, point, True)  # compiles, where no cache has it
+        evaluator.bound(point, point, torch.diag_embed(point), True)  # compiles, where no cache has it
         width = np.ptp(images, axis=0)
         low, high = images.min(0) - MARGIN * width, images.max(0) + MARGIN * width
         cover = _Cover(evaluator, slopes, layers, domain, low, high)
@@ -172,22 +175,46 @@ class _Search:
     def __init__(self, evaluator: Evaluator, slopes: Array, layers: Sequence[Layer]) -> None:
         self._evaluator, self._layers = evaluator, layers
         self._slopes = self._here(slopes)
+        self._frames = Frames(len(slopes), evaluator.device)
         self.count = 0
 
     def _here(self, array: Array) -> Tensor:
         return torch.as_tensor(array, device=self._evaluator.device)
 
-    def _bound(self, middles: Tensor, radii: Tensor, deep: bool) -> tuple[Tensor, Tensor]:
-        self.count += len(middles)
-        return self._evaluator.bound(middles, radii, deep)
+    def _axial(self, middles: Array, radii: Array) -> Boxes:
+        """Boxes with the axes as their frame."""
+        return Boxes(
+            self._here(middles), self._here(radii), torch.zeros(len(middles), dtype=torch.long, device=self._slopes.device)
+        )
 
-    def _blame(self, radii: Tensor, scores: Tensor) -> Tensor:
+    def _bound(self, boxes: Boxes, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
+        self.count += len(boxes.middles)
+        frames = self._frames.of(boxes)
+        if not len(frames):  # all pieces were outside
+            return boxes.middles.new_zeros(0), boxes.radii, frames
+        return self._evaluator.bound(boxes.middles, boxes.radii, frames, deep)
+
+    def _blame(self, boxes: Boxes, scores: Tensor) -> Tensor:
         """What each side contributes to what was bounded, and where nothing was, to the size of the image."""
         known = torch.isfinite(scores).all(1) & (scores > 0).any(1)
-        return torch.where(known[:, None], scores, radii * self._slopes)
+        stretch = (self._frames.of(boxes).abs() * self._slopes[:, None]).sum(1)
+        return torch.where(known[:, None], scores, boxes.radii * stretch)
 
     def _images(self, middles: Tensor) -> Tensor:
         return _forward(self._layers, middles.cpu())
+
+    def _pieces(self, boxes: Boxes, scores: Tensor, bounds: Tensor, levels: Sequence[float]) -> tuple[Boxes, Tensor]:
+        """Halve boxes, once more for every level that their bounds are not below; pieces, with the bounds of their boxes."""
+        for level in levels:
+            chosen = bounds >= level
+            halves = self._frames.halves(boxes.at(chosen), scores[chosen])
+            sides = boxes.radii[chosen].repeat(2, 1)
+            shares = torch.where(sides > 0, halves.radii / sides, 1.0)  # scores are proportional to sides
+            boxes = Boxes.cat((boxes.at(~chosen), halves))
+            scores = torch.cat((scores[~chosen], scores[chosen].repeat(2, 1) * shares))
+            bounds = torch.cat((bounds[~chosen], bounds[chosen].repeat(2)))
+        inside = ~self._frames.outside(boxes)
+        return boxes.at(inside), bounds[inside]
 
 
 class _Cover(_Search):
@@ -212,7 +239,7 @@ class _Cover(_Search):
         for i in range(dim):
             faces[2 * i : 2 * i + 2, i] = low[i], high[i]
             sides[2 * i : 2 * i + 2, i] = 0.0
-        self._middles, self._radii, self._sides = self._here(faces), self._here(sides), self._here(_radius(low, high))
+        self._boxes, self._sides = self._axial(faces, sides), self._here(_radius(low, high))
         self._seconds = 0.0
         middle = evaluate_inverse(layers, domain.project(torch.as_tensor(_support(domain)[0])[None])[0].numpy())
         # without an image that is seen to be inside, or with one on a face, it cannot be proven
@@ -220,28 +247,28 @@ class _Cover(_Search):
 
     @property
     def proven(self) -> bool:
-        return not self._hopeless and not len(self._middles)
+        return not self._hopeless and not len(self._boxes.middles)
 
     def seconds_left(self) -> float:
         """How long it may still take: as the area of the faces so far, of which each counts the same; infinite if hopeless."""
-        shares = torch.where(self._radii > 0, self._radii / self._sides, 1.0).prod(1)
+        radii = self._boxes.radii
+        shares = torch.where(radii > 0, radii / self._sides, 1.0).prod(1)
         left = float(shares.sum()) / (2 * len(self._sides))
         return self._seconds * left / (1 - left) if left < 1 and not self._hopeless else math.inf
 
     def work(self, end: float) -> None:
         """Go on until it is proven or seen to be hopeless, or the time ends."""
         batch, begin = self._evaluator.batch, time.perf_counter()
-        while len(self._middles) and not self._hopeless and time.perf_counter() < end:
+        while not self.proven and not self._hopeless and time.perf_counter() < end:
             # the last first: memory stays small
-            middles, radii = self._middles[-batch:], self._radii[-batch:]
-            bounds, scores = self._bound(middles, radii, False)
-            some = middles[:: max(1, len(middles) // LOOKED_AT)]
+            boxes = self._boxes.at(slice(-batch, None))
+            bounds, scores, _ = self._bound(boxes, False)
+            some = boxes.middles[:: max(1, len(boxes.middles) // LOOKED_AT)]
             self._hopeless = bool((self._domain.depth(self._images(some)) > 0).any())
             left = bounds != 0
-            blame = self._blame(radii[left], scores[left])
-            middles, radii, _ = _pieces(middles[left], radii[left], blame, bounds[left], WIDE)
-            # both made before either is kept
-            self._middles, self._radii = torch.cat((self._middles[:-batch], middles)), torch.cat((self._radii[:-batch], radii))
+            blame = self._blame(boxes.at(left), scores[left])
+            pieces, _ = self._pieces(boxes.at(left), blame, bounds[left], WIDE)
+            self._boxes = Boxes.cat((self._boxes.at(slice(None, -batch)), pieces))
         self._seconds += time.perf_counter() - begin
 
 
@@ -266,8 +293,8 @@ class _Branch(_Search):
     ) -> None:
         super().__init__(evaluator, slopes, layers)
         self._lower, self._ratio, self._improve, self._callback = lower, ratio, improve, callback
-        self._middles, self._radii = self._here(0.5 * (low + high)[None]), self._here(_radius(low, high)[None])
-        self._bounds, self._scores = self._bound(self._middles, self._radii, True)
+        self._boxes = self._axial(0.5 * (low + high)[None], _radius(low, high)[None])
+        self._bounds, self._scores, _ = self._bound(self._boxes, True)
         self._done, self._rounds = 0.0, 0
         self.upper = math.inf
         self._settle()
@@ -276,8 +303,7 @@ class _Branch(_Search):
         """Put aside the boxes that are done."""
         alive = ~(self._bounds <= self._ratio * self._lower)
         self._done = max(self._done, _largest(self._bounds[~alive]))
-        self._middles, self._radii = self._middles[alive], self._radii[alive]
-        self._bounds, self._scores = self._bounds[alive], self._scores[alive]
+        self._boxes, self._bounds, self._scores = self._boxes.at(alive), self._bounds[alive], self._scores[alive]
         self.upper = max(self._done, _largest(self._bounds))
         self._callback(self._lower, self.upper)
 
@@ -288,22 +314,33 @@ class _Branch(_Search):
             batch = self._evaluator.batch
             size = min(max(batch, len(self._bounds) // ROUNDS), MOST_BATCHES * batch, len(self._bounds))
             top = torch.topk(self._bounds, size, sorted=False).indices
-            radii, worst = self._radii[top], self._bounds[top]
-            blame, target = self._blame(radii, self._scores[top]), self._ratio * self._lower
-            middles, radii, parents = _pieces(self._middles[top], radii, blame, worst, [far * target for far in FAR])
-            bounds, scores = self._bound(middles, radii, True)
+            old, target = self._boxes.at(top), self._ratio * self._lower
+            boxes, parents = self._pieces(
+                old, self._blame(old, self._scores[top]), self._bounds[top], [far * target for far in FAR]
+            )
+            bounds, scores, bends = self._bound(boxes, True)
             bounds = torch.minimum(bounds, parents)
             self._rounds += 1
-            if self._rounds % LOOK_EVERY == 0:
-                steepest = middles[torch.topk(bounds, min(len(bounds), WORST)).indices]
+            if self._rounds % LOOK_EVERY == 0 and len(bounds):
+                steepest = boxes.middles[torch.topk(bounds, min(len(bounds), WORST)).indices]
                 self._lower = self._improve(self._images(steepest).numpy())
+            if boxes.middles.shape[1] <= TURNED:
+                boxes, bounds, scores = self._turn(boxes, bounds, scores, bends)
             kept = torch.ones_like(self._bounds, dtype=torch.bool)
             kept[top] = False
-            old = self._middles[kept], self._radii[kept], self._bounds[kept], self._scores[kept]
-            new = middles, radii, bounds, scores
-            # all made before any is kept
-            self._middles, self._radii, self._bounds, self._scores = (torch.cat(part) for part in zip(old, new, strict=True))
+            self._boxes = Boxes.cat((self._boxes.at(kept), boxes))
+            self._bounds, self._scores = torch.cat((self._bounds[kept], bounds)), torch.cat((self._scores[kept], scores))
             self._settle()
+
+    def _turn(self, boxes: Boxes, bounds: Tensor, scores: Tensor, bends: Tensor) -> tuple[Boxes, Tensor, Tensor]:
+        """Replace boxes by such of better frames, where their bounds are near the target and yet above it."""
+        target = self._ratio * self._lower
+        near = ((bounds > target) & (bounds < NEAR * target)).nonzero()[:, 0]
+        replaced, pieces, origins, bent = self._frames.turn(boxes.at(near), bends[near])
+        kept = torch.ones_like(bounds, dtype=torch.bool)
+        kept[near[replaced]] = False
+        bounds = torch.cat((bounds[kept], bounds[near[origins]]))
+        return Boxes.cat((boxes.at(kept), pieces)), bounds, torch.cat((scores[kept], bent))
 
 
 def _largest(bounds: Tensor) -> float:
@@ -312,29 +349,6 @@ def _largest(bounds: Tensor) -> float:
 
 def _radius(low: Array, high: Array) -> Array:
     return np.asarray(0.5 * (high - low) * (1 + 8 * EPS) + 8 * EPS * (np.abs(low) + np.abs(high)))
-
-
-def _halves(middles: Tensor, radii: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Halve every box across the side of the largest score; the halves overlap by a rounding."""
-    side = torch.where(radii > 0, scores, -1.0).argmax(1, keepdim=True)
-    here = torch.zeros_like(radii, dtype=torch.bool).scatter_(1, side, True)
-    step = torch.where(here, 0.5 * radii, 0.0)
-    half = torch.where(here, step * (1 + 4 * EPS) + 2 * EPS * middles.abs(), radii)
-    return torch.cat((middles - step, middles + step)), torch.cat((half, half))
-
-
-def _pieces(
-    middles: Tensor, radii: Tensor, scores: Tensor, bounds: Tensor, levels: Sequence[float]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Halve boxes, once more for every level that their bounds are not below; returns pieces with the bounds of their boxes."""
-    for level in levels:
-        chosen = bounds >= level
-        once = middles[~chosen], radii[~chosen], scores[~chosen], bounds[~chosen]
-        halves, half = _halves(middles[chosen], radii[chosen], scores[chosen])
-        shares = torch.where(half > 0, half / radii[chosen].repeat(2, 1), 1.0)  # scores are proportional to sides
-        twice = halves, half, scores[chosen].repeat(2, 1) * shares, bounds[chosen].repeat(2)
-        middles, radii, scores, bounds = (torch.cat(parts) for parts in zip(once, twice, strict=True))
-    return middles, radii, bounds
 
 
 def _support(domain: Ball | Box | Capsule) -> tuple[Array, Array, float]:

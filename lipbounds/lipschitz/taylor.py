@@ -32,6 +32,7 @@ from lipbounds.lipschitz.series import TINY
 
 __all__ = [
     "EPS",
+    "LARGEST_EXPONENT",
     "LESS",
     "MUCH",
     "QUARTER",

@@ -75,15 +75,17 @@ def bounds_of_both(flow, device, count):
         middles = torch.as_tensor(rng.uniform(-2, 2, (count, dim)))
         radii = torch.as_tensor(10.0 ** rng.uniform(-3, 0, (count, dim)))
         middles[0], radii[1] = 0.0, 1e9
-        gpu = Gpu(problem, device)
+        frames = torch.linalg.qr(torch.as_tensor(rng.standard_normal((count, dim, dim)))).Q.contiguous()
+        boxes, gpu = (middles, radii, frames), Gpu(problem, device)
         for deep in (False, True):
-            bounds, scores = Processor(problem, pool).bound(middles, radii, deep)
-            own, own_scores = (part.cpu() for part in gpu.bound(middles.to(device), radii.to(device), deep))
+            bounds, scores, bends = Processor(problem, pool).bound(*boxes, deep)
+            own, own_scores, own_bends = (part.cpu() for part in gpu.bound(*(part.to(device) for part in boxes), deep))
             assert (bounds == 0).any()
             assert torch.isinf(bounds).any()
             # equal but for roundings, which radii of small boxes contain
             torch.testing.assert_close(own, bounds, rtol=1e-9, atol=0.0)
             torch.testing.assert_close(own_scores, scores, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(own_bends, bends, rtol=1e-6, atol=1e-9 * float(bends.abs().max()))
         assert ((bounds > 0) & torch.isfinite(bounds)).any()
 
 

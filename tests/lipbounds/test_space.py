@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from time import perf_counter
 
@@ -21,7 +22,7 @@ from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms
 from lipbounds.lipschitz.evaluators import Processor, towers_on_orbits
-from lipbounds.lipschitz.orbits import LANES, MOST_INPUTS, _look_up, _norm, _radii, bound_block, bound_boxes, scratch_of
+from lipbounds.lipschitz.orbits import LANES, MOST_INPUTS, _join, _look_up, _norm, _radii, bound_block, bound_boxes, scratch_of
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.ripmaps import ripmaps
@@ -157,14 +158,15 @@ def test_looked_up_ranges_hold_on_their_window(seed, activation, inputs):
         maps = ripmaps([step], [3 * rng.standard_normal((50, inputs))], pool)
     count, further = len(derivatives(inputs)), len(derivatives(inputs, 4)) - len(derivatives(inputs))
     width, cells = 2 * count, np.zeros(2 * MOST_INPUTS, dtype=np.int64)
-    ends = np.zeros((3, width))
-    least, greatest, steepest = ends
+    ends = np.zeros((9, width))
+    least, greatest, steepest, lowest, highest = ends[:5]
     inside = 0
     for _ in range(20):
         # thin, long, at the ends and beyond
         middle = rng.choice([1.0, 3.0, 30.0]) * rng.standard_normal(inputs)
         radius = 10.0 ** rng.uniform(-6, 1, inputs)
-        known = _look_up(maps, 0, middle, radius, width, 2 * further, ends, cells)
+        moved, spread = 3 * rng.standard_normal(1), 10.0 ** rng.uniform(-6, 1, 1)
+        known = _look_up(maps, 0, middle, radius, moved, spread, width, 2 * further, ends, cells)
         points = middle + radius * corners_and_points(rng, 40, inputs)
         if known:
             inside += 1
@@ -174,6 +176,14 @@ def test_looked_up_ranges_hold_on_their_window(seed, activation, inputs):
                 wrong = np.where(wrong < math.inf, wrong, 1e-9)
             assert (at >= least - wrong).all()
             assert (at <= greatest + wrong).all()
+            # image and slopes of the coupling
+            x, (s, t) = moved + spread * corners_and_points(rng, 40, 1), at.reshape(40, 2, count).transpose(1, 0, 2)
+            image = x * np.exp(s[:, :1]) + t[:, :1]
+            slope = x * s[:, 1 : 1 + inputs] + np.exp(-s[:, :1]) * t[:, 1 : 1 + inputs]
+            together, some = np.concatenate((image, slope), 1), 1 + inputs
+            slack = 1e-9 * (1 + np.abs(x).max()) * np.exp(2.0) * (1 + np.abs(at).max())  # of the comparison
+            assert (together >= lowest[:some] - slack).all()
+            assert (together <= highest[:some] + slack).all()
             # third derivatives change no more than those of the fourth order allow; unless rounding is all there is to see
             third = at.reshape(40, 2, count)[:, :, -len(list(itertools.combinations_with_replacement(range(inputs), 3))) :]
             change, far = np.ptp(third, axis=0).max(1), 2 * radius.sum() * steepest[: 2 * further].reshape(2, further).max(1)
@@ -237,19 +247,24 @@ def random_flow(dim, activation, seed, inputs=None, gain=2.0, blocks=2, hidden=8
     return flow.requires_grad_(False)
 
 
-def boxes_of(flow, dim, middles, radii, domain=None):
+def axes_of(middles):
+    return np.broadcast_to(np.eye(middles.shape[1]), (*middles.shape, middles.shape[1])).copy()
+
+
+def boxes_of(flow, dim, middles, radii, domain=None, frames=None):
     images = flow.inverse((domain or Ball(np.zeros(dim), 4.0)).sample(200, np.random.default_rng(0))).numpy()
     domain = domain or Ball(np.zeros(dim), 100.0)
-    return bounds_of(flow.structure(), domain, images, middles, radii)
+    return bounds_of(flow.structure(), domain, images, middles, radii, frames)
 
 
-def bounds_of(layers, domain, images, middles, radii):
+def bounds_of(layers, domain, images, middles, radii, frames=None):
     with ThreadPoolExecutor(1) as pool:
-        return evaluated(_problem(layers, domain, images, pool)[0], middles, radii, pool)
+        return evaluated(_problem(layers, domain, images, pool)[0], middles, radii, pool, frames)
 
 
-def evaluated(problem, middles, radii, pool):
-    return Processor(problem, pool).bound(torch.as_tensor(middles), torch.as_tensor(radii), True)[0].numpy()
+def evaluated(problem, middles, radii, pool, frames=None):
+    boxes = (torch.as_tensor(part) for part in (middles, radii, axes_of(middles) if frames is None else frames))
+    return Processor(problem, pool).bound(*boxes, True)[0].numpy()
 
 
 @given(
@@ -266,8 +281,11 @@ def test_no_sampled_norm_is_above_the_bound_of_its_box(seed, activation, shape, 
     middles, radii = rng.uniform(-2, 2, (8, dim)), size * rng.uniform(0.2, 1.0, (8, dim))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lipbounds.lipschitz.ripmaps.CELLS", COARSE)
-        bounds = boxes_of(flow, dim, middles, radii)
-    points = middles[:, None] + radii[:, None] * corners_and_points(rng, 8 * 30, dim).reshape(8, 30, dim)
+        frames = axes_of(middles)
+        frames[::2] = np.linalg.qr(rng.standard_normal((4, dim, dim)))[0]
+        bounds = boxes_of(flow, dim, middles, radii, frames=frames)
+    sides = radii[:, None] * corners_and_points(rng, 8 * 30, dim).reshape(8, 30, dim)
+    points = middles[:, None] + sides @ frames.transpose(0, 2, 1)
     images = flow.forward(torch.as_tensor(points.reshape(-1, dim)))
     norms = jacobian_norms(flow.inverse, images).reshape(8, 30).amax(1).numpy()
     inside = torch.linalg.vector_norm(images, dim=1).reshape(8, 30).amin(1).numpy() < 100.0
@@ -275,6 +293,19 @@ def test_no_sampled_norm_is_above_the_bound_of_its_box(seed, activation, shape, 
     assert (norms[inside] <= bounds[inside] * (1 + 1e-9)).all()
     if size <= 1e-3 and activation != "relu":
         assert (bounds[inside] <= 1.2 * norms[inside]).mean() > 0.8
+
+
+def test_a_frame_that_is_not_told_is_found_out():
+    # negative control: boxes of another frame reach farther than those of the axes with the same sides
+    flow, rng = random_flow(3, "tanh", 3, gain=3.0), np.random.default_rng(0)
+    middles, radii = rng.uniform(-2, 2, (200, 3)), np.tile([0.4, 1e-3, 1e-3], (200, 1))
+    frames = np.linalg.qr(rng.standard_normal((200, 3, 3)))[0]
+    points = middles[:, None] + (radii[:, None] * corners_and_points(rng, 200 * 30, 3).reshape(200, 30, 3)) @ frames.transpose(
+        0, 2, 1
+    )
+    norms = jacobian_norms(flow.inverse, flow.forward(torch.as_tensor(points.reshape(-1, 3)))).reshape(200, 30).amax(1).numpy()
+    for told, honest in ((frames, True), (None, False)):
+        assert (norms <= boxes_of(flow, 3, middles, radii, frames=told) * (1 + 1e-9)).all() == honest
 
 
 def test_ranges_that_are_points_are_found_out():
@@ -439,8 +470,8 @@ def test_products_of_jets_hold_what_they_say(seed, dim, spread, exponent):
         assert float(max(off)) > 0
 
 
-def jets_on_a_box(flow, dim, middle, radius, images):
-    """Those of T and of A in coordinates of latent and data space, shapes (d, rows) and (d, d, rows)."""
+def jets_on_a_box(flow, dim, middle, radius, images, frame):
+    """Those of T and of A in coordinates of latent and data space and how A bends; shapes (d, rows), (d, d, rows), (d, d)."""
     layers = flow.structure()
     with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
         patch.setattr("lipbounds.lipschitz.ripmaps.CELLS", COARSE)
@@ -450,12 +481,12 @@ def jets_on_a_box(flow, dim, middle, radius, images):
         np.zeros(size, dtype=kind) for size, kind in zip(scratch_of(problem.program, dim, 0, 1), (float, int), strict=True)
     )
     rest = (problem.program, problem.maps, problem.center, problem.radius, problem.generators)
-    bounds, scores = np.zeros(1), np.zeros((1, dim))
+    results = np.zeros(1), np.zeros((1, dim)), np.zeros((1, dim, dim))
     points = towers_on_orbits(problem.layers, middle[None])
-    bound_block(middle[None], radius[None], points, *rest, True, bounds, scores, numbers, integers, 1)
+    bound_block(middle[None], radius[None], frame[None], points, *rest, True, *results, numbers, integers, 1)
     rows = 3 * numbers_of(dim) + 2
     jets = numbers[: (dim + dim**2) * rows].reshape(-1, rows)
-    return jets[:dim][order], jets[dim:].reshape(dim, dim, rows)[order].transpose(1, 0, 2)
+    return jets[:dim][order], jets[dim:].reshape(dim, dim, rows)[order].transpose(1, 0, 2), results[2][0]
 
 
 def derivatives_to_second_order(function, x):
@@ -466,6 +497,46 @@ def derivatives_to_second_order(function, x):
     return torch.cat((function(x)[..., None], first(x), *pairs), -1).numpy()
 
 
+def test_what_they_do_together_is_taken_in_double_precision():
+    # near equality: of a cell that is a point the range is a point but for rounding; tables have single precision
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        s, ds, t, dt = numbers = rng.uniform(-4, 4, 4).astype(np.float32)
+        x = 100.0 * rng.standard_normal(1)
+        lowest, highest = np.full(2, math.inf), np.full(2, -math.inf)
+        _join(numbers, numbers, x, np.zeros(1), 1, lowest, highest)
+        truth = np.array([x[0] * math.exp(s) + float(t), x[0] * float(ds) + math.exp(-float(s)) * float(dt)])
+        assert (lowest <= truth).all()
+        assert (truth <= highest).all()
+        assert (highest - lowest <= 1e-13 * (1e4 + np.abs(truth))).all()
+    for extreme in (-700.0, 700.0, math.nan):  # beyond what exponentials can say nothing is known
+        numbers = np.array([extreme, 1.0, 1.0, 1.0], dtype=np.float32)
+        lowest, highest = np.zeros(2), np.zeros(2)
+        _join(numbers, numbers, np.ones(1), np.zeros(1), 1, lowest, highest)
+        assert np.isneginf(lowest).all()
+        assert np.isposinf(highest).all()
+
+
+def test_what_scale_and_shift_do_together_is_known():
+    # near equality: t = -2 e^s, so that x e^s + t is (x - 2) e^s and stays near 0 where s and t go far
+    layer = PartialCoupling(2, np.array([1]), np.array([0]), Conditioner([np.array([[1.0], [0.0]])], [np.zeros(2)], "tanh"), 1.0)
+    steep = Conditioner([np.array([[1.0]]), np.array([[1.0], [-2.0]])], [np.zeros(1), np.array([0.0, -2.0])], "tanh")
+    wide = np.array([0.8]), np.array([0.8])
+    reached = {}
+    for cells in (2**3, 2**10):
+        with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lipbounds.lipschitz.ripmaps.CELLS", COARSE | {1: cells})
+            maps = ripmaps([replace(layer, network=steep)], [np.linspace(-1, 2, 50)[:, None]], pool)
+        ends, places = np.zeros((9, 8)), np.zeros(2 * MOST_INPUTS, dtype=np.int64)
+        assert _look_up(maps, 0, *wide, np.array([2.0]), np.array([0.0]), 8, 2, ends, places)
+        apart = 2.0 * (math.exp(ends[1, 0]) - math.exp(ends[0, 0])) + ends[1, 4] - ends[0, 4]
+        reached[cells] = ends[4, 0] - ends[3, 0], apart
+    together, apart = reached[2**10]
+    assert apart > 2.0
+    assert together < 0.5 * apart
+    assert reached[2**3][0] > together  # cells are what tells
+
+
 @pytest.mark.parametrize(("dim", "inputs", "activation"), [(3, None, "tanh"), (4, 1, "softplus"), (4, None, "silu")])
 def test_jets_of_flows_and_what_rises_of_their_radii(dim, inputs, activation):
     rng, most = np.random.default_rng(5), 0.0
@@ -473,24 +544,29 @@ def test_jets_of_flows_and_what_rises_of_their_radii(dim, inputs, activation):
         flow = random_flow(dim, activation, seed, inputs, gain=3.0)
         images = flow.inverse(Ball(np.zeros(dim), 2.0).sample(200, rng)).numpy()
         middle, radius = rng.uniform(-1, 1, dim), size * rng.uniform(0.3, 1, dim)
-        x, a = jets_on_a_box(flow, dim, middle, radius, images)
+        frame = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
+        x, a, bends = jets_on_a_box(flow, dim, middle, radius, images, frame)
+        edges, corner = torch.as_tensor(frame), torch.as_tensor(middle)
 
-        def image(point, flow=flow):
-            return flow.forward(point[None])[0]
+        def image(h, flow=flow, edges=edges, corner=corner):
+            return flow.forward((corner + edges @ h)[None])[0]
 
-        def inverse(point, flow=flow):
-            return torch.linalg.inv(torch.func.jacfwd(lambda y: flow.forward(y[None])[0])(point))
+        def inverse(h, flow=flow, edges=edges, corner=corner):
+            return torch.linalg.inv(torch.func.jacfwd(lambda y: flow.forward(y[None])[0])(corner + edges @ h))
 
+        second = torch.func.jacfwd(torch.func.jacfwd(inverse))(torch.zeros(dim, dtype=torch.float64))
+        squares = torch.einsum("ijvg,ijwg->vw", second, second).numpy()
+        np.testing.assert_allclose(bends, squares, rtol=1e-6, atol=1e-6 * np.abs(squares).max())
         for jet, function in ((x, image), (a, inverse)):
             m, R, L = np.split(jet[..., :-2], 3, axis=-1)
             assert (L <= R).all()
-            wrong = np.abs(derivatives_to_second_order(function, torch.as_tensor(middle)) - m)
+            wrong = np.abs(derivatives_to_second_order(function, torch.zeros(dim, dtype=torch.float64)) - m)
             scale = 1e-9 * np.abs(m).max()
             assert (wrong[..., 0] <= jet[..., -2] + scale).all()
             assert (wrong[..., 1 : 1 + dim] <= jet[..., -1:] + scale).all()
             for side in corners_and_points(rng, 2, dim):
                 for t in (0.1, 1.0):
-                    off = np.abs(derivatives_to_second_order(function, torch.as_tensor(middle + t * side * radius)) - m)
+                    off = np.abs(derivatives_to_second_order(function, torch.as_tensor(t * side * radius)) - m)
                     assert (off <= R - L + t * L + scale).all()
                     most = max(most, float((off / (R - L + t * L + scale))[..., 1 + dim :].max()))
             if size == 1e-4:
@@ -516,6 +592,7 @@ def test_a_box_has_the_same_bound_in_any_company(activation, shape):
     middles, radii = rng.uniform(-2, 2, (LANES + 9, dim)), 10.0 ** rng.uniform(-6, 0, (LANES + 9, 1)) * rng.uniform(0.2, 1, dim)
     middles[::7] *= 20.0
     radii[3::11] = 1e6
+    frames = np.linalg.qr(rng.standard_normal((len(middles), dim, dim)))[0]
     images = flow.inverse(torch.as_tensor(rng.standard_normal((100, dim)))).numpy()
     with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
         patch.setattr("lipbounds.lipschitz.ripmaps.CELLS", COARSE)
@@ -524,14 +601,14 @@ def test_a_box_has_the_same_bound_in_any_company(activation, shape):
 
     def bounds_of(rows, deep):
         rest = (problem.program, problem.maps, problem.center, problem.radius, problem.generators)
-        return bound_boxes(middles[rows], radii[rows], points[rows], *rest, deep, scratch)
+        return bound_boxes(middles[rows], radii[rows], frames[rows], points[rows], *rest, deep, scratch)
 
     for deep in (False, True):
-        together, scores = bounds_of(slice(None), deep)
+        together, scores, bends = bounds_of(slice(None), deep)
         alone = [bounds_of(slice(i, i + 1), deep) for i in range(len(middles))]
         # the same operations in the same order, as vectors or not
-        np.testing.assert_array_equal(np.concatenate([bound for bound, _ in alone]), together)
-        np.testing.assert_array_equal(np.concatenate([score for _, score in alone]), scores)
+        for one, other in zip(zip(*alone, strict=True), (together, scores, bends), strict=True):
+            np.testing.assert_array_equal(np.concatenate(one), other)
         assert (together == 0).any()
         assert np.isinf(together).any()
         assert ((together > 0) & np.isfinite(together)).any()
