@@ -328,8 +328,12 @@ class _Branch(_Search):
                 boxes, bounds, scores = self._turn(boxes, bounds, scores, bends)
             kept = torch.ones_like(self._bounds, dtype=torch.bool)
             kept[top] = False
-            self._boxes = Boxes.cat((self._boxes.at(kept), boxes))
-            self._bounds, self._scores = torch.cat((self._bounds[kept], bounds)), torch.cat((self._scores[kept], scores))
+            # all made before any is kept
+            self._boxes, self._bounds, self._scores = (
+                Boxes.cat((self._boxes.at(kept), boxes)),
+                torch.cat((self._bounds[kept], bounds)),
+                torch.cat((self._scores[kept], scores)),
+            )
             self._settle()
 
     def _turn(self, boxes: Boxes, bounds: Tensor, scores: Tensor, bends: Tensor) -> tuple[Boxes, Tensor, Tensor]:

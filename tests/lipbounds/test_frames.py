@@ -102,22 +102,41 @@ def inside(frames, boxes, points):
     return (sides <= boxes.radii * (1 + 1e-12) + 1e-13).all(2).any(1)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(2, 6))
-def test_what_replaces_a_box_covers_it(seed, dim):
+def replaced_and_points(seed, dim):
+    """What `turn` makes of a box that bends along some direction, with points of the box."""
     rng = np.random.default_rng(seed)
     radii = torch.as_tensor(10.0 ** rng.uniform(-1, 0, (1, dim)))
     box = Boxes(torch.as_tensor(rng.standard_normal((1, dim))), radii, torch.zeros(1, dtype=torch.long))
     direction = torch.as_tensor(rng.standard_normal(dim))
     bends = bend_along(direction / direction.norm(), [100.0] + (dim - 1) * [1.0])
     frames = Frames(dim, CPU)
-    rows, pieces, origins, rates = frames.turn(box, bends[None])
     points = box.middles + radii * torch.as_tensor(np.clip(rng.uniform(-1.5, 1.5, (200, dim)), -1, 1))
+    return box, frames, frames.turn(box, bends[None]), points
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6))
+def test_what_replaces_a_box_covers_it(seed, dim):
+    box, frames, (rows, pieces, origins, rates), points = replaced_and_points(seed, dim)
     if len(rows):
         assert (origins == 0).all()
-        assert (pieces.radii.prod(1) <= radii.prod()).all()
+        assert (pieces.radii.prod(1) <= box.radii.prod()).all()
         assert rates.shape == pieces.radii.shape
         assert inside(frames, pieces, points).all()
         assert not frames.outside(pieces).any()
+
+
+@pytest.mark.parametrize("dim", [2, 3, 4])
+def test_many_boxes_are_replaced_and_no_piece_is_there_for_nothing(dim):
+    # negative control: without its largest piece a cover leaves points out
+    replaced, uncovered = 0, 0
+    for seed in range(40):
+        _, frames, (rows, pieces, _, _), points = replaced_and_points(seed, dim)
+        if len(rows):
+            replaced += 1
+            largest = torch.arange(len(pieces.middles)) == pieces.radii.prod(1).argmax()
+            uncovered += not inside(frames, pieces.at(~largest), points).all()
+    assert replaced >= 10
+    assert uncovered > 0.5 * replaced
 
 
 def test_boxes_that_bend_along_a_diagonal_are_turned_and_others_are_not():
