@@ -31,6 +31,13 @@ NETWORKS: dict[str, Architecture] = {
     "iResNet": ResidualFlow(blocks=6, constant=0.9),
     "neural ODE": ODEFlow(steps=8),
 }
+QUICK_NETWORKS: dict[str, Architecture] = {
+    "coupling (8)": CouplingFlow(blocks=2),
+    "real NVP": RealNVP(blocks=2),
+    "GLOW": Glow(blocks=2),
+    "iResNet": ResidualFlow(blocks=2, constant=0.9),
+    "neural ODE": ODEFlow(steps=2),
+}
 SIGMAS = (0.5, 0.3, 0.2)
 FIRST_SPREAD, SPREAD_UNTIL = 0.2, 0.6
 
@@ -46,6 +53,11 @@ class Architectures:
     seeds: int | None = None
     """Number of seeds."""
 
+    @property
+    def networks(self) -> dict[str, Architecture]:
+        """The architectures by their names, small ones for a quick run."""
+        return QUICK_NETWORKS if self.quick else NETWORKS
+
     def configuration(self) -> dict[str, Any]:
         """All that the results depend on, checked and filled in."""
         seeds = self.seeds if self.seeds is not None else 1
@@ -56,7 +68,7 @@ class Architectures:
         return {
             "seeds": seeds,
             "sigmas": [0.5] if self.quick else list(SIGMAS),
-            "networks": {name: asdict(architecture) for name, architecture in NETWORKS.items()},
+            "networks": {name: asdict(architecture) for name, architecture in self.networks.items()},
             "steps": 8 if self.quick else 1500,
             "batch": 64 if self.quick else 256,
             "points": 2_048 if self.quick else 50_000,
@@ -68,6 +80,7 @@ class Unit:
     """One architecture, latent and seed: its networks for all sigmas."""
 
     network: str
+    architecture: Architecture
     latent: str
     seed: int
     settings: Mapping[str, Any]
@@ -75,7 +88,7 @@ class Unit:
 
     def key(self, sigma: float) -> str:
         shared = {name: self.settings[name] for name in ("sigmas", "steps", "batch", "points")}
-        own = {"network": self.network, "architecture": self.settings["networks"][self.network], "latent": self.latent}
+        own = {"network": self.network, "architecture": asdict(self.architecture), "latent": self.latent}
         return key_of(own | {"seed": self.seed, "sigma": sigma, **shared})
 
 
@@ -94,7 +107,7 @@ def work(unit: Unit, progress: Progress) -> None:
 
 def _train(unit: Unit, report: Callable[[float], None]) -> list[Invertible]:
     sigmas = unit.settings["sigmas"]
-    members = [build(NETWORKS[unit.network], seed=unit.seed) for _ in sigmas]
+    members = [build(unit.architecture, seed=unit.seed) for _ in sigmas]
     if unit.network == "neural ODE":  # the solver is not written for batches of networks
         for index, member in enumerate(members):
             share = lambda done, index=index: report((index + done) / len(members))
@@ -132,9 +145,9 @@ def run(config: Architectures) -> pd.DataFrame:
     started = time.perf_counter()
     store = Store(config.out, "architectures", settings)
     units = [
-        Unit(network, latent, seed, settings, store)
+        Unit(network, architecture, latent, seed, settings, store)
         for seed in range(settings["seeds"])
-        for network in NETWORKS
+        for network, architecture in config.networks.items()
         for latent in ("normal", "mixture")
     ]
     unfinished = [unit for unit in units if not all(store.has(unit.key(sigma)) for sigma in settings["sigmas"])]

@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ from experiments.sweep import Progress, run_units
 from inn import (
     Conditional,
     ConditionalModel,
+    CouplingFlow,
     LearnedMixture,
     LikelihoodObjective,
     Optimization,
@@ -138,6 +139,11 @@ class Preset:
     batch: int
     weights: tuple[float, float] | None = None
     starts: Starts = field(default_factory=Starts)
+
+    def small(self) -> Preset:
+        """The same for a flow of two blocks: what a quick run trains and searches."""
+        flow = self.model.flow
+        return replace(self, model=replace(self.model, flow=replace(flow, blocks=2))) if isinstance(flow, CouplingFlow) else self
 
     def build(self, seed: int) -> ConditionalModel:
         """The model before training."""

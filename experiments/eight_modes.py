@@ -276,13 +276,14 @@ class Unit:
         return {name: getattr(self, name) for name in ("preset", "labels", "latent", "clamp", "seed")}
 
     def made(self) -> Preset:
-        share = self.settings["share"]
+        share, quick = self.settings["share"], self.settings["quick"]
         if self.preset == "likelihood":
-            return likelihood_preset(self.latent, self.clamp, max(50, round(4000 * share)))
+            preset = likelihood_preset(self.latent, self.clamp, max(50, round(4000 * share)))
+            return preset.small() if quick else preset
         if self.preset in CONTROLS:
             return control_preset(self.preset, share)
         preset = program_preset(self.latent, self.labels, self.clamp, share, printed=self.preset == "paper")
-        return replace(preset, batch=QUICK_BATCH) if self.settings["quick"] else preset
+        return replace(preset.small(), batch=QUICK_BATCH) if quick else preset
 
     @property
     def key(self) -> str:

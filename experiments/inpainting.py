@@ -105,7 +105,8 @@ class Unit:
         return load_small() if self.settings["images"] == "small" else load_mnist(self.folder)
 
     def made(self) -> Preset:
-        return preset_of(self.preset, self.settings["images"], self.latent, self.clamp, self.settings["share"])
+        preset = preset_of(self.preset, self.settings["images"], self.latent, self.clamp, self.settings["share"])
+        return preset.small() if self.settings["quick"] else preset
 
     @property
     def key(self) -> str:

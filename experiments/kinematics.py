@@ -246,9 +246,12 @@ class Unit:
     def made(self) -> Preset:
         share = self.settings["share"]
         if self.preset == "program":
-            return program_preset(self.latent, self.clamp, share)
-        preset = likelihood_preset(self.latent, self.region, self.clamp, share, padded=self.preset == "padded")
-        return replace(preset, starts=Starts()) if self.preset == "one start" else preset
+            preset = program_preset(self.latent, self.clamp, share)
+        else:
+            preset = likelihood_preset(self.latent, self.region, self.clamp, share, padded=self.preset == "padded")
+        if self.preset == "one start":
+            preset = replace(preset, starts=Starts())
+        return preset.small() if self.settings["quick"] else preset
 
     @property
     def key(self) -> str:

@@ -21,14 +21,13 @@ from numpy.typing import NDArray
 
 from lipbounds.lipschitz import taylor
 from lipbounds.lipschitz.series import TINY
-from lipbounds.lipschitz.taylor import EPS, LARGEST_EXPONENT, LESS, MUCH, QUARTER, ROWS, TWO_THIRDS, UP, fill, larger, numbers_of
+from lipbounds.lipschitz.taylor import EPS, LESS, MUCH, QUARTER, ROWS, TWO_THIRDS, UP, fill, larger, numbers_of
+from lipbounds.lipschitz.windows import MOST_INPUTS, WINDOW_INTEGERS, WINDOW_NUMBERS, look_up
 
 __all__ = ["LANES", "MOST_INPUTS", "Program", "bound_block", "bound_boxes", "scratch_of"]
 
-MOST_CELLS = (32, 24, 6, 3)  # of a window along each input, by their number
 SQUARINGS = 8
 SWEEPS = 6
-MOST_INPUTS = 4  # of a conditioner
 CORNERS = 4  # directions whose both ends are tried in the norm
 LANES = 256  # of the processor: with fewer beginning a loop takes longer than the loop
 
@@ -56,61 +55,6 @@ class Program(NamedTuple):
 
 
 @njit(cache=True, error_model="numpy")
-def _cell(edges, begin, count, u):
-    """The cell of an input, by bisection; the first and the last have what is beyond."""
-    low, high = 0, count
-    while high - low > 1:
-        middle = (low + high) // 2
-        if edges[begin + middle] <= u:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-@njit(cache=True, error_model="numpy")
-def _join(lower, upper, changed, spread, k, lowest, highest):
-    """Widen ranges of x e^s + t, and of x s' + e^{-s} t' for k inputs, by those on a cell.
-
-    On a window s and t may go far and their sum not: what they do together is known cell by cell.
-    """
-    m = len(changed)
-    count = len(lower) // (2 * m)
-    for c in range(m):
-        low, high = changed[c] - spread[c], changed[c] + spread[c]
-        size = max(abs(low), abs(high)) * UP
-        s, t, q = c * count, (m + c) * count, c * (1 + k)
-        # in double precision, as the tables are not
-        first, last = 1.0 * lower[s], 1.0 * upper[s]
-        if not (first > -LARGEST_EXPONENT and last < LARGEST_EXPONENT):
-            for g in range(1 + k):
-                _widen(lowest, highest, q + g, -math.inf, math.inf)
-            continue
-        small, large = math.exp(first) * (1 - 8 * EPS), math.exp(last) * (1 + 8 * EPS)
-        below = low * (large if low < 0.0 else small) + lower[t]
-        above = high * (large if high > 0.0 else small) + upper[t]
-        noise = 16 * EPS * (size * large + max(abs(lower[t]), abs(upper[t]))) + TINY
-        _widen(lowest, highest, q, below - noise, above + noise)
-        small, large = (1 - 4 * EPS) / large, (1 + 4 * EPS) / small
-        for g in range(1, 1 + k):
-            least, most = lower[s + g], upper[s + g]
-            one, two, three, four = low * least, low * most, high * least, high * most
-            least, most = lower[t + g], upper[t + g]
-            below = min(min(one, two), min(three, four)) + least * (large if least < 0.0 else small)
-            above = max(max(one, two), max(three, four)) + most * (large if most > 0.0 else small)
-            steep = max(abs(lower[s + g]), abs(upper[s + g]))
-            noise = 16 * EPS * (size * steep + large * max(abs(least), abs(most))) + TINY
-            _widen(lowest, highest, q + g, below - noise, above + noise)
-
-
-@njit(cache=True, error_model="numpy")
-def _widen(lowest, highest, q, below, above):
-    """Of a range; it stays no number once an end is none."""
-    lowest[q] = below if below < lowest[q] or below != below else lowest[q]
-    highest[q] = above if above > highest[q] or above != above else highest[q]
-
-
-@njit(cache=True, error_model="numpy")
 def _within(jet, n, low, high):
     """A radius from a range, where it is the smaller."""
     m, R, L = jet[0], jet[n], jet[2 * n]
@@ -121,65 +65,6 @@ def _within(jet, n, low, high):
         better = radius < R[lane] - QUARTER * L[lane]
         R[lane] = radius if better else R[lane]
         L[lane] = 0.0 if better else L[lane]
-
-
-@njit(cache=True, error_model="numpy")
-def _look_up(maps, step, middle, away, changed, spread, width, further, ends, cells):
-    """Ranges where inputs are at most `away` from their middles; False outside the tables.
-
-    Into rows of `ends`: lower and upper ends of `width` derivatives, the largest absolute values of `further` ones of the fourth
-    order, and lower and upper ends of images of the coordinates at most `spread` from `changed`, with the slopes of their
-    couplings (`_join`).
-    """
-    table, row, column, third, k = 0, 1, 1, 1, len(middle)
-    lows, highs = cells[:MOST_INPUTS], cells[MOST_INPUTS:]
-    least, greatest, steepest, lowest, highest = ends[0], ends[1], ends[2], ends[3], ends[4]
-    joint = len(changed) * (1 + k)
-    allowed = MOST_CELLS[k - 1]
-    for i in range(k):
-        radius = away[i] * UP
-        low, high = middle[i] - radius, middle[i] + radius
-        count, begin = maps.counts[step, i], maps.begins[step, i]
-        if not (low > maps.edges[begin] and high < maps.edges[begin + count]):
-            return False
-        first, last = _cell(maps.edges, begin, count, low), _cell(maps.edges, begin, count, high)
-        level, levels = 0, 1
-        while (1 << (levels - 1)) < count:
-            levels += 1
-        while level < levels - 1 and (last >> level) - (first >> level) >= allowed:
-            level += 1
-        lows[i], highs[i] = first >> level, last >> level
-        table = table * levels + level
-        if i == 1:
-            row = count >> level
-        elif i == 2:
-            column = count >> level
-        elif i == 3:
-            third = count >> level
-    for q in range(width):
-        least[q], greatest[q] = math.inf, -math.inf
-    for q in range(further):
-        steepest[q] = 0.0
-    for q in range(joint):
-        lowest[q], highest[q] = math.inf, -math.inf
-    base, base_further = maps.places[maps.first[step] + table, 0], maps.places[maps.first[step] + table, 1]
-    for i in range(lows[0], highs[0] + 1):
-        for j in range(lows[1] if k > 1 else 0, (highs[1] if k > 1 else 0) + 1):
-            for g in range(lows[2] if k > 2 else 0, (highs[2] if k > 2 else 0) + 1):
-                for h in range(lows[3] if k > 3 else 0, (highs[3] if k > 3 else 0) + 1):
-                    cell = ((i * row + j) * column + g) * third + h
-                    place = base + cell * width
-                    lower, upper = maps.least[place : place + width], maps.greatest[place : place + width]
-                    for q in range(width):
-                        least[q] = lower[q] if lower[q] < least[q] else least[q]
-                    for q in range(width):
-                        greatest[q] = upper[q] if upper[q] > greatest[q] else greatest[q]
-                    place = base_further + cell * further
-                    most = maps.steepest[place : place + further]
-                    for q in range(further):
-                        steepest[q] = most[q] if most[q] > steepest[q] else steepest[q]
-                    _join(lower, upper, changed, spread, k, lowest, highest)
-    return True
 
 
 @njit(cache=True, error_model="numpy")
@@ -236,13 +121,13 @@ def _radii(program, step, f, wrong, ranges, reach, work):
 
 
 @njit(cache=True, error_model="numpy")
-def _look(points, program, maps, step, x, f, wrong, ranges, joint, ends, reach, integers, dead, work):
+def _look(points, program, maps, step, deep, x, f, wrong, ranges, joint, ends, most, reach, integers, dead, work):
     """For one coupling: the numbers of its conditioner at every lane's point, and their radii on its window."""
     m, k, count, further = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2], program.sizes[step, 3]
     width, lanes, n = 2 * m * count, x.shape[2], x.shape[1] // 3
     seen, begin = program.coordinates[step, m : m + k], program.begins[step, 0]
     middle, away, moved, spread = ends[5, :k], ends[6, :k], ends[7, :m], ends[8, :m]
-    cells, changed = integers[: 2 * MOST_INPUTS], program.coordinates[step, :m]
+    changed = program.coordinates[step, :m]
     for lane in range(lanes):
         row = points[min(lane, len(points) - 1)]
         for i in range(k):
@@ -255,7 +140,7 @@ def _look(points, program, maps, step, x, f, wrong, ranges, joint, ends, reach, 
             moved[c], spread[c] = x[changed[c], 0, lane], x[changed[c], n, lane]
         for q in range(width):
             f[0, q, lane] = row[begin + k + q]
-        known = _look_up(maps, step, middle, away, moved, spread, width, 2 * m * further, ends, cells)
+        known = look_up(program, maps, step, deep, ends, most, integers)
         if not known:
             dead[lane] = 1
         for q in range(width):
@@ -670,8 +555,8 @@ def scratch_of(program: Program, dim: int, generators: int, lanes: int) -> tuple
     jets = (3 * numbers_of(dim) + 2) * (dim + dim * dim + 3 * m + m * k + 2)
     matrices = (1 + dim + 1 + 3 + CORNERS) * dim * dim
     vectors = 7 * width + 2 * m * (1 + k) + 2 * k + 5 * dim + generators + dim + 3 + ROWS + 2
-    integers = 2 * MOST_INPUTS + 1 + MOST_INPUTS + MOST_INPUTS**2 + dim * dim
-    return (jets + matrices + vectors) * lanes + 9 * width, integers + (CORNERS + 2) * lanes
+    integers = WINDOW_INTEGERS + 1 + MOST_INPUTS + MOST_INPUTS**2 + dim * dim
+    return (jets + matrices + vectors) * lanes + 9 * width + WINDOW_NUMBERS, integers + (CORNERS + 2) * lanes
 
 
 @njit(cache=True, error_model="numpy")
@@ -780,8 +665,10 @@ def bound_block(
     results, end = _vectors(numbers, end, 2, lanes)
     wide, bound = results[0], results[1]
     ends, end = _vectors(numbers, end, 9, width)  # of one lane: ranges, its inputs and their reach, likewise what is changed
-    places = integers[2 * MOST_INPUTS : 2 * MOST_INPUTS + 1 + MOST_INPUTS + MOST_INPUTS**2]
-    begin = 2 * MOST_INPUTS + len(places)
+    most = numbers[end : end + WINDOW_NUMBERS]
+    looked, begin = integers[:WINDOW_INTEGERS], WINDOW_INTEGERS
+    places = integers[begin : begin + 1 + MOST_INPUTS + MOST_INPUTS**2]
+    begin += len(places)
     filled = integers[begin : begin + d * d]
     begin += d * d
     chosen = integers[begin : begin + CORNERS * lanes].reshape((CORNERS, lanes))
@@ -816,7 +703,7 @@ def bound_block(
         changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]
         begin = program.begins[step, 1]
         wrong = maps.errors[begin : begin + 2 * m * count]
-        _look(points, program, maps, step, x, f, wrong, ranges, joint, ends, reach, integers, dead, work)
+        _look(points, program, maps, step, deep, x, f, wrong, ranges, joint, ends, most, reach, looked, dead, work)
         for c in range(m):
             _places(program, k, c * count, -1, places)
             taylor.compose(places, f, wrong, x, seen, k, s[c], r, work)

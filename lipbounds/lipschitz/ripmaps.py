@@ -25,7 +25,7 @@ __all__ = ["Ripmaps", "ripmaps"]
 
 Array = NDArray[np.float64]
 
-CELLS = {1: 2**12, 2: 2**14, 3: 2**15, 4: 2**12}  # of a step, by its inputs
+CELLS = {1: 2**12, 2: 2**13, 3: 2**15, 4: 2**12}  # of a step, by its inputs
 FEWEST = 8  # along an input
 MEMORY = 3e9  # bytes of all tables
 MARGIN = 0.1  # of the inputs that are expected
@@ -33,6 +33,7 @@ BINS = 64  # in which it is seen where a conditioner bends
 EVEN = 0.3  # share of the mean bending that counts everywhere
 OVERLAP = 1e-6  # of a cell: places are rounded
 PART = 512  # cells a task of a thread
+LARGEST_FACTOR = 80.0  # its logarithm; in single precision
 
 
 class Ripmaps(NamedTuple):
@@ -43,10 +44,13 @@ class Ripmaps(NamedTuple):
         begins: Where the edges of these cells begin, likewise.
         edges: One more than cells along each input of each step.
         first: Where the places of a step begin.
-        places: Where the table of each combination of levels begins, and where that of derivatives of the fourth order does.
+        places: Where the table of each combination of levels begins, where that of derivatives of the fourth order does, and
+            where that of what is looked at together.
         least: Lower ends, for each cell in the order of `towers`.
         greatest: Upper ends.
         steepest: The largest absolute values of derivatives of the fourth order.
+        joint: For each output, and then for each cell: lower ends, then upper ends of e^s; of e^{-s}; of t; of the derivatives of
+            s; of those of t.
         errors: Bounds of the errors of `values` on the grid, one step after the other.
     """
 
@@ -58,6 +62,7 @@ class Ripmaps(NamedTuple):
     least: NDArray[np.float32]
     greatest: NDArray[np.float32]
     steepest: NDArray[np.float32]
+    joint: NDArray[np.float32]
     errors: Array
 
 
@@ -75,10 +80,10 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array], pool: Th
     counts, begins = np.ones((len(steps), most), dtype=np.int64), np.zeros((len(steps), most), dtype=np.int64)
     all_edges: list[Array] = []
     first: list[int] = []
-    places: list[tuple[int, int]] = []
-    parts: tuple[list[NDArray[np.float32]], ...] = [], [], []
+    places: list[tuple[int, int, int]] = []
+    parts: tuple[list[NDArray[np.float32]], ...] = [], [], [], []
     wrong: list[Array] = []
-    position, further = 0, 0
+    position, further, together = 0, 0, 0
     for index, (step, cells, bend) in enumerate(zip(steps, grids, bends, strict=True)):
         k = len(step.seen)
         axes = [_edges(*one, count) for one, count in zip(bend, cells, strict=True)]
@@ -91,11 +96,14 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array], pool: Th
         radii = _product([(0.5 + OVERLAP) * (edges[1:] - edges[:-1]) for edges in axes])
         ranges = _ranges(step, middles, radii, pool)
         first.append(len(places))
-        levels = (_levels(part.reshape(*cells, -1), k, top) for part, top in zip(ranges, (False, True, True), strict=True))
-        for tables in zip(*levels, strict=True):
-            places.append((position, further))
-            position, further = position + tables[0].size, further + tables[2].size
-            for part, table in zip(parts, tables, strict=True):
+        below, above = _jointly(*ranges[:2], k)
+        tops = (False, True, True, False, True)
+        levels = (_levels(part.reshape(*cells, -1), k, top) for part, top in zip((*ranges, below, above), tops, strict=True))
+        for least, greatest, steepest, *joint in zip(*levels, strict=True):
+            both = np.stack([np.moveaxis(end, -1, 0) for end in joint], 1)
+            places.append((position, further, together))
+            position, further, together = position + least.size, further + steepest.size, together + both.size
+            for part, table in zip(parts, (least, greatest, steepest, both), strict=True):
                 part.append(table.ravel())
     return Ripmaps(
         counts,
@@ -106,6 +114,7 @@ def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array], pool: Th
         np.concatenate(parts[0]),
         np.concatenate(parts[1]),
         np.concatenate(parts[2]),
+        np.concatenate(parts[3]),
         np.concatenate(wrong),
     )
 
@@ -148,7 +157,7 @@ def _grids(steps: Sequence[PartialCoupling], bends: Sequence[list[tuple[Array, A
         size = sum(
             8.0
             * len(step.changed)
-            * (len(derivatives(len(cells))) + len(derivatives(len(cells), 4)))
+            * (len(derivatives(len(cells))) + len(derivatives(len(cells), 4)) + 3 + 2 * len(cells))
             * math.prod(2 * n for n in cells)
             for step, cells in zip(steps, result, strict=True)
         )
@@ -191,6 +200,42 @@ def _ranges(
     with np.errstate(over="ignore"):
         least, greatest, most = (part.astype(np.float32) for part in (low, high, steepest))
         return np.nextafter(least, below), np.nextafter(greatest, beyond), np.nextafter(most, beyond)
+
+
+def _jointly(
+    least: NDArray[np.float32], greatest: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lower and upper ends, shape (cells, m, 3 + 2 k), of e^s, e^{-s}, t and derivatives of s and t, from those of a tower.
+
+    There is no NaN, and no product of zero and infinity: where something is not known or far, t and its derivatives are all that
+    is, and infinite.
+    """
+    m = least.shape[1] // 2
+    low, high = least[..., : 1 + k], greatest[..., : 1 + k]
+    known = np.isfinite(low) & np.isfinite(high)
+    known[:, :m, 0] &= (low[:, :m, 0] > -LARGEST_FACTOR) & (high[:, :m, 0] < LARGEST_FACTOR)
+    known = np.all(known[:, :m] & known[:, m:], axis=2, keepdims=True)
+    ends = []
+    for end, other, infinity in ((low, high, np.float32(-math.inf)), (high, low, np.float32(math.inf))):
+        scale, inverse = (np.where(known[..., 0], one, 0).astype(np.float64) for one in (end[:, :m, 0], -other[:, :m, 0]))
+        factors = [np.where(known[..., 0], _outwards(np.exp(power), infinity), np.float32(1)) for power in (scale, inverse)]
+        ends.append(
+            np.concatenate(
+                (
+                    np.stack(factors, 2),
+                    np.where(known, end[:, m:, :1], infinity),
+                    np.where(known, end[:, :m, 1:], np.float32(0)),
+                    np.where(known, end[:, m:, 1:], infinity),
+                ),
+                2,
+            )
+        )
+    return ends[0], ends[1]
+
+
+def _outwards(numbers: Array, infinity: np.float32) -> NDArray[np.float32]:
+    """In single precision, a unit in the last place nearer to an infinity, of which rounding takes half."""
+    return np.nextafter(numbers.astype(np.float32), infinity)
 
 
 def _levels(table: NDArray[np.float32], k: int, top: bool) -> list[NDArray[np.float32]]:

@@ -4,7 +4,6 @@ import itertools
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from fractions import Fraction
 from time import perf_counter
 
@@ -22,7 +21,7 @@ from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms
 from lipbounds.lipschitz.evaluators import Processor, towers_on_orbits
-from lipbounds.lipschitz.orbits import LANES, MOST_INPUTS, _join, _look_up, _norm, _radii, bound_block, bound_boxes, scratch_of
+from lipbounds.lipschitz.orbits import LANES, _norm, _radii, bound_block, bound_boxes, scratch_of
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.ripmaps import ripmaps
@@ -31,6 +30,7 @@ from lipbounds.lipschitz.space import _Cover, _flatten, _problem, bound_in_space
 from lipbounds.lipschitz.structure import Conditioner, PartialCoupling, Permutation, inverse_map
 from lipbounds.lipschitz.taylor import ROWS, multiply, numbers_of
 from lipbounds.lipschitz.towers import _errors, derivatives, errors, tower, values
+from lipbounds.lipschitz.windows import WINDOW_INTEGERS, WINDOW_NUMBERS, look_up
 
 SMOOTH = ["tanh", "softplus", "silu", "arctan"]
 COARSE = {1: 2**8, 2: 2**8, 3: 2**9, 4: 2**12}  # cells of tables that need not be good, and are made soon
@@ -147,26 +147,40 @@ def test_a_tower_a_tenth_too_narrow_is_found_out():
     assert caught == 20
 
 
+class Windows:
+    """What tables made of some cells say of windows of a step that changes the last coordinate."""
+
+    def __init__(self, step, visited, **cells):
+        with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
+            for name, value in cells.items():
+                patch.setattr(f"lipbounds.lipschitz.ripmaps.{name}", value)
+            self.maps = ripmaps([step], [visited], pool)
+        self.program, _, _ = _flatten([step], np.zeros((1, step.dim)))
+        self.k = len(step.seen)
+        self.ends = np.zeros((9, 2 * len(derivatives(self.k))))
+        self.scratch = np.zeros(WINDOW_NUMBERS), np.zeros(WINDOW_INTEGERS, dtype=np.int64)
+
+    def look_up(self, middle, radius, moved, spread, deep=True):
+        """Whether it is known, and rows of what is."""
+        self.ends[5, : self.k], self.ends[6, : self.k], self.ends[7, :1], self.ends[8, :1] = middle, radius, moved, spread
+        return look_up(self.program, self.maps, 0, deep, self.ends, *self.scratch), self.ends[:5].copy()
+
+
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["tanh", "silu", "relu"]), st.integers(1, 4))
 @settings(max_examples=max(10, settings().max_examples // 4))
 def test_looked_up_ranges_hold_on_their_window(seed, activation, inputs):
     rng = np.random.default_rng(seed)
     changed, seen = np.array([inputs]), np.arange(inputs)
     step = PartialCoupling(inputs + 1, changed, seen, random_network(rng, activation, inputs, 2, 1.5), 2.0)
-    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lipbounds.lipschitz.ripmaps.CELLS", COARSE)
-        maps = ripmaps([step], [3 * rng.standard_normal((50, inputs))], pool)
-    count, further = len(derivatives(inputs)), len(derivatives(inputs, 4)) - len(derivatives(inputs))
-    width, cells = 2 * count, np.zeros(2 * MOST_INPUTS, dtype=np.int64)
-    ends = np.zeros((9, width))
-    least, greatest, steepest, lowest, highest = ends[:5]
+    windows = Windows(step, 3 * rng.standard_normal((50, inputs)), CELLS=COARSE)
+    maps, count, further = windows.maps, len(derivatives(inputs)), len(derivatives(inputs, 4)) - len(derivatives(inputs))
     inside = 0
     for _ in range(20):
         # thin, long, at the ends and beyond
         middle = rng.choice([1.0, 3.0, 30.0]) * rng.standard_normal(inputs)
         radius = 10.0 ** rng.uniform(-6, 1, inputs)
         moved, spread = 3 * rng.standard_normal(1), 10.0 ** rng.uniform(-6, 1, 1)
-        known = _look_up(maps, 0, middle, radius, moved, spread, width, 2 * further, ends, cells)
+        known, (least, greatest, steepest, lowest, highest) = windows.look_up(middle, radius, moved, spread)
         points = middle + radius * corners_and_points(rng, 40, inputs)
         if known:
             inside += 1
@@ -497,38 +511,97 @@ def derivatives_to_second_order(function, x):
     return torch.cat((function(x)[..., None], first(x), *pairs), -1).numpy()
 
 
-def test_what_they_do_together_is_taken_in_double_precision():
-    # near equality: of a cell that is a point the range is a point but for rounding; tables have single precision
+def random_step(rng, inputs):
+    return PartialCoupling(inputs + 1, np.array([inputs]), np.arange(inputs), random_network(rng, "tanh", inputs, 2, 1.5), 2.0)
+
+
+def some_windows(rng, maps, number):
+    """First and last cells of windows, their middles and radii."""
+    counts, begins = maps.counts[0], maps.begins[0]
+    for _ in range(number):
+        first, last = np.sort(np.stack((rng.integers(0, counts), rng.integers(0, counts))), axis=0)
+        low, high = maps.edges[begins + first], maps.edges[begins + last + 1]
+        yield first, last, 0.5 * (low + high), 0.5 * (high - low) * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 3])
+def test_ranges_on_windows_are_those_of_their_cells(inputs):
+    # equality, whatever joined cells a window is put together from
+    rng = np.random.default_rng(inputs)
+    windows = Windows(random_step(rng, inputs), 3 * rng.standard_normal((50, inputs)), CELLS=COARSE)
+    maps, count, further = windows.maps, len(derivatives(inputs)), len(derivatives(inputs, 4)) - len(derivatives(inputs))
+    counts = maps.counts[0]
+    least, greatest = (part[: counts.prod() * 2 * count].reshape(*counts, -1) for part in (maps.least, maps.greatest))
+    steepest = maps.steepest[: counts.prod() * 2 * further].reshape(*counts, -1)
+    for first, last, middle, radius in some_windows(rng, maps, 40):
+        known, ends = windows.look_up(middle, radius, 0.0, 1.0)
+        assert known
+        cells = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
+        np.testing.assert_array_equal(ends[0], least[cells].reshape(-1, 2 * count).min(0))
+        np.testing.assert_array_equal(ends[1], greatest[cells].reshape(-1, 2 * count).max(0))
+        np.testing.assert_array_equal(ends[2, : 2 * further], steepest[cells].reshape(-1, 2 * further).max(0))
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 3, 4])
+def test_of_scale_and_shift_together_every_cell_counts(inputs):
+    # equality: what is said of a window is the largest of what is said of its cells, of which there are few enough
+    rng = np.random.default_rng(inputs)
+    windows = Windows(random_step(rng, inputs), 3 * rng.standard_normal((50, inputs)), CELLS={inputs: 8**inputs})
+    edges, begins, some = windows.maps.edges, windows.maps.begins[0], 1 + inputs
+    for first, last, middle, radius in some_windows(rng, windows.maps, 6):
+        moved, spread = 3 * rng.standard_normal(), rng.uniform(0, 2)
+        _, ends = windows.look_up(middle, radius, moved, spread)
+        parts = []
+        for cell in itertools.product(*(range(a, b + 1) for a, b in zip(first, last, strict=True))):
+            low, high = edges[begins + cell], edges[begins + cell + 1]
+            parts.append(windows.look_up(0.5 * (low + high), 0.25 * (high - low), moved, spread)[1])
+        np.testing.assert_array_equal(ends[3, :some], np.min(parts, axis=0)[3, :some])
+        np.testing.assert_array_equal(ends[4, :some], np.max(parts, axis=0)[4, :some])
+        images = windows.look_up(middle, radius, moved, spread, deep=False)[1]
+        np.testing.assert_array_equal(images[3:, 0], ends[3:, 0])
+
+
+def constant_step(s, t):
+    """Of one input that it does not depend on, with s before the clamp, which is so large that it takes 2 s / pi of it."""
+    return PartialCoupling(2, np.array([1]), np.array([0]), Conditioner([np.zeros((2, 1))], [np.array([s, t])], "tanh"), 1e6)
+
+
+def test_exponentials_in_tables_are_as_good_as_single_precision():
+    # near equality: s and t are constant, the image of a point is a point but for the tables' rounding, which is outwards
     rng = np.random.default_rng(0)
-    for _ in range(200):
-        s, ds, t, dt = numbers = rng.uniform(-4, 4, 4).astype(np.float32)
-        x = 100.0 * rng.standard_normal(1)
-        lowest, highest = np.full(2, math.inf), np.full(2, -math.inf)
-        _join(numbers, numbers, x, np.zeros(1), 1, lowest, highest)
-        truth = np.array([x[0] * math.exp(s) + float(t), x[0] * float(ds) + math.exp(-float(s)) * float(dt)])
-        assert (lowest <= truth).all()
-        assert (truth <= highest).all()
-        assert (highest - lowest <= 1e-13 * (1e4 + np.abs(truth))).all()
-    for extreme in (-700.0, 700.0, math.nan):  # beyond what exponentials can say nothing is known
-        numbers = np.array([extreme, 1.0, 1.0, 1.0], dtype=np.float32)
-        lowest, highest = np.zeros(2), np.zeros(2)
-        _join(numbers, numbers, np.ones(1), np.zeros(1), 1, lowest, highest)
-        assert np.isneginf(lowest).all()
-        assert np.isposinf(highest).all()
+    for _ in range(50):
+        s, t, x = rng.uniform(-30, 30), rng.standard_normal(), 100.0 * rng.standard_normal()
+        windows = Windows(constant_step(s, t), np.linspace(-1, 1, 9)[:, None], CELLS={1: 8})
+        known, ends = windows.look_up(0.1, 0.5, x, 0.0)
+        power = 2e6 / math.pi * math.atan(s / 1e6)
+        image, size = x * math.exp(power) + t, abs(x) * math.exp(power) + abs(t)
+        assert known
+        assert ends[3, 0] <= image <= ends[4, 0]
+        assert ends[4, 0] - ends[3, 0] <= 2e-5 * size  # s, of up to 30, has a unit in the last place of 2e-6
+        assert ends[3, 1] <= 0.0 <= ends[4, 1]
+        assert ends[4, 1] - ends[3, 1] <= 1e-30
+
+
+@pytest.mark.parametrize(("s", "x"), [(-150.0, 1.0), (150.0, 1.0), (0.5, 1e101), (0.5, math.inf), (0.5, math.nan)])
+def test_where_exponentials_or_coordinates_are_too_large_nothing_is_known_together(s, x):
+    windows = Windows(constant_step(s, 0.5), np.linspace(-1, 1, 9)[:, None], CELLS={1: 8})
+    for spread in (0.0, 1.0):
+        known, ends = windows.look_up(0.1, 0.5, x, spread)
+        assert known
+        assert np.isneginf(ends[3, :2]).all()
+        assert np.isposinf(ends[4, :2]).all()
+    assert np.isfinite(windows.look_up(0.1, 0.5, 1.0, 0.0)[1][3:, :2]).all() == (abs(s) < 100)
 
 
 def test_what_scale_and_shift_do_together_is_known():
     # near equality: t = -2 e^s, so that x e^s + t is (x - 2) e^s and stays near 0 where s and t go far
-    layer = PartialCoupling(2, np.array([1]), np.array([0]), Conditioner([np.array([[1.0], [0.0]])], [np.zeros(2)], "tanh"), 1.0)
-    steep = Conditioner([np.array([[1.0]]), np.array([[1.0], [-2.0]])], [np.zeros(1), np.array([0.0, -2.0])], "tanh")
-    wide = np.array([0.8]), np.array([0.8])
+    network = Conditioner([np.array([[1.0]]), np.array([[1.0], [-2.0]])], [np.zeros(1), np.array([0.0, -2.0])], "tanh")
     reached = {}
     for cells in (2**3, 2**10):
-        with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
-            patch.setattr("lipbounds.lipschitz.ripmaps.CELLS", COARSE | {1: cells})
-            maps = ripmaps([replace(layer, network=steep)], [np.linspace(-1, 2, 50)[:, None]], pool)
-        ends, places = np.zeros((9, 8)), np.zeros(2 * MOST_INPUTS, dtype=np.int64)
-        assert _look_up(maps, 0, *wide, np.array([2.0]), np.array([0.0]), 8, 2, ends, places)
+        step = PartialCoupling(2, np.array([1]), np.array([0]), network, 1.0)
+        windows = Windows(step, np.linspace(-1, 2, 50)[:, None], CELLS={1: cells})
+        known, ends = windows.look_up(0.8, 0.8, 2.0, 0.0)
+        assert known
         apart = 2.0 * (math.exp(ends[1, 0]) - math.exp(ends[0, 0])) + ends[1, 4] - ends[0, 4]
         reached[cells] = ends[4, 0] - ends[3, 0], apart
     together, apart = reached[2**10]
