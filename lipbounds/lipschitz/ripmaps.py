@@ -37,7 +37,7 @@ LARGEST_FACTOR = 80.0  # its logarithm; in single precision
 
 
 class Ripmaps(NamedTuple):
-    """The tables of all steps.
+    """The tables of all steps; what is not known is infinite, not NaN.
 
     Attributes:
         counts: Cells along each input, powers of two, shape (steps, inputs).

@@ -730,6 +730,21 @@ def test_towers_of_enormous_numbers_say_nothing_rather_than_something_wrong():
         assert (np.isnan(at) | ((least <= at) & (at <= greatest))).all()
 
 
+@pytest.mark.parametrize("activation", [*SMOOTH, "relu"])
+def test_towers_have_no_nan(activation):
+    # the loops that look them up take the larger of two numbers, which a NaN would be lost in
+    rng, infinite = np.random.default_rng(0), False
+    for inputs in (1, 2, 3, 4):
+        for gain in (1.0, 1e50, 1e100):
+            network = random_network(rng, activation, inputs, 4, gain)
+            for scale in (1.0, 1e10, 1e150, 1e300):
+                middle, radius = scale * rng.standard_normal((3, inputs)), scale * 10.0 ** rng.uniform(-3, 3, (3, inputs))
+                for part in tower(network, 10.0 ** rng.uniform(-1, 4), middle, radius):
+                    assert not np.isnan(part).any()
+                    infinite |= bool(np.isinf(part).any())
+    assert infinite
+
+
 def conditioner(inputs=1, outputs=2, **changes):
     parts = {"weights": [np.ones((outputs, inputs))], "biases": [np.zeros(outputs)], "activation": "tanh"}
     return Conditioner(**(parts | changes))
