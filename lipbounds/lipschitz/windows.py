@@ -1,8 +1,8 @@
 """What the tables say of a window: about the numbers of a conditioner, and about what its scale and shift do together.
 
 A window is a run of cells along each input. Its numbers are looked up in the joined cells that make it up, as few as there are.
-Scale and shift may both go far and what they do together not: that is known only of cells so small that neither goes far, and
-looked at there unless a joined cell shows that it adds nothing.
+Scale and shift may both go far and what they do together not: that is known only of cells so small that neither goes far. It is
+looked up in all of these, in the order in which they stand in the table.
 """
 
 from __future__ import annotations
