@@ -32,7 +32,6 @@ from lipbounds.lipschitz.series import TINY
 
 __all__ = [
     "EPS",
-    "LARGEST_EXPONENT",
     "LESS",
     "MUCH",
     "QUARTER",
