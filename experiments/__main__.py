@@ -21,6 +21,7 @@ from experiments.architectures import run as run_architectures
 from experiments.bench import distances, lipschitz, training
 from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure
 from experiments.eight_modes import EightModes
+from experiments.eight_modes import colours as eight_modes_colours
 from experiments.eight_modes import run as run_eight_modes
 from experiments.eight_modes import summary as eight_modes_summary
 from experiments.inpainting import Inpainting
@@ -173,6 +174,7 @@ def eight_modes(config: tyro.conf.OmitArgPrefixes[EightModes]) -> None:
     """The 8 modes problem: points from colours, with both latents."""
     results = run_eight_modes(config)
     _show(eight_modes_summary(results))
+    _show(eight_modes_colours(results))
     print(config.out / "results.parquet", *eight_modes_figures(config.out), sep="\n")
 
 
@@ -213,7 +215,7 @@ def trade_off(config: tyro.conf.OmitArgPrefixes[TradeOff]) -> None:
 @app.command(name="reproduce")
 def reproduce_all(config: tyro.conf.OmitArgPrefixes[Reproduce]) -> None:
     """Everything that the docs show, after an estimate of the time; finished work is kept."""
-    print(estimate(config))
+    print(estimate(config), flush=True)
     if not config.estimate:
         reproduce(config)
 

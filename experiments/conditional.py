@@ -66,24 +66,30 @@ class Options(Protocol):
     @property
     def quick(self) -> bool: ...
     @property
-    def presets(self) -> tuple[str, ...]: ...
+    def presets(self) -> tuple[str, ...] | None: ...
     @property
     def seeds(self) -> int | None: ...
     @property
     def share(self) -> float | None: ...
 
 
-def shared_settings(options: Options, *, seeds: int, quick_share: float) -> dict[str, Any]:
-    """The shared options, checked and filled in: `seeds` seeds, one for a quick run, whose trainings have `quick_share`."""
+def shared_settings(
+    options: Options, *, seeds: int, presets: tuple[str, ...], quick_share: float, quick_presets: tuple[str, ...]
+) -> dict[str, Any]:
+    """The shared options, checked and filled in.
+
+    What they do not say: `presets` and `seeds`; for a quick run `quick_presets`, one seed, and `quick_share` of all steps.
+    """
     chosen = options.seeds if options.seeds is not None else 1 if options.quick else seeds
     share = options.share if options.share is not None else quick_share if options.quick else 1.0
     if chosen < 1:
         raise InvalidInput("--seeds", chosen, "an integer >= 1", "one seed is the least")
     if not 0.0 < share <= 1.0:
         raise InvalidInput("--share", share, "a number in (0, 1]", "1 trains as long as the presets say")
-    if not options.presets or len(set(options.presets)) < len(options.presets):
-        raise InvalidInput("--presets", options.presets, "different names, at least one", "list every preset once")
-    return {"presets": list(options.presets), "seeds": chosen, "share": share, "quick": options.quick}
+    named = options.presets if options.presets is not None else quick_presets if options.quick else presets
+    if not named or len(set(named)) < len(named) or not set(named) <= set(presets):
+        raise InvalidInput("--presets", named, f"different ones of {', '.join(presets)}, at least one", "list every preset once")
+    return {"presets": list(named), "seeds": chosen, "share": share, "quick": options.quick}
 
 
 class Network(Protocol):

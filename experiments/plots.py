@@ -114,6 +114,8 @@ def architectures_figure(folder: Path) -> list[Path]:
         for column, latent in zip(axes.T, ("normal", "mixture"), strict=True):
             for network, (colour, marker) in NETWORK_MARKS.items():
                 rows = results[(results["latent"] == latent) & (results["network"] == network)]
+                if latent == "normal":
+                    axes[0, 0].scatter(rows["sigma"], rows["lip_forced_frontier"], color=colour, marker="_", s=40, linewidths=1.2)
                 for axis, name in zip(column, ("lip_found", "epsilon"), strict=True):
                     middle = rows.groupby("sigma")[name].median()
                     axis.plot(middle.index, middle, color=colour, linewidth=0.9)
@@ -124,9 +126,11 @@ def architectures_figure(folder: Path) -> list[Path]:
                 axis.set_yscale("log")
         exact = results.groupby("sigma")["lip_exact"].first()
         axes[0, 0].plot(exact.index, exact, color="black", linestyle=":", label="exact law, $\\sigma e^{1/2\\sigma^2}$")
+        axes[0, 0].scatter([], [], color="black", marker="_", s=40, label="forced at its accuracy (S4)")
+        axes[0, 0].invert_xaxis()  # sharper modes to the right, as in the sweep
         axes[0, 0].set_ylabel("Lip($T^{-1}$; D), found")
         axes[1, 0].set_ylabel("$W_1$ along the diagonal")
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=6.5)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=6.5)
         return save_figure(figure, folder, "architectures")
 
 
@@ -271,7 +275,7 @@ def _against_sigma(axes: Axes, results: pd.DataFrame) -> None:
 
 
 def _latent_plane(axes: Axes, plane: pd.DataFrame, row: pd.Series, limits: np.ndarray) -> QuadMesh:
-    """Panel (b), above: where T^{-1} stretches the latent plane, and the witness pair."""
+    """Panels (b): where T^{-1} stretches the latent plane, and the witness pair."""
     table = plane.pivot(index="second", columns="first", values="log10_sigma_max")
     mesh = axes.pcolormesh(table.columns, table.index, table, cmap="magma", vmin=limits[0], vmax=limits[1], rasterized=True)
     a, b = np.array(row["witness_a"]), np.array(row["witness_b"])
@@ -283,9 +287,9 @@ def _latent_plane(axes: Axes, plane: pd.DataFrame, row: pd.Series, limits: np.nd
 
 
 def _samples(axes: Axes, samples: pd.DataFrame, row: pd.Series) -> PathCollection:
-    """Panel (b), below: what the network generates."""
+    """Panels (c): what the network generates."""
     dots = axes.scatter(samples["first"], samples["second"], s=1.5, linewidths=0, color=COLOURS[row["latent"]], rasterized=True)
     axes.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(-2, 2), ylim=(-4, 4))
     between = float((samples["first"].abs() < 0.4).mean())
-    axes.set_title(rf"{100 * between:.2g}% with $|x_1|<0.4$", loc="left")
+    axes.set_title(rf"(c) {row['latent']}: {100 * between:.2g}% with $|x_1|<0.4$", loc="left")
     return dots

@@ -11,91 +11,129 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from experiments.arm import LENGTHS
 from experiments.conditional import FIRST_SEED
+from experiments.eight_modes import CONTROLS, PICTURED, draw_of
 from experiments.kinematics import SCALE
 from experiments.plots import COLOURS, STYLE, save_figure
 
 __all__ = ["eight_modes_figures", "inpainting_figure", "kinematics_figures"]
 
 PICTURED_CELLS = (
+    ("program", "full"),
     ("padded", "full"),
     ("one start", "central"),
     ("likelihood", "central"),
     ("padded", "central"),
-    ("program", "full"),
 )
 """Presets and regions of the kinematics, those to be pictured first."""
 
 POINTS = {0: "#c0392b", 1: "#1f6fb2", 2: "#2e8b57", 3: "#8e44ad"}
 """The four colours of the problem."""
+REACH, LATENT_REACH = 4.2, 7.5  # of the frames
 
 
 def _dots(axes: Axes, rows: pd.DataFrame, reach: float) -> None:
+    """Points in a square frame, and the share of those outside it, if there is one to speak of."""
     colours = rows["colour"].map(POINTS).tolist()
-    axes.scatter(rows["first"], rows["second"], s=1.5, c=colours, linewidths=0, rasterized=True)
+    axes.scatter(rows["first"], rows["second"], s=1.0, c=colours, linewidths=0, rasterized=True)
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)
     axes.set_aspect("equal")
     axes.grid(visible=False)
-    axes.tick_params(labelsize=6)
+    axes.tick_params(labelsize=5, pad=1, length=2)
+    outside = float((rows[["first", "second"]].abs().max(axis=1) > reach).mean())
+    if outside > 0.005:
+        axes.text(0.98, 0.02, f"{100 * outside:.0f}% outside", ha="right", va="bottom", transform=axes.transAxes, fontsize=5)
+
+
+def _truth(labels: str) -> pd.DataFrame:
+    """Points of the law itself, with their colours (Figure 1)."""
+    x, y = draw_of(labels)(PICTURED, torch.Generator().manual_seed(1))
+    return pd.DataFrame(x.numpy(), columns=["first", "second"]).assign(colour=y.argmax(1).numpy())
+
+
+def _of_cell(table: pd.DataFrame, **cell: object) -> pd.DataFrame:
+    return table[(table[list(cell)] == pd.Series(cell)).all(axis=1)]
 
 
 def eight_modes_figures(folder: Path) -> list[Path]:
-    """Draw eight-modes.png (Figure 3) and eight-modes-controls.png (Figure 2) with .pdf in a results folder; returns the paths.
+    """Draw eight-modes.png (Figures 1 and 3) and eight-modes-controls.png (Figure 2) with .pdf in a results folder.
 
-    Predicted labels, backward samples and latent images, a row a network.
+    Predicted labels, backward samples and latent images, a row a kind of network, both label sets beside each other. Returns the
+    paths; a figure of which the run has no networks is not drawn.
     """
     samples = pd.read_parquet(folder / "samples.parquet")
     results = pd.read_parquet(folder / "results.parquet")
-    cells = samples[["preset", "labels", "latent", "clamp"]].drop_duplicates()
-    own = cells[cells["preset"].isin(["likelihood", "program", "paper"])]
-    wanted = [
-        (preset, labels, latent, clamp)
-        for preset in ("program", "likelihood")
-        for labels in ("first", "second")
-        for latent in ("normal", "mixture")
-        for clamp in (2.0, 0.01)
-        if ((own == [preset, labels, latent, clamp]).all(axis=1)).any() and (preset == "program" or clamp == 2.0)
-    ]
-    kinds = {"data": "predicted colour of data", "sample": "samples $T^{-1}(y, z)$", "latent": "latent image of data"}
+    results = results[results["seed"] == FIRST_SEED]
     paths = []
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(len(wanted), 3, figsize=(5.4, 1.85 * len(wanted)), squeeze=False)
-        for row, (preset, labels, latent, clamp) in zip(axes, wanted, strict=True):
-            here = (samples["preset"] == preset) & (samples["labels"] == labels) & (samples["latent"] == latent)
-            here &= samples["clamp"] == clamp
-            measured = results[
-                (results["preset"] == preset)
-                & (results["labels"] == labels)
-                & (results["latent"] == latent)
-                & (results["clamp"] == clamp)
-                & (results["seed"] == FIRST_SEED)
-            ]
-            for axis, kind in zip(row, kinds, strict=True):
-                _dots(axis, samples[here & (samples["kind"] == kind)], 4.2 if kind != "latent" else 7.5)
-            row[0].set_ylabel(f"{preset}\n{latent}, {labels} labels", fontsize=7)
-            row[1].set_title(
-                f"off modes {100 * measured['off_modes'].max():.2g}%, Lip($T^{{-1}}$) ≥ {measured['lip_found'].max():.3g}",
-                fontsize=7,
-            )
-        for axis, name in zip(axes[-1], kinds.values(), strict=True):
-            axis.set_xlabel(name, fontsize=8)
-        paths += save_figure(figure, folder, "eight-modes")
-        controls = [name for name in ("large L2", "no L_x, no L_pad", "zero padding") if name in set(samples["preset"])]
+        # latent and clamp go together where authors chose them; of ours those with clamp 2
+        shown = samples[
+            samples["preset"].isin(("program", "paper")) | (samples["preset"] == "likelihood") & (samples["clamp"] == 2)
+        ]
+        rows = [
+            (preset, latent)
+            for preset in ("program", "paper", "likelihood")
+            for latent in ("normal", "mixture")
+            if len(_of_cell(shown, preset=preset, latent=latent))
+        ]
+        if rows:
+            paths += save_figure(_networks(shown, results, rows), folder, "eight-modes")
+        controls = [name for name in CONTROLS if name in set(samples["preset"])]
         if controls:
             panels = ("sample", "latent", "latent, padding replaced by 0")
-            figure, axes = plt.subplots(len(controls), 3, figsize=(5.4, 1.9 * len(controls)), squeeze=False)
+            figure, axes = plt.subplots(len(controls), 3, figsize=(4.6, 1.6 * len(controls)), squeeze=False)
             for row, name in zip(axes, controls, strict=True):
                 for axis, kind in zip(row, panels, strict=True):
-                    _dots(axis, samples[(samples["preset"] == name) & (samples["kind"] == kind)], 4.2)
-                row[0].set_ylabel(name, fontsize=8)
-            for axis, kind in zip(axes[0], ("samples", "latent image of data", "the same, zero padding"), strict=True):
-                axis.set_title(kind, fontsize=8)
+                    _dots(axis, _of_cell(samples, preset=name, kind=kind), REACH)
+                row[0].set_ylabel(f"{name}\n$x_2$", fontsize=6)
+                row[1].set_ylabel("$z_2$", fontsize=6, labelpad=0)
+                row[2].set_ylabel("$z_2$", fontsize=6, labelpad=0)
+                row[0].set_title(_found(_of_cell(results, preset=name)), fontsize=6)
+            for axis, coordinate in zip(axes[-1], ("x", "z", "z"), strict=True):
+                axis.set_xlabel(f"${coordinate}_1$", fontsize=6)
+            for axis, kind in zip(axes[0], ("samples $T^{-1}(y, z)$", "latent images", "the same, padding 0"), strict=True):
+                axis.set_title("\n".join((kind, *filter(None, [axis.get_title()]))), fontsize=6)
             paths += save_figure(figure, folder, "eight-modes-controls")
     return paths
+
+
+def _found(measured: pd.DataFrame) -> str:
+    """The worst colour's stray samples and constant."""
+    strays, constant = 100 * measured["off_modes"].max(), measured["lip_found"].max()
+    return f"strays {strays:.3g}%, Lip ≥ {constant:,.{0 if constant >= 100 else 1}f}"
+
+
+def _networks(shown: pd.DataFrame, results: pd.DataFrame, rows: list[tuple[str, str]]) -> Figure:
+    kinds = {"data": "predicted colours", "sample": "samples $T^{-1}(y, z)$", "latent": "latent images"}
+    figure, axes = plt.subplots(1 + len(rows), 6, figsize=(7.6, 1.3 * (1 + len(rows))), squeeze=False)
+    for block, labels in zip((axes[:, :3], axes[:, 3:]), ("first", "second"), strict=True):
+        _dots(block[0, 0], _truth(labels), REACH)
+        block[0, 0].set_title(f"{labels} labels: data", fontsize=6)
+        for axis in block[0, 1:]:
+            axis.set_axis_off()
+        for axis, text in zip(block[1], kinds.values(), strict=True):
+            axis.set_title(text, fontsize=6)
+        for line, (preset, latent) in zip(block[1:], rows, strict=True):
+            cell = {"preset": preset, "latent": latent, "labels": labels}
+            for axis, kind in zip(line, kinds, strict=True):
+                _dots(axis, _of_cell(shown, **cell, kind=kind), REACH if kind != "latent" else LATENT_REACH)
+            line[2].set_ylabel("$z_2$", fontsize=6, labelpad=0)
+            measured = _of_cell(results, **cell)
+            measured = measured[measured["clamp"].isin(_of_cell(shown, **cell)["clamp"])]
+            if len(measured):
+                line[1].set_xlabel(_found(measured), fontsize=6, labelpad=1)
+        for axis, coordinate in zip(block[-1], ("x", "x", "z"), strict=True):
+            axis.set_xlabel("\n".join((f"${coordinate}_1$", *filter(None, [axis.get_xlabel()]))), fontsize=6, labelpad=1)
+    axes[0, 0].set_ylabel("law\n$x_2$", fontsize=6)
+    for axis, (preset, latent) in zip(axes[1:, 0], rows, strict=True):
+        axis.set_ylabel(f"{preset}, {latent}\n$x_2$", fontsize=6)
+    return figure
 
 
 def _joints(rows: pd.DataFrame) -> np.ndarray:
@@ -156,7 +194,7 @@ def kinematics_figures(folder: Path) -> list[Path]:
                 rows["y_1"],
                 deviation * rows["lip_found"],
                 color=COLOURS[latent],
-                label=f"{latent}, found in the components' balls",
+                label=f"{latent}, {shown}, {region}: found",
             )
             if latent == "mixture":
                 above.plot(
@@ -164,12 +202,12 @@ def kinematics_figures(folder: Path) -> list[Path]:
                     deviation * rows["lip_found_hull"],
                     color=COLOURS[latent],
                     linestyle=":",
-                    label="mixture, hull of balls",
+                    label="the same, hull of components",
                 )
             below.plot(rows["y_1"], rows["resimulation"], color=COLOURS[latent])
             if shown != "padded" and len(padded):
                 rows = padded[padded["latent"] == latent].sort_values("y_1")
-                name, style = f"{latent}, padded, full prior", {"color": COLOURS[latent], "linestyle": "--", "linewidth": 0.9}
+                name, style = f"{latent}, padded, full: found", {"color": COLOURS[latent], "linestyle": "--", "linewidth": 0.9}
                 above.plot(rows["y_1"], deviation * rows["lip_found"], label=name, **style)
                 below.plot(rows["y_1"], rows["resimulation"], **style)
             table = results[(results["kind"] == "table") & (results["latent"] == latent) & (results["region"] == region)]

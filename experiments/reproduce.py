@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,25 @@ class Run:
     needs_data: bool = False
 
 
+SWEEPS: dict[str, dict[str, Any]] = {
+    "sigma-sweep-penalty": {"latents": ("normal",), "penalty": "all"},
+    "sigma-sweep-no-penalty": {"latents": ("mixture",), "penalty": "none"},
+    "sigma-sweep-example1": {"latents": ("example1",)},
+    "sigma-sweep-discrepancy": {"latents": ("normal",), "objective": "discrepancy", "sigmas": (0.5, 0.3, 0.2, 0.15)},
+}
+"""Controls of the sigma sweep, one seed each."""
+
+
+def _sweep(name: str, out: Path) -> Any:
+    return sigma_sweep.run(sigma_sweep.SigmaSweep(out=out, seeds=1, **SWEEPS[name]))
+
+
 RUNS = (
     Run("remark-2", 0.1, lambda out: remark_2.run(remark_2.Remark2(out=out))),
     Run("tightness", 0.2, lambda out: tightness.run(tightness.Tightness(out=out))),
     Run("theorems", 5, lambda out: theorems.run(theorems.Theorems(out=out))),
     Run("sigma-sweep", 6, lambda out: sigma_sweep.run(sigma_sweep.SigmaSweep(out=out))),
+    *(Run(name, 3, partial(_sweep, name)) for name in SWEEPS),
     Run("trade-off", 12, lambda out: trade_off.run(trade_off.TradeOff(out=out))),
     Run("architectures", 15, lambda out: architectures.run(architectures.Architectures(out=out))),
     Run("inpainting", 8, lambda out: inpainting.run(inpainting.Inpainting(out=out))),

@@ -136,6 +136,9 @@ class LikelihoodObjective:
         probability_noise: Deviation of noise on the labels that p(y) sees. At its optimum p(y) is then the estimate of
             Algorithm 2 with weights $e^{-|y-y_i|^2/(2s^2)}$, as printed for $s=1/\sqrt2$: smoother than the truth.
         sparsity: Weight of $(\sum_ip_i^{1/2})^2$.
+        reconstruction: Weight of $|x-T^{-1}(y,z_{pad},T_z(x))|^2$ on the data coordinates, the second term of $L_{pad}$ in the
+            paper's variant for images. The likelihood does not see whether x is turned into z or into $T_y(x)-y$, which is
+            noise to it; where a part of x has become that noise, $T^{-1}$ at y itself draws from too narrow a law.
     """
 
     label_scale: Number = 0.05
@@ -143,6 +146,7 @@ class LikelihoodObjective:
     data_noise: Number = 0.0
     probability_noise: Number = 0.0
     sparsity: Number = 0.0
+    reconstruction: Number = 0.0
 
     def __call__(
         self, model: ConditionalModel, x: Tensor, y: Tensor, done: float, generator: torch.Generator
@@ -167,6 +171,10 @@ class LikelihoodObjective:
         weight = as_schedule(self.sparsity)(done)
         if weight > 0 and isinstance(model.latent, LearnedMixture):
             terms["sparsity"] = weight * sparsity(model.latent.probabilities(y))
+        weight = as_schedule(self.reconstruction)(done)
+        if weight > 0:
+            again = padding.data_of(model.flow.inverse(padding.pad_image(y, own_z, generator)))
+            terms["reconstruction"] = weight * (again - x).square().sum(-1).mean()
         return terms
 
 

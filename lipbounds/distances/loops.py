@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from lipbounds.distances.elementary import exp, log
 from lipbounds.distances.kernels import Family, Term
 
 __all__ = ["TILE", "pair_sums"]
@@ -88,10 +89,10 @@ def _power_two(t, weight, offset, k, s):
 
 @_compiled
 def _power(t, weight, offset, exponent, k, s):
-    log_weight = np.log(weight)  # weight and power apart can leave the range of the numbers
+    log_weight = log(weight)  # weight and power apart can leave the range of the numbers
     for j in range(t.shape[0]):
         base = t[j] + offset
-        v = np.exp(log_weight - exponent * np.log(base))
+        v = exp(log_weight - exponent * log(base))
         k[j] += v
         s[j] += exponent * v / base
 
@@ -100,7 +101,7 @@ def _power(t, weight, offset, exponent, k, s):
 def _squared_exponential(t, weight, offset, k, s):
     rate = t.dtype.type(1) / offset
     for j in range(t.shape[0]):
-        v = weight * np.exp(-t[j] * rate)
+        v = weight * exp(-t[j] * rate)
         k[j] += v
         s[j] += v * rate
 
@@ -111,7 +112,7 @@ def _exponential(t, weight, offset, k, s):
     rate = t.dtype.type(1) / offset
     for j in range(t.shape[0]):
         root = np.sqrt(t[j])
-        v = weight * np.exp(-root * rate)
+        v = weight * exp(-root * rate)
         k[j] += v
         if root > zero:
             s[j] += half * v * rate / root

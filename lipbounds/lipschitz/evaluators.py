@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.orbits import LANES, Program, bound_boxes, scratch_of
+from lipbounds.lipschitz.orbits import LANES, Batch, Bounds, Program, Region, bound_boxes, scratch_of
 from lipbounds.lipschitz.ripmaps import Ripmaps
 from lipbounds.lipschitz.series import Series, compose_numbers, compose_tensors
 from lipbounds.lipschitz.structure import Layer, PartialCoupling, Permutation
@@ -45,17 +45,13 @@ class Problem(NamedTuple):
         layers: Couplings and permutations.
         program: The same for the compiled loop.
         maps: Tables of the conditioners.
-        center: Of the domain, in coordinates of `program`, as are the generators.
-        radius: Of the ball that is a part of the domain.
-        generators: The domain is the ball plus the segments between -g and g.
+        region: The domain.
     """
 
     layers: Sequence[Layer]
     program: Program
     maps: Ripmaps
-    center: Array
-    radius: float
-    generators: Array
+    region: Region
 
 
 class Evaluator(Protocol):
@@ -88,14 +84,13 @@ class Processor:
 
     def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
         """See `Evaluator`."""
-        layers, program, maps, center, radius, generators = self._problem
-        scratch = scratch_of(program, len(center), len(generators), LANES)
+        layers, program, maps, region = self._problem
+        scratch = scratch_of(program, len(region.center), len(region.generators), LANES)
 
-        def part(rows: slice) -> tuple[Array, Array, Array]:
+        def part(rows: slice) -> Bounds:
             own, sides, edges = (numbers.numpy()[rows] for numbers in (middles, radii, frames))
-            points = towers_on_orbits(layers, own)
-            result: tuple[Array, Array, Array] = bound_boxes(
-                own, sides, edges, points, program, maps, center, radius, generators, deep, scratch
+            result: Bounds = bound_boxes(
+                Batch(own, sides, edges, towers_on_orbits(layers, own)), program, maps, region, deep, scratch
             )
             return result
 
@@ -120,20 +115,18 @@ class Gpu:
         from lipbounds.lipschitz import kernels
 
         self.device, self._layers, self._kernels = device, problem.layers, kernels
-        _, program, maps, center, radius, generators = problem
+        _, program, maps, region = problem
         # rounded up: networks of about the same size share a kernel, whose compilation takes one to two minutes
-        sizes = [-(-size // ROUNDED) * ROUNDED for size in scratch_of(program, len(center), len(generators), 1)]
+        sizes = [-(-size // ROUNDED) * ROUNDED for size in scratch_of(program, len(region.center), len(region.generators), 1)]
         free = _check_memory(device, 8 * sum(sizes))
-        self.most = int(free * SHARE / (8 * (3 * len(center) + 2)))
+        self.most = int(free * SHARE / (8 * (3 * len(region.center) + 2)))
         self._at_once = int(min(AT_ONCE, max(THREADS, free * SHARE / _bytes_of_towers(problem.layers))))
         with _in_order(device):
             self._launch = kernels.boxes_kernel(*sizes)
             self._rest = (
                 Program(*map(cuda.to_device, program)),
                 Ripmaps(*map(cuda.to_device, maps)),
-                cuda.to_device(center),
-                radius,
-                cuda.to_device(generators),
+                Region(cuda.to_device(region.center), region.radius, cuda.to_device(region.generators)),
             )
 
     def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -161,7 +154,7 @@ class Gpu:
         if len(middles):
             arrays = [self._kernels.shared(part.contiguous()) for part in (*boxes, *results)]
             blocks = -(-len(middles) // THREADS)
-            self._launch[blocks, THREADS](*arrays[:4], *self._rest, deep, *arrays[4:])
+            self._launch[blocks, THREADS](Batch(*arrays[:4]), *self._rest, deep, Bounds(*arrays[4:]))
         return results
 
     def _compose(self, f: Sequence[Tensor], u: Tensor, terms: Series) -> Tensor:

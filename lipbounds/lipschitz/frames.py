@@ -104,7 +104,7 @@ class Frames:
 
         Args:
             boxes: Boxes.
-            bends: How A bends at their middles, as of `orbits.bound_boxes`, shape (n, d, d).
+            bends: How A bends at their middles, as of `orbits.Bounds`, shape (n, d, d).
 
         Returns:
             Rows of the boxes replaced; boxes of their new frames that cover them; the row that each of these is for; and how much

@@ -30,31 +30,13 @@ def boxes_kernel(numbers: int, integers: int) -> Any:
     """`orbits.bound_boxes` with scratch of this size, which is to be known when it is compiled."""
 
     @cuda.jit
-    def boxes(middles, radii, frames, points, program, maps, center, radius, generators, deep, bounds, scores, bends):
+    def bound(boxes, program, maps, region, deep, out):
         box = cuda.grid(1)
         own_numbers, own_integers = cuda.local.array(numbers, float64), cuda.local.array(integers, int64)
-        if box < len(middles):
-            own = slice(box, box + 1)
-            bound_block(
-                middles[own],
-                radii[own],
-                frames[own],
-                points[own],
-                program,
-                maps,
-                center,
-                radius,
-                generators,
-                deep,
-                bounds[own],
-                scores[own],
-                bends[own],
-                own_numbers,
-                own_integers,
-                1,
-            )
+        if box < len(boxes.middles):
+            bound_block(box, 1, boxes, program, maps, region, deep, out, own_numbers, own_integers)
 
-    return boxes
+    return bound
 
 
 @cache

@@ -24,7 +24,7 @@ from lipbounds.lipschitz.series import TINY
 from lipbounds.lipschitz.taylor import EPS, LESS, MUCH, QUARTER, ROWS, TWO_THIRDS, UP, fill, larger, numbers_of
 from lipbounds.lipschitz.windows import MOST_INPUTS, WINDOW_INTEGERS, WINDOW_NUMBERS, look_up
 
-__all__ = ["LANES", "MOST_INPUTS", "Program", "bound_block", "bound_boxes", "scratch_of"]
+__all__ = ["LANES", "MOST_INPUTS", "Batch", "Bounds", "Program", "Region", "bound_block", "bound_boxes", "scratch_of"]
 
 SQUARINGS = 8
 SWEEPS = 6
@@ -52,6 +52,46 @@ class Program(NamedTuple):
     second: NDArray[np.int64]
     third: NDArray[np.int64]
     fourth: NDArray[np.int64]
+
+
+class Region(NamedTuple):
+    """A ball plus the segments between -g and g for the rows g of `generators`, in coordinates of `Program`."""
+
+    center: NDArray[np.float64]
+    radius: float
+    generators: NDArray[np.float64]
+
+
+class Batch(NamedTuple):
+    """Boxes of data: the points c + Fh with c the middle, F the frame and |h| at most the radii.
+
+    Attributes:
+        middles: Shape (n, d).
+        radii: Likewise.
+        frames: Shape (n, d, d).
+        points: The inputs of all conditioners at the middles, with their towers there.
+    """
+
+    middles: NDArray[np.float64]
+    radii: NDArray[np.float64]
+    frames: NDArray[np.float64]
+    points: NDArray[np.float64]
+
+
+class Bounds(NamedTuple):
+    """What is found of boxes.
+
+    Attributes:
+        norms: Bounds of the norm of A; 0 if the image provably misses the region, infinity if nothing is known. Where A was not
+            looked at: how many times too wide the image is for that. Shape (n,).
+        scores: What the sides contribute to the bound, or where A was not looked at to the distance, shape (n, d).
+        bends: How A bends at the middle: the sum of squares of its entries' matrices of second derivatives in h; zero where it
+            was not looked at. Shape (n, d, d).
+    """
+
+    norms: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    bends: NDArray[np.float64]
 
 
 @njit(cache=True, error_model="numpy")
@@ -614,29 +654,17 @@ def _turn(program, step, f, wrong, joint, x, a, y, w, pair, places, filled, r, w
 
 
 @njit(cache=True, error_model="numpy")
-def bound_block(
-    middles,
-    sides,
-    frames,
-    points,
-    program,
-    maps,
-    center,
-    radius,
-    generators,
-    deep,
-    bounds,
-    scores,
-    bends,
-    numbers,
-    integers,
-    lanes,
-):
-    """Bound the norm of A over at most `lanes` boxes of data; see `bound_boxes`, whose arrays are given and written to by rows.
+def bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, integers):
+    """Bound the norm of A over at most `lanes` boxes from one on; see `bound_boxes`.
 
-    `scores` and `bends` are zeros; `numbers` and `integers` are scratch (`scratch_of`), whatever stands there.
+    Of the rows of `out` that are theirs `scores` and `bends` are zeros; `numbers` and `integers` are scratch (`scratch_of`),
+    whatever stands there.
     """
-    boxes, d = middles.shape
+    part = slice(start, min(start + lanes, len(boxes.middles)))
+    middles, sides, frames, points = boxes.middles[part], boxes.radii[part], boxes.frames[part], boxes.points[part]
+    bounds, scores, bends = out.norms[part], out.scores[part], out.bends[part]
+    center, radius, generators = region.center, region.radius, region.generators
+    size, d = middles.shape
     steps, most_m, most_k, width = len(program.sizes), 1, 1, 1
     for step in range(steps):
         m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
@@ -677,7 +705,7 @@ def bound_block(
     dead[:] = 0
     for lane in range(lanes):
         for i in range(d):
-            r[i, lane] = sides[min(lane, boxes - 1), i]
+            r[i, lane] = sides[min(lane, size - 1), i]
     if deep:
         a[:], filled[:] = 0.0, 0
         for i in range(d):
@@ -687,11 +715,11 @@ def bound_block(
     for i in range(d):
         x0, X0, rise = x[i, 0], x[i, n], x[i, 2 * n]
         for lane in range(lanes):
-            x0[lane] = middles[min(lane, boxes - 1), i]
+            x0[lane] = middles[min(lane, size - 1), i]
         for g in range(d):
             edge, side = x[i, 1 + g], r[g]
             for lane in range(lanes):
-                edge[lane] = frames[min(lane, boxes - 1), i, g]
+                edge[lane] = frames[min(lane, size - 1), i, g]
             for lane in range(lanes):
                 X0[lane] += abs(edge[lane]) * side[lane]
         for lane in range(lanes):
@@ -723,7 +751,7 @@ def bound_block(
             taylor.copy(v, x[row])
     _excess(x, r, center, radius, generators, p, normal, shifts, score, wide, work)
     missed = True
-    for lane in range(boxes):
+    for lane in range(size):
         bounds[lane] = math.inf if dead[lane] else wide[lane]
         missed = missed and bounds[lane] == 0.0
         for i in range(d):
@@ -732,7 +760,7 @@ def bound_block(
         return
     _bound(a, r, lead, rest[0], scratch, score, tried, chosen, counts, bound, work)
     _bend(a, d, scratch[0])
-    for lane in range(boxes):
+    for lane in range(size):
         if bounds[lane] != 0.0 and not dead[lane]:
             bounds[lane] = bound[lane]
             for i in range(d):
@@ -742,37 +770,15 @@ def bound_block(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def bound_boxes(middles, radii, frames, points, program, maps, center, radius, generators, deep, scratch):
-    """Bound the norm of A over boxes of data whose images may meet a domain.
+def bound_boxes(boxes, program, maps, region, deep, scratch):
+    """Bound the norm of A over a batch of boxes whose images may meet a region; see `Bounds`.
 
-    A box has the points c + Fh with |h| at most its radii, F its frame. The domain is a ball plus the segments between -g and g
-    for the rows g of `generators`; `points` are the inputs of all conditioners at the middles of the boxes with their towers
-    there, `scratch` the sizes from `scratch_of` for LANES. Returns, for every box, the bound (0 if the image provably misses the
-    domain, infinity if nothing is known; without `deep` how many times too wide the image is for that), what the sides contribute
-    to the bound, or without `deep` to the distance, and how A bends at the middle: the sum of squares of its entries' matrices of
-    second derivatives in h (zero without `deep`).
+    `scratch` has the sizes from `scratch_of` for LANES. Without `deep` A is not looked at, only which images miss the region.
     """
-    bounds, scores, bends = np.empty(len(middles)), np.zeros(middles.shape), np.zeros(frames.shape)
+    dim = boxes.middles.shape[1]
+    out = Bounds(np.empty(len(boxes.middles)), np.zeros(boxes.middles.shape), np.zeros((len(boxes.middles), dim, dim)))
     numbers, integers = np.zeros(scratch[0]), np.zeros(scratch[1], dtype=np.int64)
-    lanes = min(LANES, len(middles))
-    for begin in range(0, len(middles), lanes):
-        part = slice(begin, min(begin + lanes, len(middles)))
-        bound_block(
-            middles[part],
-            radii[part],
-            frames[part],
-            points[part],
-            program,
-            maps,
-            center,
-            radius,
-            generators,
-            deep,
-            bounds[part],
-            scores[part],
-            bends[part],
-            numbers,
-            integers,
-            lanes,
-        )
-    return bounds, scores, bends
+    lanes = min(LANES, len(boxes.middles))
+    for start in range(0, len(boxes.middles), lanes):
+        bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, integers)
+    return out

@@ -29,7 +29,7 @@ from torch import Tensor
 from lipbounds.domains import Ball, Box, Capsule
 from lipbounds.lipschitz.evaluators import Evaluator, Gpu, Problem, Processor
 from lipbounds.lipschitz.frames import Boxes, Frames
-from lipbounds.lipschitz.orbits import MOST_INPUTS, Program
+from lipbounds.lipschitz.orbits import MOST_INPUTS, Program, Region
 from lipbounds.lipschitz.pointwise import evaluate_inverse
 from lipbounds.lipschitz.ripmaps import ripmaps
 from lipbounds.lipschitz.structure import Layer, PartialCoupling, Permutation, dimension_of, expanded, inverse_map, step_map
@@ -391,7 +391,7 @@ def _problem(
     for i in range(dim):
         (gradient,) = torch.autograd.grad(outputs[:, i].sum(), some, retain_graph=True)
         slopes += gradient.square().mean(0).numpy()
-    return Problem(steps, program, maps, center, radius, generators), np.sqrt(slopes)
+    return Problem(steps, program, maps, Region(center, radius, generators)), np.sqrt(slopes)
 
 
 def _flatten(layers: Sequence[Layer], images: Array) -> tuple[Program, NDArray[np.int64], list[Array]]:

@@ -20,7 +20,7 @@ MOST_INPUTS = 4  # of a conditioner
 MOST_CELLS = (64, 64, 16, 8)  # of a window along each input, by their number, where scale and shift are looked at together
 MOST_RUNS = max(cells**inputs for inputs, cells in enumerate(MOST_CELLS))  # of these cells
 STACK = 32  # joined cells that wait: each halving adds one, and of a table of n cells there are log2(n) of them in a row
-WINDOW_INTEGERS = 2 * MOST_INPUTS + max(2 * STACK * MOST_INPUTS, MOST_INPUTS + MOST_RUNS)  # that `look_up` works with
+WINDOW_INTEGERS = 2 * MOST_INPUTS + max(2 * STACK * MOST_INPUTS, 2 * MOST_INPUTS + MOST_RUNS)  # that `look_up` works with
 WINDOW_NUMBERS = max(MOST_CELLS)  # likewise
 FAR = 1e100  # coordinates beyond are not looked at together with scale and shift
 
@@ -192,17 +192,15 @@ def _together(maps, step, k, changed, spread, window, deep, integers, most, lowe
 
     There s and t may go far and these not: what scale and shift do together is known cell by cell.
     """
-    levels, starts = integers[:MOST_INPUTS], integers[MOST_INPUTS:]
-    table, run = 0, 1
+    joined, starts = integers[: 2 * MOST_INPUTS].reshape((2, MOST_INPUTS)), integers[2 * MOST_INPUTS :]
     for i in range(k):
-        level, tall = 0, 1
+        level = 0
         while (window[1, i] >> level) - (window[0, i] >> level) >= MOST_CELLS[k - 1]:
             level += 1
-        while (1 << tall) <= maps.counts[step, i]:
-            tall += 1
-        levels[i], table, run = level, table * tall + level, (window[1, i] >> level) - (window[0, i] >> level) + 1
-    rows, size = _runs(maps, step, k, window, levels, starts)
-    begin = maps.places[maps.first[step] + table, 2]
+        joined[0, i], joined[1, i] = level, 0
+    run = (window[1, k - 1] >> joined[0, k - 1]) - (window[0, k - 1] >> joined[0, k - 1]) + 1
+    rows, size = _runs(maps, step, k, window, joined[0], starts)
+    begin = maps.places[_place(maps, step, k, joined)[0], 2]
     for c in range(len(changed)):
         q, place = c * (1 + k), begin + c * 2 * (3 + 2 * k) * size
         low, high = changed[c] - spread[c], changed[c] + spread[c]

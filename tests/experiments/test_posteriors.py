@@ -63,6 +63,9 @@ def test_quick_run(tmp_path, name):
     assert np.isfinite(results["lip_found"]).all()
     assert (results["lip_found"] > 0).all()
     assert len(module.summary(results))
+    if name == "eight-modes":
+        shown = module.colours(results)
+        assert shown["colour"].tolist() == 2 * ["red", "blue", "green", "purple"]
     for path in figures(config.out):
         assert path.stat().st_size > 5000
     # a finished run is only read again
@@ -71,6 +74,17 @@ def test_quick_run(tmp_path, name):
     assert {path: path.stat().st_mtime_ns for path in (config.out / "rows").iterdir()} == before
     assert not list(config.out.glob("checkpoints/*.state"))
     assert all(path.stat().st_size < 2**20 for path in config.out.glob("*.parquet"))
+
+
+@pytest.mark.parametrize(("name", "preset"), [("eight-modes", "paper"), ("kinematics", "program")])
+def test_a_quick_run_of_one_preset(tmp_path, name, preset):
+    make, module, figures, _ = EXPERIMENTS[name]
+    config = make(out=tmp_path / "run", quick=True, presets=(preset,), share=0.001)
+    results = module.run(config)
+    assert set(results["preset"]) == {preset}
+    assert len(module.summary(results))
+    for path in figures(config.out):
+        assert path.stat().st_size > 5000
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -268,3 +282,13 @@ def test_mnist_itself():
     digits = load_mnist(Path(os.environ[VARIABLE]))
     assert (len(digits.train), len(digits.test)) == (11_774, 1_954)
     assert inpainting._classifier(digits)[1] > 0.99
+
+
+@pytest.mark.skipif(not os.environ.get("LIPBOUNDS_MNIST"), reason="LIPBOUNDS_MNIST is not set")
+def test_a_quick_run_on_mnist(tmp_path):
+    config = inpainting.Inpainting(out=tmp_path / "run", quick=True, images="mnist", share=0.001)
+    results = inpainting.run(config)
+    assert results["preset"].tolist() == ["likelihood", "program"]
+    assert np.isfinite(results[["probability_error", "lip_found", "mean_distance"]]).all(axis=None)
+    for path in inpainting_figure(config.out):
+        assert path.stat().st_size > 5000

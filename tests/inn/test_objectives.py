@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from inn import (
     Conditional,
+    ConditionalModel,
     Cosine,
     CouplingFlow,
     Discrepancy,
     Geometric,
     Group,
+    Invertible,
     Latent,
     LikelihoodObjective,
     MixtureLatent,
@@ -160,6 +162,43 @@ def test_the_likelihood_as_a_density():
         )
         total -= math.log(density * abs(float(torch.linalg.det(jacobian))))
     assert float(sum(terms.values()).detach()) == pytest.approx(total / len(x), rel=1e-9)
+
+
+class Turn(Invertible):
+    """Turns (padding / noise, x) by an angle; the first coordinate, times tau, is the label's, the second is z."""
+
+    dim = 2
+
+    def __init__(self, angle, noise, tau):
+        super().__init__()
+        c, s = math.cos(angle), math.sin(angle)
+        left, right = (torch.diag(torch.tensor(sizes, dtype=torch.float64)) for sizes in ((tau, 1.0), (1 / noise, 1.0)))
+        self.matrix = left @ torch.tensor([[c, -s], [s, c]], dtype=torch.float64) @ right
+
+    def forward_and_log_det(self, x):
+        return x @ self.matrix.T, self.matrix.logdet().expand(len(x))
+
+    def inverse_and_log_det(self, z):
+        return torch.linalg.solve(self.matrix, z.T).T, -self.matrix.logdet().expand(len(z))
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-1.5, 1.5))
+def test_the_likelihood_does_not_see_what_the_reconstruction_sees(seed, angle):
+    padding = Padding(dim=2, data=1, labels=1, latent=1, noise=0.3)
+    x, y = torch.randn(50, 1, generator=random(seed), dtype=torch.float64), torch.zeros(50, 1, dtype=torch.float64)
+    straight, turned = (ConditionalModel(Turn(a, 0.3, 0.05), Latent.normal(1), padding) for a in (0.0, angle))
+    objective = LikelihoodObjective(label_scale=0.05, reconstruction=2.0)
+    one, other = (objective(model, x, y, 0.0, random(seed)) for model in (straight, turned))
+    own, moved = one.pop("reconstruction"), other.pop("reconstruction")
+    # x is normal, and so is the noise: a turn of the two changes no density
+    assert float(sum(one.values())) == pytest.approx(float(sum(other.values())), rel=1e-9)
+    a = padding.pad_data(x, random(seed))[:, :1] / 0.3
+    c, s = math.cos(angle), math.sin(angle)
+    assert float(own) <= 1e-25
+    assert float(moved) == pytest.approx(float(2 * (s * s * x - s * c * a).square().mean()), rel=1e-9, abs=1e-25)
+    # at y itself the turned one draws from N(0, cos^2)
+    draws = turned.posterior(y[:1], 20_000, random(seed)).std()
+    assert float(draws) == pytest.approx(abs(c), rel=0.03)  # 6 deviations of a sample's deviation, 1 / sqrt(40,000)
 
 
 def two_lines(n, generator):

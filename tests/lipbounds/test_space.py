@@ -21,7 +21,7 @@ from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import jacobian_norms
 from lipbounds.lipschitz.evaluators import Processor, towers_on_orbits
-from lipbounds.lipschitz.orbits import LANES, _norm, _radii, bound_block, bound_boxes, scratch_of
+from lipbounds.lipschitz.orbits import LANES, Batch, Bounds, _norm, _radii, bound_block, bound_boxes, scratch_of
 from lipbounds.lipschitz.pointwise import _coefficients
 from lipbounds.lipschitz.product import bound_by_product
 from lipbounds.lipschitz.ripmaps import ripmaps
@@ -494,13 +494,12 @@ def jets_on_a_box(flow, dim, middle, radius, images, frame):
     numbers, integers = (
         np.zeros(size, dtype=kind) for size, kind in zip(scratch_of(problem.program, dim, 0, 1), (float, int), strict=True)
     )
-    rest = (problem.program, problem.maps, problem.center, problem.radius, problem.generators)
-    results = np.zeros(1), np.zeros((1, dim)), np.zeros((1, dim, dim))
-    points = towers_on_orbits(problem.layers, middle[None])
-    bound_block(middle[None], radius[None], frame[None], points, *rest, True, *results, numbers, integers, 1)
+    results = Bounds(np.zeros(1), np.zeros((1, dim)), np.zeros((1, dim, dim)))
+    box = Batch(middle[None], radius[None], frame[None], towers_on_orbits(problem.layers, middle[None]))
+    bound_block(0, 1, box, problem.program, problem.maps, problem.region, True, results, numbers, integers)
     rows = 3 * numbers_of(dim) + 2
     jets = numbers[: (dim + dim**2) * rows].reshape(-1, rows)
-    return jets[:dim][order], jets[dim:].reshape(dim, dim, rows)[order].transpose(1, 0, 2), results[2][0]
+    return jets[:dim][order], jets[dim:].reshape(dim, dim, rows)[order].transpose(1, 0, 2), results.bends[0]
 
 
 def derivatives_to_second_order(function, x):
@@ -673,8 +672,8 @@ def test_a_box_has_the_same_bound_in_any_company(activation, shape):
     scratch, points = scratch_of(problem.program, dim, 0, LANES), towers_on_orbits(problem.layers, middles)
 
     def bounds_of(rows, deep):
-        rest = (problem.program, problem.maps, problem.center, problem.radius, problem.generators)
-        return bound_boxes(middles[rows], radii[rows], frames[rows], points[rows], *rest, deep, scratch)
+        boxes = Batch(middles[rows], radii[rows], frames[rows], points[rows])
+        return bound_boxes(boxes, problem.program, problem.maps, problem.region, deep, scratch)
 
     for deep in (False, True):
         together, scores, bends = bounds_of(slice(None), deep)
