@@ -68,9 +68,9 @@ RUNS = (
     Run("trade-off", 12, lambda out: trade_off.run(trade_off.TradeOff(out=out))),
     Run("architectures", 15, lambda out: architectures.run(architectures.Architectures(out=out))),
     Run("inpainting", 8, lambda out: inpainting.run(inpainting.Inpainting(out=out))),
-    Run("kinematics", 100, lambda out: kinematics.run(kinematics.Kinematics(out=out))),
-    Run("eight-modes", 65, lambda out: eight_modes.run(eight_modes.EightModes(out=out))),
-    Run("inpainting-mnist", 130, lambda out: inpainting.run(inpainting.Inpainting(out=out, images="mnist")), needs_data=True),
+    Run("kinematics", 240, lambda out: kinematics.run(kinematics.Kinematics(out=out))),
+    Run("eight-modes", 125, lambda out: eight_modes.run(eight_modes.EightModes(out=out))),
+    Run("inpainting-mnist", 225, lambda out: inpainting.run(inpainting.Inpainting(out=out, images="mnist")), needs_data=True),
 )
 FIGURES: dict[str, Callable[[Path], list[Path]]] = {
     "remark-2": lambda folder: remark_2_figure(folder, {name: feature_lipschitz(k) for name, k in remark_2.KERNELS.items()}),
@@ -112,8 +112,8 @@ class Reproduce:
 def estimate(config: Reproduce) -> str:
     """What the chosen runs will take."""
     runs = config.chosen()
-    lines = [f"{run.name:18} {run.minutes:6.1f} min" for run in runs]
-    lines.append(f"{'together':18} {sum(run.minutes for run in runs) / 60:6.1f} h on two cores without a GPU")
+    lines = [f"{run.name:24} {run.minutes:6.1f} min" for run in runs]
+    lines.append(f"{'together':24} {sum(run.minutes for run in runs) / 60:6.1f} h on two cores without a GPU")
     if not os.environ.get(VARIABLE):
         lines.append(f"(inpainting of MNIST is left out: {VARIABLE} names no folder)")
     return "\n".join(lines)

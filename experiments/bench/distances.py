@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ from torch import Tensor
 from experiments.bench.contenders import OURS, Contender, Work, measure_all
 from lipbounds.distances import (
     Energy,
+    Gaussian,
     InverseMultiquadric,
     InverseQuadratic,
+    Laplace,
+    RationalQuadratic,
     discrepancy,
     max_sliced_wasserstein,
     sliced_wasserstein,
@@ -30,7 +34,7 @@ from lipbounds.distances import (
     wasserstein_large,
     wasserstein_line,
 )
-from lipbounds.distances.kernels import PAPER_SCALES
+from lipbounds.distances.kernels import PAPER_SCALES, Kernel
 from lipbounds.enclosure import Enclosure
 
 __all__ = ["authors_discrepancy", "problems", "run"]
@@ -70,27 +74,23 @@ def _with_gradient(loss: Callable[[Tensor, Tensor], Tensor], m: int, d: int) -> 
     return step
 
 
-def ours_quadratic(m: int, d: int) -> Callable[[], float]:
-    return _with_gradient(lambda x, y: discrepancy(x, y, InverseQuadratic(), squared=True), m, d)
+def ours_squared(kernel: Kernel, m: int, d: int) -> Callable[[], float]:
+    return _with_gradient(lambda x, y: discrepancy(x, y, kernel, squared=True), m, d)
+
+
+def ours_half(kernel: Kernel, m: int, d: int) -> Callable[[], float]:
+    """Half the square, as geomloss has it."""
+    return _with_gradient(lambda x, y: discrepancy(x, y, kernel, squared=True) / 2, m, d)
 
 
 def authors_quadratic(m: int, d: int) -> Callable[[], float]:
     return _with_gradient(authors_discrepancy, m, d)
 
 
-def ours_multiquadric(m: int, d: int) -> Callable[[], float]:
-    return _with_gradient(lambda x, y: discrepancy(x, y, InverseMultiquadric(), squared=True), m, d)
-
-
-def ours_energy(m: int, d: int) -> Callable[[], float]:
-    # geomloss halves the square
-    return _with_gradient(lambda x, y: discrepancy(x, y, Energy(), squared=True) / 2, m, d)
-
-
-def geomloss_energy(m: int, d: int) -> Callable[[], float]:
+def geomloss_half(name: str, m: int, d: int) -> Callable[[], float]:
     from geomloss import SamplesLoss
 
-    return _with_gradient(SamplesLoss("energy", backend="tensorized"), m, d)
+    return _with_gradient(SamplesLoss(name, blur=1.0, backend="tensorized"), m, d)
 
 
 def ours_plain(m: int, d: int) -> Callable[[], float]:
@@ -194,9 +194,12 @@ def problems(quick: bool) -> Iterator[Contender]:
     """All contenders; ours is the first of each problem."""
     for m in (400,) if quick else (1600, 3200):
         losses: dict[str, dict[str, Work]] = {
-            "inverse quadratic": {OURS: ours_quadratic, "authors' formula": authors_quadratic},
-            "inverse multiquadric": {OURS: ours_multiquadric},
-            "energy": {OURS: ours_energy, "geomloss": geomloss_energy},
+            "inverse quadratic": {OURS: partial(ours_squared, InverseQuadratic()), "authors' formula": authors_quadratic},
+            "inverse multiquadric": {OURS: partial(ours_squared, InverseMultiquadric())},
+            "energy": {OURS: partial(ours_half, Energy()), "geomloss": partial(geomloss_half, "energy")},
+            "Gaussian": {OURS: partial(ours_half, Gaussian()), "geomloss": partial(geomloss_half, "gaussian")},
+            "Laplace": {OURS: partial(ours_half, Laplace()), "geomloss": partial(geomloss_half, "laplacian")},
+            "kinematics, backward": {OURS: partial(ours_squared, RationalQuadratic())},
         }
         for kernel, contenders in losses.items():
             for name, work in contenders.items():
