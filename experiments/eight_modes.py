@@ -244,7 +244,7 @@ class EightModes:
     out: Path = Path("results/eight-modes")
     """Folder of the results; a run that was interrupted goes on there."""
     quick: bool = False
-    """Two small networks, within a minute."""
+    """Small networks, two by default within a minute."""
     presets: tuple[Literal["likelihood", "program", "paper"], ...] | None = None
     """Training: ours by likelihood, the authors' program, the losses as printed. All by default, with `--quick` two."""
     controls: bool = True

@@ -277,7 +277,7 @@ def units_of(store: Store, settings: dict[str, Any]) -> list[Unit]:
                 for seed in range(seeds):
                     made.append(Unit(preset, region, latent, clamp, FIRST_SEED + seed, settings, store))
     # the slow ones first, that two cores end at about the same time
-    return sorted(made, key=lambda unit: (unit.preset != "program", unit.region == "full", unit.seed))
+    return sorted(made, key=lambda unit: (unit.preset != "program", unit.region != "full", unit.seed))
 
 
 def work(unit: Unit, progress: Progress) -> None:

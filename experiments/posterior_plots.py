@@ -146,6 +146,11 @@ def _joints(rows: pd.DataFrame) -> np.ndarray:
     return np.stack((base, base + steps[0], base + steps[0] + steps[1], base + sum(steps)), axis=1)
 
 
+def _with_own_clamp(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of a cell with several clamps those with 2, which is the headline's."""
+    return rows[rows["clamp"] == (2.0 if (rows["clamp"] == 2.0).any() else rows["clamp"].max())]
+
+
 def kinematics_figures(folder: Path) -> list[Path]:
     """Draw kinematics.png (Figure 5) and kinematics-slices.png with .pdf in a results folder; returns the paths."""
     arms = pd.read_parquet(folder / "arms.parquet")
@@ -157,15 +162,14 @@ def kinematics_figures(folder: Path) -> list[Path]:
         for latent in ("normal", "mixture")
         if len(arms[(arms["preset"] == preset) & (arms["region"] == region) & (arms["latent"] == latent)])
     ]
-    columns = columns[:5]
+    columns = columns[:7]
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(2, len(columns), figsize=(1.6 * len(columns), 4.2), sharex=True, sharey=True, squeeze=False)
+        figure, axes = plt.subplots(2, len(columns), figsize=(1.15 * len(columns), 3.6), sharex=True, sharey=True, squeeze=False)
         for line, (name, position) in zip(axes, {"y": (0.0, 1.5), "y~": (0.5, 1.5)}.items(), strict=True):
             for axis, (preset, region, latent) in zip(line, columns, strict=True):
                 rows = arms[(arms["label"] == name) & (arms["preset"] == preset)]
                 if preset != "exact":
-                    rows = rows[(rows["region"] == region) & (rows["latent"] == latent)]
-                    rows = rows[rows["clamp"] == (2.0 if 2.0 in set(rows["clamp"]) else rows["clamp"].max())]
+                    rows = _with_own_clamp(rows[(rows["region"] == region) & (rows["latent"] == latent)])
                 for joints in _joints(rows):
                     axis.plot(joints[:, 0], joints[:, 1], color="#1f6fb2", alpha=0.12, linewidth=0.6)
                 axis.plot(position[1], position[0], marker="x", color="#c0392b", markersize=6, linestyle="none")
@@ -182,7 +186,8 @@ def kinematics_figures(folder: Path) -> list[Path]:
         shown = next(name for name in ("one start", "likelihood", "padded", "program") if name in set(results["preset"]))
         results = results[results["seed"] == FIRST_SEED]
         padded = results[(results["kind"] == "slice") & (results["preset"] == "padded") & (results["region"] == "full")]
-        results = results[(results["clamp"] == 2.0) & (results["preset"] == shown)]
+        results = results[results["preset"] == shown]
+        results = pd.concat([_with_own_clamp(rows) for _, rows in results.groupby(["region", "latent"])])
         slices = results[results["kind"] == "slice"]
         region = regions[-1]
         slices = slices[slices["region"] == region]

@@ -199,7 +199,7 @@ def problems(quick: bool) -> Iterator[Contender]:
             "energy": {OURS: partial(ours_half, Energy()), "geomloss": partial(geomloss_half, "energy")},
             "Gaussian": {OURS: partial(ours_half, Gaussian()), "geomloss": partial(geomloss_half, "gaussian")},
             "Laplace": {OURS: partial(ours_half, Laplace()), "geomloss": partial(geomloss_half, "laplacian")},
-            "kinematics, backward": {OURS: partial(ours_squared, RationalQuadratic())},
+            "rational quadratic, three exponents": {OURS: partial(ours_squared, RationalQuadratic())},
         }
         for kernel, contenders in losses.items():
             for name, work in contenders.items():

@@ -19,22 +19,29 @@ __all__ = ["exp", "log"]
 
 
 def exp(x: Any) -> Any:
-    """For compiled code: e^x but for less than a machine epsilon of it; 0 or infinity near the ends of the range of numbers."""
+    """For compiled code: e^x, relative error below eps (2^-23 or 2^-52); measured, as that of `log`.
+
+    Infinity from half the largest number on, 0 below 1.5 times the smallest normal one: there powers of 2 leave the range.
+    """
     raise NotImplementedError("for compiled code alone: numpy.exp is what calls without it want")
 
 
 def log(x: Any) -> Any:
-    """For compiled code: log x for finite x > 0 but for less than two machine epsilons of it."""
+    """For compiled code: log x for finite x > 0, relative error below 2 eps; anything for other x."""
     raise NotImplementedError("for compiled code alone: numpy.log is what calls without it want")
 
 
-# no reassociation: it would join the two parts of log 2
-@overload(exp, jit_options={"fastmath": {"contract"}})
+# No reassociation: it would join the two parts of log 2. Divisions that are checked for zero are no vector operations.
+# (What calls these has them in its own cache on disk, which does not see that this file changed.)
+OPTIONS: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
+
+
+@overload(exp, jit_options=OPTIONS)
 def _choose_exp(x):  # numba compares names and annotations
     return _exponential(np.float32, np.int32, 7) if x == types.float32 else _exponential(np.float64, np.int64, 13)
 
 
-@overload(log, jit_options={"fastmath": {"contract"}})
+@overload(log, jit_options=OPTIONS)
 def _choose_log(x):
     return _logarithm(np.float32, np.int32, 4) if x == types.float32 else _logarithm(np.float64, np.int64, 10)
 
@@ -65,7 +72,8 @@ def _exponential(number: Any, integer: Any, degree: int) -> Callable[..., Any]:
         bits = number(p).view(integer) + (number(shifted).view(integer) << width)
         result = integer(bits).view(number)
         result = zero if x < least else result
-        return infinity if x > most else result
+        result = infinity if x > most else result
+        return result if x == x else x
 
     return impl
 

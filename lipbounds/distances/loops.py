@@ -6,6 +6,7 @@ innermost loop is one vector operation over a tile. Sums run in float64 whatever
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -88,11 +89,11 @@ def _power_two(t, weight, offset, k, s):
 
 
 @_compiled
-def _power(t, weight, offset, exponent, k, s):
-    log_weight = log(weight)  # weight and power apart can leave the range of the numbers
+def _power(t, peak, offset, exponent, k, s):
+    lowest = log(offset)
     for j in range(t.shape[0]):
         base = t[j] + offset
-        v = exp(log_weight - exponent * log(base))
+        v = peak * exp(-exponent * (log(base) - lowest))
         k[j] += v
         s[j] += exponent * v / base
 
@@ -191,7 +192,7 @@ def _rows(x, y, a, b, families, numbers, first, last, triangle, gx, gy, want_x, 
                     elif exponent == 2.0:
                         _power_two(t, weight, offset, k, s)
                     else:
-                        _power(t, weight, offset, exponent, k, s)
+                        _power(t, numbers[q, 3], offset, exponent, k, s)
                 elif families[q] == SQUARED_EXPONENTIAL:
                     _squared_exponential(t, weight, offset, k, s)
                 elif families[q] == EXPONENTIAL:
@@ -207,6 +208,13 @@ def _rows(x, y, a, b, families, numbers, first, last, triangle, gx, gy, want_x, 
                     else:
                         gx[c, i] -= _pull(x[c, i], y[c, start:right], s)
     return total
+
+
+def _peak(term: Term) -> float:
+    """The value at t = 0 of a power; by logarithms, for weight and power apart can leave the range of the numbers."""
+    if term.family is not Family.POWER:
+        return 0.0
+    return math.copysign(math.exp(math.log(abs(term.weight)) - term.exponent * math.log(term.offset)), term.weight)
 
 
 def pair_sums(
@@ -234,7 +242,7 @@ def pair_sums(
     d, n = x.shape
     m = y.shape[1]
     families = np.array([term.family for term in terms], dtype=np.int64)
-    numbers = np.array([term[1:] for term in terms], dtype=x.dtype)
+    numbers = np.array([(*term[1:], _peak(term)) for term in terms], dtype=x.dtype)
     threads = max(1, min(threads, n * m // PAIRS_A_THREAD))
     share = np.linspace(0.0, 1.0, 1 if threads == 1 else threads * CHUNKS_A_THREAD + 1)
     if threads == 1:

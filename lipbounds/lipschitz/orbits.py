@@ -55,7 +55,13 @@ class Program(NamedTuple):
 
 
 class Region(NamedTuple):
-    """A ball plus the segments between -g and g for the rows g of `generators`, in coordinates of `Program`."""
+    """A ball plus the segments between -g and g for the rows g of `generators`, in coordinates of `Program`.
+
+    Attributes:
+        center: Shape (d,).
+        radius: Of the ball.
+        generators: Shape (g, d).
+    """
 
     center: NDArray[np.float64]
     radius: float
@@ -69,7 +75,7 @@ class Batch(NamedTuple):
         middles: Shape (n, d).
         radii: Likewise.
         frames: Shape (n, d, d).
-        points: The inputs of all conditioners at the middles, with their towers there.
+        points: The inputs of all conditioners at the middles, with their towers there, shape (n, numbers); see `Program.begins`.
     """
 
     middles: NDArray[np.float64]
@@ -655,7 +661,7 @@ def _turn(program, step, f, wrong, joint, x, a, y, w, pair, places, filled, r, w
 
 @njit(cache=True, error_model="numpy")
 def bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, integers):
-    """Bound the norm of A over at most `lanes` boxes from one on; see `bound_boxes`.
+    """Bound the norm of A over at most `lanes` boxes, from number `start` on; see `bound_boxes`.
 
     Of the rows of `out` that are theirs `scores` and `bends` are zeros; `numbers` and `integers` are scratch (`scratch_of`),
     whatever stands there.

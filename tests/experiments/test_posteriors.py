@@ -90,10 +90,37 @@ def test_a_quick_run_of_one_preset(tmp_path, name, preset):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_settings_that_mean_nothing_are_refused(tmp_path, name):
     make, module, _, _ = EXPERIMENTS[name]
-    for change in ({"seeds": 0}, {"share": 0.0}, {"share": 1.5}, {"presets": ()}, {"presets": ("likelihood", "likelihood")}):
+    repeated, unknown = {"presets": ("likelihood", "likelihood")}, {"presets": ("nonsense",)}
+    for change in ({"seeds": 0}, {"share": 0.0}, {"share": 1.5}, {"presets": ()}, repeated, unknown):
         with pytest.raises(InvalidInput):
             module.run(make(out=tmp_path / "run", **change))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_presets_that_are_run(name):
+    make, module, _, _ = EXPERIMENTS[name]
+    assert make().configuration()["presets"] == list(module.PRESETS)
+    quick = make(quick=True).configuration()["presets"]
+    assert 0 < len(quick) <= 2
+    assert set(quick) <= set(module.PRESETS)
+    assert make(quick=True, presets=module.PRESETS[-1:]).configuration()["presets"] == [module.PRESETS[-1]]
+
+
+def test_the_summary_of_the_eight_modes():
+    # two seeds of one cell; W_1 of one colour is three times its floor, that of another is larger and only twice
+    names = list(COLUMNS["eight-modes"]) + ["w1_label_noise", "off_modes_label_noise", "discrepancy_floor", "modes"]
+    rows = pd.DataFrame(1.0, index=range(4), columns=names).assign(
+        preset="likelihood", labels="first", latent="mixture", clamp=2.0, seed=[100, 100, 101, 101], probabilities="",
+        colour=["red", "blue"] * 2, w1=[2.0, 0.3, 1.0, 0.5], w1_floor=[1.0, 0.1, 1.0, 0.1], discrepancy=[4.0, 1.0, 2.0, 1.0],
+        modes_covered=[4, 2, 4, 1], connected_components=[4, 2, 3, 1], off_modes=[0.1, 0.0, 0.0, 0.3],
+    )  # fmt: skip
+    (row,) = eight_modes.summary(rows).itertuples()
+    assert (row.seeds, row.covered) == (2, 5)
+    assert (row.w1, row.discrepancy, row.strays, row.worst_seed) == pytest.approx(((3 + 5) / 2, (4 + 2) / 2, 0.2, 0.3))
+    red, blue = eight_modes.colours(rows).itertuples()
+    assert (red.colour, red.connected, red.covered, red.w1) == ("red", "4 3", 4, 1.5)
+    assert (blue.colour, blue.connected, blue.covered, blue.strays) == ("blue", "2 1", 1, 0.15)
 
 
 def test_the_modes_and_colours_are_the_papers():
@@ -277,14 +304,14 @@ def test_mnist_files(tmp_path, monkeypatch):
         load_mnist(folder)
 
 
-@pytest.mark.skipif(not os.environ.get("LIPBOUNDS_MNIST"), reason="LIPBOUNDS_MNIST is not set")
+@pytest.mark.skipif(not os.environ.get(VARIABLE), reason=f"{VARIABLE} is not set")
 def test_mnist_itself():
     digits = load_mnist(Path(os.environ[VARIABLE]))
     assert (len(digits.train), len(digits.test)) == (11_774, 1_954)
     assert inpainting._classifier(digits)[1] > 0.99
 
 
-@pytest.mark.skipif(not os.environ.get("LIPBOUNDS_MNIST"), reason="LIPBOUNDS_MNIST is not set")
+@pytest.mark.skipif(not os.environ.get(VARIABLE), reason=f"{VARIABLE} is not set")
 def test_a_quick_run_on_mnist(tmp_path):
     config = inpainting.Inpainting(out=tmp_path / "run", quick=True, images="mnist", share=0.001)
     results = inpainting.run(config)

@@ -9,7 +9,8 @@ import pytest
 from experiments import architectures, trade_off
 from experiments.digits import VARIABLE
 from experiments.plots import architectures_figure, trade_off_figure
-from experiments.reproduce import RUNS, Figures, Reproduce, draw_all, estimate
+from experiments.reproduce import RUNS, SWEEPS, Figures, Reproduce, draw_all, estimate
+from experiments.sigma_sweep import SigmaSweep
 from lipbounds.errors import InvalidInput
 
 ROOT = Path(__file__).parent.parent.parent
@@ -42,6 +43,11 @@ def test_architectures(tmp_path):
         assert path.stat().st_size > 5000
     with pytest.raises(InvalidInput):
         architectures.Architectures(seeds=0).configuration()
+
+
+def test_the_controls_of_the_sweep_differ():
+    trained = [repr(SigmaSweep(seeds=1, **options).configuration()["training"]) for options in SWEEPS.values()]
+    assert len({*trained, repr(SigmaSweep().configuration()["training"])}) == 1 + len(SWEEPS)
 
 
 def test_the_estimate_names_every_run(monkeypatch):

@@ -18,7 +18,7 @@ from lipbounds.distances import (
     kernel_report,
 )
 from lipbounds.distances.discrepancy import _tiled
-from lipbounds.distances.kernels import KINEMATICS_LATENT
+from lipbounds.distances.kernels import KINEMATICS_LATENT, Family, Kernel, Term
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import GaussianMixture
 
@@ -98,6 +98,26 @@ def test_agrees_with_the_printed_sum(kernel, seed, unbiased, d):
     if not unbiased:
         weighted = discrepancy(x, y, kernel, squared=True, x_weights=a, y_weights=torch.as_tensor(b))
         assert abs(weighted - printed(x, y, kernel, a=a, b=b)) <= rounding(kernel, d)
+
+
+class Signed(Kernel):
+    """A difference of powers."""
+
+    terms = (Term(Family.POWER, 1.0, 1.0, 0.5), Term(Family.POWER, -0.3, 2.0, 0.75))
+
+
+@given(seed=seeds)
+def test_weights_of_either_sign(seed):
+    x, y = samples(seed)
+    kernel = Signed()
+    dense = [
+        kernel(torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()).mean()
+        for a, b in ((x, x), (y, y), (x, y))
+    ]
+    ours = float(discrepancy(x, y, kernel, squared=True))
+    assert abs(ours - float(dense[0] + dense[1] - 2 * dense[2])) <= 4 * (3 + 20) * EPS * 1.3  # values are at most 1.3
+    positive = InverseMultiquadric((1.0,))
+    assert abs(ours - float(discrepancy(x, y, positive, squared=True))) > 1e-6  # the second term is seen
 
 
 @pytest.mark.parametrize("kernel", BOUNDED, ids=str)

@@ -7,44 +7,64 @@ import pytest
 from numba import njit
 
 from lipbounds.distances.elementary import exp, log
+from lipbounds.distances.loops import FLAGS
 
 
-@njit
 def exponentials(x):
-    return np.array([exp(value) for value in x])
+    out = np.empty_like(x)
+    for j in range(len(x)):
+        out[j] = exp(x[j])
+    return out
 
 
-@njit
 def logarithms(x):
-    return np.array([log(value) for value in x])
+    out = np.empty_like(x)
+    for j in range(len(x)):
+        out[j] = log(x[j])
+    return out
 
 
-@njit
-def plain_exponentials(x):  # in one step, without the second part of log 2
-    return np.array([2.0 ** round(value / math.log(2)) * np.exp(value - round(value / math.log(2)) * 0.693359375) for value in x])
+# as a user would compile them, and as the discrepancy's loops are, which may reassociate what is their own
+COMPILED = [
+    tuple(njit(**options)(f) for f in (exponentials, logarithms)) for options in ({}, {"fastmath": FLAGS, "error_model": "numpy"})
+]
+
+
+def with_one_part_of_log_2(x):
+    """What reassociation would make of the exponential."""
+    kind = x.dtype.type
+    n = np.round(x / kind(math.log(2)))
+    rest = x.astype(np.longdouble) - n * np.longdouble(kind(math.log(2)))
+    return np.exp(rest) * np.longdouble(2) ** n
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_errors_are_below_what_is_said(kind):
-    rng, info, longer = np.random.default_rng(0), np.finfo(kind), np.longdouble if kind is np.float64 else np.float64
-    low, high = (info.minexp + 1) * math.log(2), (info.maxexp - 1.1) * math.log(2)
+@pytest.mark.parametrize("compiled", COMPILED, ids=["plain", "as in the loops"])
+def test_errors_are_below_what_is_said(kind, compiled):
+    exp_of, log_of = compiled
+    rng, info = np.random.default_rng(0), np.finfo(kind)
+    low, high = (info.minexp + 0.6) * math.log(2), (info.maxexp - 1.1) * math.log(2)
     x = np.concatenate((rng.uniform(low, high, 100_000), rng.uniform(-2, 2, 100_000))).astype(kind)
-    truth = np.exp(x.astype(longer))
-    assert np.abs(exponentials(x).astype(longer) / truth - 1).max() < info.eps
-    assert np.abs(plain_exponentials(x) / truth - 1).max() > info.eps  # as it must be: seen at this many points
+    truth = np.exp(x.astype(np.longdouble))
+    assert np.abs(exp_of(x) / truth - 1).max() < info.eps
+    assert np.abs(with_one_part_of_log_2(x) / truth - 1).max() > info.eps
     positive = np.concatenate((np.exp(x), rng.uniform(0.4, 2.5, 100_000).astype(kind)))
-    truth = np.log(positive.astype(longer))
-    assert (np.abs(logarithms(positive) - truth) <= 2 * info.eps * np.abs(truth)).all()
-    assert exponentials(x).dtype == logarithms(positive).dtype == kind
+    truth = np.log(positive.astype(np.longdouble))
+    assert (np.abs(log_of(positive) - truth) <= 2 * info.eps * np.abs(truth)).all()
+    assert exp_of(x).dtype == log_of(positive).dtype == kind
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_ends_of_the_range(kind):
+@pytest.mark.parametrize("compiled", COMPILED, ids=["plain", "as in the loops"])
+def test_ends_of_the_range(kind, compiled):
+    exp_of, log_of = compiled
     info = np.finfo(kind)
-    found = exponentials(np.array([0, -math.inf, -info.max, math.inf, info.max, math.nan], kind))
-    np.testing.assert_array_equal(found, [1, 0, 0, math.inf, math.inf, math.nan])
+    nan = np.array([math.nan], kind)
+    payload = (nan.view(f"u{nan.itemsize}") | 1).view(kind)
+    found = exp_of(np.concatenate((np.array([0, -math.inf, -info.max, math.inf, info.max], kind), nan, payload)))
+    np.testing.assert_array_equal(found, [1, 0, 0, math.inf, math.inf, math.nan, math.nan])
     ends = np.array([1, info.max, info.tiny, info.smallest_subnormal], kind)
-    np.testing.assert_allclose(logarithms(ends), np.log(ends.astype(np.longdouble)).astype(kind), rtol=2 * info.eps)
-    near = exponentials(np.linspace((info.minexp - 60) * math.log(2), info.minexp * math.log(2), 1000, dtype=kind))
-    assert (near <= 2 * info.tiny).all()
-    assert (near >= 0).all()
+    np.testing.assert_allclose(log_of(ends), np.log(ends.astype(np.longdouble)).astype(kind), rtol=2 * info.eps)
+    for exponents, limit in ((np.linspace(-60, 0.4, 1000), 0.0), (np.linspace(-0.9, 60, 1000), math.inf)):
+        start = info.minexp if limit == 0 else info.maxexp
+        np.testing.assert_array_equal(exp_of(((start + exponents) * math.log(2)).astype(kind)), limit)
