@@ -55,6 +55,7 @@ __all__ = [
 LATENT_MASS = 0.99  # of the ball of every component in which constants are searched
 ACTIVE = 0.01  # components of smaller probability do not count
 SCREENING = 1024
+NARROW = 32  # units of a quick run
 FIRST_SEED = 100  # of those reported: settings were chosen on others
 
 
@@ -147,9 +148,11 @@ class Preset:
     starts: Starts = field(default_factory=Starts)
 
     def small(self) -> Preset:
-        """The same for a flow of two blocks: what a quick run trains and searches."""
+        """The same for a flow of two blocks and narrow subnetworks: what a quick run trains and searches."""
         flow = self.model.flow
-        return replace(self, model=replace(self.model, flow=replace(flow, blocks=2))) if isinstance(flow, CouplingFlow) else self
+        if not isinstance(flow, CouplingFlow):
+            return self
+        return replace(self, model=replace(self.model, flow=replace(flow, blocks=2, hidden=min(flow.hidden, NARROW))))
 
     def build(self, seed: int) -> ConditionalModel:
         """The model before training."""
