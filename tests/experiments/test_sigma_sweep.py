@@ -277,6 +277,9 @@ def test_efforts_of_the_sizes():
     full, default, quick = (SigmaSweep(full=True), SigmaSweep(), SigmaSweep(quick=True))
     steps = [config.configuration()["training"]["normal"]["steps"] for config in (full, default, quick)]
     assert steps == sorted(steps, reverse=True)
+    for size in ("blocks", "hidden"):
+        of_full, of_default, of_quick = (config.configuration()["architecture"][size] for config in (full, default, quick))
+        assert of_full > of_default >= of_quick
     assert full.configuration()["seeds"] == 5
     everything = SigmaSweep(penalty="all").configuration()["training"]
     assert {name: everything[name]["penalty"] for name in everything} == {"normal": 0.1, "mixture": 0.1}
