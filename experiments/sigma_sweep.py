@@ -83,7 +83,9 @@ class SigmaSweep:
         seeds = self.seeds if self.seeds is not None else 1 if self.quick else 5 if self.full else 2
         if seeds < 1:
             raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
-        architecture = CouplingFlow(hidden=64, blocks=8) if self.full else CouplingFlow(blocks=4) if self.quick else CouplingFlow()
+        architecture = (
+            CouplingFlow(hidden=64, blocks=8) if self.full else CouplingFlow(blocks=4) if self.quick else CouplingFlow()
+        )
         steps = 600 if self.quick else 20_000 if self.full else 7_000
         effort = Effort(accuracy=8_192, transport=1_000, selection=20_000, evaluation=40_000) if self.quick else Effort()
         return {
