@@ -23,7 +23,6 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from experiments.conditional import (
-    FIRST_SEED,
     Preset,
     components,
     constants,
@@ -34,7 +33,7 @@ from experiments.conditional import (
     trained,
 )
 from experiments.store import Store, key_of
-from experiments.sweep import Progress
+from experiments.sweep import FIRST_SEED, Progress
 from inn import (
     Conditional,
     ConditionalModel,

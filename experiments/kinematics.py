@@ -21,7 +21,6 @@ from torch import Tensor
 
 from experiments.arm import exact_posterior, forward, prior
 from experiments.conditional import (
-    FIRST_SEED,
     Preset,
     components,
     constants,
@@ -32,7 +31,7 @@ from experiments.conditional import (
     trained,
 )
 from experiments.store import Store, key_of
-from experiments.sweep import Progress
+from experiments.sweep import FIRST_SEED, Progress
 from inn import (
     Conditional,
     ConditionalModel,

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
 
+from experiments.sweep import FIRST_SEED
 from lipbounds.theorems import exact_lipschitz
 
 __all__ = [
@@ -61,7 +62,7 @@ def sigma_sweep_figure(folder: Path) -> list[Path]:
         for column, latent in enumerate(latents):
             plane = planes[planes["latent"] == latent]
             row = results[
-                (results["latent"] == latent) & (results["sigma"] == plane["sigma"].iloc[0]) & (results["seed"] == 0)
+                (results["latent"] == latent) & (results["sigma"] == plane["sigma"].iloc[0]) & (results["seed"] == FIRST_SEED)
             ].iloc[0]
             upper = middle.add_subplot(middle_grid[column])
             mesh = _latent_plane(upper, plane[plane["kind"] == "latent plane"], row, limits)

@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.arm import LENGTHS
-from experiments.conditional import FIRST_SEED
 from experiments.eight_modes import CONTROLS, PICTURED, draw_of
 from experiments.kinematics import SCALE
 from experiments.plots import COLOURS, STYLE, save_figure
+from experiments.sweep import FIRST_SEED
 
 __all__ = ["eight_modes_figures", "inpainting_figure", "kinematics_figures"]
 
@@ -244,7 +244,7 @@ def inpainting_figure(folder: Path) -> list[Path]:
     """Draw inpainting.png (Figure 4) with .pdf in a results folder: completions from either component; returns the paths."""
     pictures = pd.read_parquet(folder / "pictures.parquet")
     preset = "likelihood" if "likelihood" in set(pictures["preset"]) else pictures["preset"].iloc[0]
-    pictures = pictures[(pictures["preset"] == preset) & (pictures["clamp"] == pictures["clamp"].max())]
+    pictures = pictures[(pictures["preset"] == preset) & (pictures["clamp"] == pictures["clamp"].min())]
     pixels = [name for name in pictures.columns if name.startswith("pixel_")]
     side = round(len(pixels) ** 0.5)
     places = sorted(pictures["place"].unique())

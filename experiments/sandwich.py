@@ -1,4 +1,4 @@
-r"""Everything known about one trained network on two modes: forced <= found <= Lip(T^{-1}; D), and how accurate it is.
+r"""Everything known about one trained network on two modes: its accuracy, and forced <= found <= Lip(T^{-1}; D) <= certified.
 
 The data are $X=(X_\sigma,N(0,1))$ of Example 1 in the plane, the separating statistic is the first coordinate, which is
 1-Lipschitz, and the sets are the half-spaces $Q=\{x_1\le-t\}$, $R=\{x_1\ge t\}$. The latent domain D is the ball of given mass;
@@ -22,9 +22,9 @@ from torch import Tensor
 
 from inn import Invertible, Latent
 from lipbounds.distances import clopper_pearson, wasserstein, wasserstein_1_line, wasserstein_1_upper
-from lipbounds.domains import Ball
+from lipbounds.domains import Ball, Box
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.lipschitz import Found, find_inversion_error, find_lipschitz, lipschitz_from_components
+from lipbounds.lipschitz import Found, certify_lipschitz, find_inversion_error, find_lipschitz, lipschitz_from_components
 from lipbounds.measures import Discrete, standard_normal
 from lipbounds.theorems import (
     Corollary1,
@@ -42,7 +42,7 @@ from lipbounds.theorems import (
 )
 from lipbounds.theorems.proposition_1 import LARGEST
 
-__all__ = ["LATENT_MASS", "Effort", "sandwich"]
+__all__ = ["CERTIFIED_RATIO", "LATENT_MASS", "Effort", "data_box", "sandwich"]
 
 Array = NDArray[np.float64]
 
@@ -52,6 +52,8 @@ ACCURATE_EPSILON = 0.02
 ACCURATE_LATENT_RATIO = 1.5
 WIDEST = 1.0  # largest t tried: beyond the modes' centres the masses of the half-spaces fall below 1/4
 CHUNK = 16384
+DATA_DEVIATIONS = 4.0  # of every mode, in the box on which Lip(T) is searched
+CERTIFIED_RATIO = 1.05
 GAUSSIAN_ONLY = (
     "the latent is a mixture: frontier, two-set, sharp, printed and exact bounds, Proposition 1 and Corollary 1 assume N(0, I)"
 )
@@ -67,6 +69,7 @@ class Effort:
         selection: Independent points that choose the thresholds of the black-box bound, for all components together.
         evaluation: Independent points that evaluate it.
         screening: Random points of each search.
+        certificate: Seconds for the certificate of each component's ball; 0 for none.
     """
 
     accuracy: int = 20_000
@@ -74,6 +77,13 @@ class Effort:
     selection: int = 40_000
     evaluation: int = 120_000
     screening: int = 4_096
+    certificate: float = 20.0
+
+
+def data_box(sigma: float) -> Box:
+    """The smallest box that holds 4 deviations of either mode."""
+    reach = [1.0 + DATA_DEVIATIONS * sigma, DATA_DEVIATIONS]
+    return Box([-side for side in reach], reach)
 
 
 def sandwich(flow: Invertible, latent: Latent, sigma: float, *, seed: int, effort: Effort) -> dict[str, Any]:
@@ -160,16 +170,20 @@ def _component_samples(
 
 @dataclass(frozen=True)
 class _Search:
-    """The best of the searches in the components' balls, and the one in their hull."""
+    """The best of the searches in the components' balls, the one in their hull, an upper bound on the balls; T on the data."""
 
     best: Found
     component: int
     hull: Found
+    certified: float
+    forward: Found
 
     def row(self) -> dict[str, Any]:
         return {
             "lip_found": self.best.value,
             "lip_found_hull": self.hull.value,
+            "lip_certified": self.certified,
+            "lip_forward_found": self.forward.value,
             "jacobian_norm": self.best.jacobian_norm,
             "witness_component": self.component,
             "witness_a": self.best.pair[0].tolist(),
@@ -180,7 +194,7 @@ class _Search:
 
 
 def _search(flow: Invertible, latent: Latent, sigma: float, balls: list[Ball], *, seed: int, effort: Effort) -> _Search:
-    """Search every ball and the hull, from data, and between the latent images of the two modes."""
+    """Search every ball and the hull, from data, and between the latent images of the two modes; bound the balls."""
     x = torch.as_tensor(two_modes_in_plane(sigma).sample_quasi(512, seed))
     with torch.no_grad():
         z = flow.forward(x)
@@ -191,12 +205,20 @@ def _search(flow: Invertible, latent: Latent, sigma: float, balls: list[Ball], *
     def search(domain: Any) -> Found:
         return find_lipschitz(flow.inverse, domain, seed=seed, starts=z, segments=between, screening=effort.screening)
 
-    found = [search(ball) for ball in balls]
+    found, certified = [search(ball) for ball in balls], math.nan
+    if effort.certificate > 0:
+        bounds = [
+            certify_lipschitz(flow, ball, found=one, seed=seed, ratio=CERTIFIED_RATIO, seconds=effort.certificate, threads=1)
+            for ball, one in zip(balls, found, strict=True)
+        ]
+        # where branch and bound comes upon a steeper place its pair replaces the one found
+        found, certified = [bound.found for bound in bounds], max(bound.upper for bound in bounds)
     component = int(np.argmax([one.value for one in found]))
     hull = found[0] if len(balls) == 1 else search(latent.hull(LATENT_MASS))
     # the hull contains the balls, so a smaller value there is a worse search of the same thing
     hull = max((hull, found[component]), key=lambda one: one.value)
-    return _Search(found[component], component, hull)
+    forward = find_lipschitz(flow.forward, data_box(sigma), seed=seed, starts=x, screening=effort.screening)
+    return _Search(found[component], component, hull, certified, forward)
 
 
 def _bounds(

@@ -12,9 +12,10 @@ from typing import TypeVar
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-__all__ = ["Progress", "run_units"]
+__all__ = ["FIRST_SEED", "Progress", "run_units"]
 
 Unit = TypeVar("Unit")
+FIRST_SEED = 100  # of the networks reported: settings are chosen on others
 POLL_SECONDS = 0.5
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
 

@@ -6,22 +6,24 @@ stays there, which would be compared instead of what is meant.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from experiments.sandwich import LATENT_MASS
+from experiments.sandwich import CERTIFIED_RATIO, LATENT_MASS, data_box
 from experiments.sigma_sweep import two_mode_batches
 from inn import Invertible, Latent
 from lipbounds.distances import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.lipschitz import find_lipschitz
+from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz import certify_lipschitz, find_lipschitz
 from lipbounds.measures import Discrete
 from lipbounds.theorems import forced_by_frontier, two_modes
 
-__all__ = ["measured", "turned_batches"]
+__all__ = ["bounded", "measured", "turned_batches"]
 
 TURN = torch.tensor([[1.0, 1.0], [-1.0, 1.0]]) / 2**0.5
 
@@ -56,3 +58,25 @@ def measured(flow: Invertible, latent: Latent, sigma: float, *, points: int, see
         "lip_forced_frontier": frontier,
         "between": float((generated[:, 0].abs() < 0.5).double().mean()),
     }
+
+
+def bounded(flow: Invertible, latent: Latent, sigma: float, *, seconds: float, seed: int) -> dict[str, float]:
+    """Lip(T) found on the box of the data, and an upper bound of Lip(T^{-1}) on the components' balls.
+
+    The bound is NaN for 0 seconds, and for a network whose layers are not known, as that of an ODE.
+    """
+    double = flow.double().requires_grad_(False)
+    forward = find_lipschitz(lambda x: double.forward(x @ TURN.double()), data_box(sigma), seed=seed).value
+    return {"lip_certified": _certified(double, latent, seconds, seed) if seconds > 0 else math.nan, "lip_forward_found": forward}
+
+
+def _certified(flow: Invertible, latent: Latent, seconds: float, seed: int) -> float:
+    try:
+        layers = flow.structure()
+    except InvalidInput:
+        return math.nan
+    bounds = [
+        certify_lipschitz(layers, ball, seed=seed, ratio=CERTIFIED_RATIO, seconds=seconds, threads=1)
+        for ball in latent.balls(LATENT_MASS)
+    ]
+    return max(bound.upper for bound in bounds)

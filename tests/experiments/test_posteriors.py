@@ -13,23 +13,28 @@ import pytest
 import torch
 
 from experiments import eight_modes, inpainting, kinematics
-from experiments.conditional import phased
+from experiments.conditional import constants, phased, product_bound
 from experiments.digits import VARIABLE, load_mnist, load_small
 from experiments.posterior_plots import eight_modes_figures, inpainting_figure, kinematics_figures
 from inn import (
+    Conditional,
     ConditionalModel,
     Constant,
     Cosine,
+    CouplingFlow,
     FixedPermutation,
     Group,
     LearnedMixture,
     LikelihoodObjective,
+    MixtureLatent,
     Optimization,
     Padding,
     Ramp,
+    build_conditional,
     fit_conditional,
 )
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz import jacobian_norms
 
 EXPERIMENTS = {
     "eight-modes": (eight_modes.EightModes, eight_modes, eight_modes_figures, 2 * 4),
@@ -48,7 +53,8 @@ COLUMNS = {
         "lip_forced_frontier", "calibration_error", "probabilities",
     },
     "inpainting": {
-        "probability_error", "half_error", "class_of_mode", "both_classes", "classifier_accuracy", "lip_found", "label_error",
+        "probability_error", "half_error", "class_of_mode", "both_classes", "classifier_accuracy", "label_error", "lip_found",
+        "lip_found_hull", "lip_certified", "lip_forced_normal", "lip_forward_found", "lip_forward_data",
     },
 }  # fmt: skip
 
@@ -244,6 +250,26 @@ def test_noise_on_labels_makes_the_probabilities_algorithm_2():
     estimate, learned, zeros = algorithm_2_and_learned_probabilities(0.0)
     assert float((learned - zeros).abs().max()) < 0.01
     assert float((learned - estimate).abs().max()) > 0.2
+
+
+def test_the_product_is_above_what_is_found_and_sharp_for_an_isometry():
+    sizes = Padding(dim=4, data=4, labels=2, latent=2, noise=0.0)
+    law = MixtureLatent(((-1.0, 0.0), (1.0, 0.0)), 0.5, hidden=4, depth=1)
+    model = (
+        build_conditional(Conditional(CouplingFlow(dim=4, blocks=2, hidden=8), sizes, law), seed=0).double().requires_grad_(False)
+    )
+    y = torch.tensor([0.3, -0.4], dtype=torch.float64)
+    for parameter in model.flow.parameters():
+        parameter.mul_(3.0)  # away from the identity
+    found = constants(model, y, seed=0)["lip_found"]
+    assert 1.2 < found < product_bound(model, y) < math.inf
+    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(1)).double()
+    exact = float(jacobian_norms(model.flow, x).max())
+    assert exact * (1 - 1e-3) < inpainting._stretch_at(model, x) <= exact * (1 + 1e-9)
+    for parameter in model.flow.parameters():
+        parameter.zero_()
+    assert constants(model, y, seed=0)["lip_found"] == pytest.approx(1.0, rel=1e-6)
+    assert product_bound(model, y) == pytest.approx(1.0, rel=1e-9)
 
 
 def test_small_digits():

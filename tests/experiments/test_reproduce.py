@@ -10,7 +10,9 @@ from experiments import architectures, trade_off
 from experiments.digits import VARIABLE
 from experiments.plots import architectures_figure, trade_off_figure
 from experiments.reproduce import RUNS, SWEEPS, Figures, Reproduce, draw_all, estimate
-from experiments.sigma_sweep import SigmaSweep
+from experiments.sigma_sweep import LATENTS, SigmaSweep
+from experiments.turned import bounded
+from inn import CouplingFlow, ODEFlow, build
 from lipbounds.errors import InvalidInput
 
 ROOT = Path(__file__).parent.parent.parent
@@ -41,8 +43,22 @@ def test_architectures(tmp_path):
     assert results.loc[results["latent"] == "mixture", "lip_forced_frontier"].isna().all()
     for path in architectures_figure(tmp_path / "run"):
         assert path.stat().st_size > 5000
+    assert (results["lip_forward_found"] > 0).all()
     with pytest.raises(InvalidInput):
         architectures.Architectures(seeds=0).configuration()
+
+
+def test_what_is_known_of_an_architecture():
+    # an isometry: both constants are 1, and the certificate is sharp
+    flow, latent = build(CouplingFlow(blocks=1, hidden=4, activation="tanh"), seed=0), LATENTS["mixture"]
+    for parameter in flow.parameters():
+        parameter.data.zero_()
+    bounds = bounded(flow, latent, 0.3, seconds=10.0, seed=0)
+    assert 1 - 1e-9 < bounds["lip_certified"] < 1.06
+    assert bounds["lip_forward_found"] == pytest.approx(1.0, rel=1e-6)  # a quotient of two points near each other
+    # layers of an ODE are not known
+    unknown = bounded(build(ODEFlow(steps=2), seed=0), latent, 0.3, seconds=10.0, seed=0)
+    assert np.isnan(unknown["lip_certified"])
 
 
 def test_the_controls_of_the_sweep_differ():
