@@ -291,12 +291,12 @@ def product_bound(model: ConditionalModel, y: Tensor) -> float:
     return largest
 
 
-def forward_constant(model: ConditionalModel, data: Domain, *, seed: int) -> float:
-    """Search Lip(T) of x -> T(x, 0), the padding of the data at its mean, on a domain of data space."""
+def forward_constant(model: ConditionalModel, data: Domain, *, seed: int, starts: Tensor | None = None) -> float:
+    """Search Lip(T) of x -> T(x, 0), the padding of the data at its mean, on a domain of data space, from `starts` too."""
     padding = model.padding
 
     def image(x: Tensor) -> Tensor:
         whole: Tensor = model.flow(torch.cat((x.new_zeros(len(x), padding.dim - padding.data), x), dim=1))
         return whole
 
-    return find_lipschitz(image, data, seed=seed, screening=SCREENING).value
+    return find_lipschitz(image, data, seed=seed, starts=starts, screening=SCREENING).value

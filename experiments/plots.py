@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
 
-from experiments.sweep import FIRST_SEED
 from lipbounds.theorems import exact_lipschitz
 
 __all__ = [
@@ -62,7 +61,9 @@ def sigma_sweep_figure(folder: Path) -> list[Path]:
         for column, latent in enumerate(latents):
             plane = planes[planes["latent"] == latent]
             row = results[
-                (results["latent"] == latent) & (results["sigma"] == plane["sigma"].iloc[0]) & (results["seed"] == FIRST_SEED)
+                (results["latent"] == latent)
+                & (results["sigma"] == plane["sigma"].iloc[0])
+                & (results["seed"] == results["seed"].min())
             ].iloc[0]
             upper = middle.add_subplot(middle_grid[column])
             mesh = _latent_plane(upper, plane[plane["kind"] == "latent plane"], row, limits)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,14 @@ from inn import Invertible, Latent
 from lipbounds.distances import clopper_pearson, wasserstein, wasserstein_1_line, wasserstein_1_upper
 from lipbounds.domains import Ball, Box
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.lipschitz import Found, certify_lipschitz, find_inversion_error, find_lipschitz, lipschitz_from_components
+from lipbounds.lipschitz import (
+    Found,
+    certify_lipschitz,
+    find_inversion_error,
+    find_lipschitz,
+    lipschitz_from_components,
+    quotient,
+)
 from lipbounds.measures import Discrete, standard_normal
 from lipbounds.theorems import (
     Corollary1,
@@ -211,8 +218,13 @@ def _search(flow: Invertible, latent: Latent, sigma: float, balls: list[Ball], *
             certify_lipschitz(flow, ball, found=one, seed=seed, ratio=CERTIFIED_RATIO, seconds=effort.certificate, threads=1)
             for ball, one in zip(balls, found, strict=True)
         ]
-        # where branch and bound comes upon a steeper place its pair replaces the one found
-        found, certified = [bound.found for bound in bounds], max(bound.upper for bound in bounds)
+        certified = max(bound.upper for bound in bounds)
+        # where branch and bound came upon a steeper place its pair replaces the one found, with the quotient of this map, which
+        # rounds otherwise than that of the layers
+        found = [
+            one if bound.found is one else replace(bound.found, value=quotient(flow.inverse, bound.found.pair))
+            for bound, one in zip(bounds, found, strict=True)
+        ]
     component = int(np.argmax([one.value for one in found]))
     hull = found[0] if len(balls) == 1 else search(latent.hull(LATENT_MASS))
     # the hull contains the balls, so a smaller value there is a worse search of the same thing

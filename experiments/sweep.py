@@ -15,7 +15,7 @@ from tqdm import tqdm
 __all__ = ["FIRST_SEED", "Progress", "run_units"]
 
 Unit = TypeVar("Unit")
-FIRST_SEED = 100  # of the networks reported: settings are chosen on others
+FIRST_SEED = 100  # of the networks reported, where settings were chosen on others
 POLL_SECONDS = 0.5
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
 

@@ -20,10 +20,11 @@ from lipbounds.distances import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.lipschitz import certify_lipschitz, find_lipschitz
+from lipbounds.lipschitz.structure import Layer
 from lipbounds.measures import Discrete
 from lipbounds.theorems import forced_by_frontier, two_modes
 
-__all__ = ["bounded", "measured", "turned_batches"]
+__all__ = ["measured", "turned_batches"]
 
 TURN = torch.tensor([[1.0, 1.0], [-1.0, 1.0]]) / 2**0.5
 
@@ -34,49 +35,48 @@ def turned_batches(sigmas: Sequence[float]) -> Callable[[int, torch.Generator], 
     return lambda n, generator: straight(n, generator) @ TURN
 
 
-def measured(flow: Invertible, latent: Latent, sigma: float, *, points: int, seed: int) -> dict[str, Any]:
-    r"""The constant found on D and the accuracy of $T^{-1}\circ proj_D$ along the diagonal.
+def measured(
+    flow: Invertible, latent: Latent, sigma: float, *, points: int, seed: int, certificate: float = 0.0
+) -> dict[str, Any]:
+    r"""Constants of $T^{-1}$ on the balls of the components and of T on the data, and the accuracy along the diagonal.
 
-    D is the hull of the components' balls. The frontier (S4) at that accuracy is NaN for a mixture, which it does not hold for;
-    where it holds, the constant on D is at least as large, up to the error of the estimate of the accuracy.
+    The accuracy is that of $T^{-1}\circ proj_D$, D the hull of the balls. The frontier (S4) at it is NaN for a mixture, which it
+    does not hold for; where it holds, the constant is at least as large, up to the error of the estimate of the accuracy.
+    `certificate`: seconds for an upper bound on every ball; NaN for 0, and for a network whose layers are not known.
     """
     double = flow.double().requires_grad_(False)
-    domain = latent.hull(LATENT_MASS)
+    domain, balls = latent.hull(LATENT_MASS), latent.balls(LATENT_MASS)
     quasi = domain.project(torch.as_tensor(latent.measure.sample_quasi(points, seed)))
     with torch.no_grad():
         generated = double.inverse(quasi) @ TURN.double().T
     line = two_modes(sigma)
     epsilon = wasserstein_1_line(Discrete(generated[:, :1].numpy()), line).upper
-    found = max(find_lipschitz(double.inverse, ball, seed=seed).value for ball in latent.balls(LATENT_MASS))
-    frontier = float("nan")
+    witnesses = [find_lipschitz(double.inverse, ball, seed=seed) for ball in balls]
+    found, certified = max(one.value for one in witnesses), math.nan
+    if certificate > 0 and (layers := _layers(double)):
+        bounds = [
+            certify_lipschitz(layers, ball, found=one, seed=seed, ratio=CERTIFIED_RATIO, seconds=certificate, threads=1)
+            for ball, one in zip(balls, witnesses, strict=True)
+        ]
+        # branch and bound may have come upon a steeper place
+        found, certified = max(found, *(bound.lower for bound in bounds)), max(bound.upper for bound in bounds)
+    frontier = math.nan
     if latent.is_standard_normal:
         accuracy = Enclosure(0.0, epsilon, Guarantee.ESTIMATE, "quasi-random points of f o proj_D")
         frontier = forced_by_frontier(line, accuracy).lower
     return {
         "epsilon": epsilon,
         "lip_found": found,
+        "lip_certified": certified,
         "lip_forced_frontier": frontier,
+        "lip_forward_found": find_lipschitz(lambda x: double.forward(x @ TURN.double()), data_box(sigma), seed=seed).value,
         "between": float((generated[:, 0].abs() < 0.5).double().mean()),
     }
 
 
-def bounded(flow: Invertible, latent: Latent, sigma: float, *, seconds: float, seed: int) -> dict[str, float]:
-    """Lip(T) found on the box of the data, and an upper bound of Lip(T^{-1}) on the components' balls.
-
-    The bound is NaN for 0 seconds, and for a network whose layers are not known, as that of an ODE.
-    """
-    double = flow.double().requires_grad_(False)
-    forward = find_lipschitz(lambda x: double.forward(x @ TURN.double()), data_box(sigma), seed=seed).value
-    return {"lip_certified": _certified(double, latent, seconds, seed) if seconds > 0 else math.nan, "lip_forward_found": forward}
-
-
-def _certified(flow: Invertible, latent: Latent, seconds: float, seed: int) -> float:
+def _layers(flow: Invertible) -> tuple[Layer, ...]:
+    """The layers of T, none where they are not known, as those of an ODE."""
     try:
-        layers = flow.structure()
+        return flow.structure()
     except InvalidInput:
-        return math.nan
-    bounds = [
-        certify_lipschitz(layers, ball, seed=seed, ratio=CERTIFIED_RATIO, seconds=seconds, threads=1)
-        for ball in latent.balls(LATENT_MASS)
-    ]
-    return max(bound.upper for bound in bounds)
+        return ()

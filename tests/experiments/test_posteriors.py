@@ -54,7 +54,7 @@ COLUMNS = {
     },
     "inpainting": {
         "probability_error", "half_error", "class_of_mode", "both_classes", "classifier_accuracy", "label_error", "lip_found",
-        "lip_found_hull", "lip_certified", "lip_forced_normal", "lip_forward_found", "lip_forward_data",
+        "lip_found_hull", "lip_certified", "lip_forced_normal", "lip_forward_found", "lip_forward_images",
     },
 }  # fmt: skip
 
@@ -72,6 +72,10 @@ def test_quick_run(tmp_path, name):
     if name == "eight-modes":
         shown = module.colours(results)
         assert shown["colour"].tolist() == 2 * ["red", "blue", "green", "purple"]
+    if name == "inpainting":
+        assert (results["lip_found"] <= results["lip_certified"]).all()
+        assert (results["lip_forward_images"] <= results["lip_forward_found"] * (1 + 1e-6)).all()
+        assert (results["lip_forced_normal"] > 0).all()
     for path in figures(config.out):
         assert path.stat().st_size > 5000
     # a finished run is only read again
@@ -253,17 +257,21 @@ def test_noise_on_labels_makes_the_probabilities_algorithm_2():
 
 
 def test_the_product_is_above_what_is_found_and_sharp_for_an_isometry():
-    sizes = Padding(dim=4, data=4, labels=2, latent=2, noise=0.0)
+    sizes = Padding(dim=6, data=6, labels=2, latent=2, noise=0.0)
     law = MixtureLatent(((-1.0, 0.0), (1.0, 0.0)), 0.5, hidden=4, depth=1)
     model = (
-        build_conditional(Conditional(CouplingFlow(dim=4, blocks=2, hidden=8), sizes, law), seed=0).double().requires_grad_(False)
+        build_conditional(Conditional(CouplingFlow(dim=6, blocks=2, hidden=8), sizes, law), seed=0).double().requires_grad_(False)
     )
     y = torch.tensor([0.3, -0.4], dtype=torch.float64)
     for parameter in model.flow.parameters():
         parameter.mul_(3.0)  # away from the identity
     found = constants(model, y, seed=0)["lip_found"]
     assert 1.2 < found < product_bound(model, y) < math.inf
-    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(1)).double()
+    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(1)).double()
+    # the labels and the padding are held, in this order: with the other order the slopes are those of another slice
+    f, z = model.generator_at(y), torch.randn(50, 2, generator=torch.Generator().manual_seed(2)).double()
+    whole = model.flow.inverse(torch.cat((y.expand(50, -1), torch.zeros(50, 2), z), dim=1))
+    torch.testing.assert_close(f(z), whole)
     exact = float(jacobian_norms(model.flow, x).max())
     assert exact * (1 - 1e-3) < inpainting._stretch_at(model, x) <= exact * (1 + 1e-9)
     for parameter in model.flow.parameters():

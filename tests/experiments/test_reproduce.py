@@ -5,15 +5,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from experiments import architectures, trade_off
 from experiments.digits import VARIABLE
 from experiments.plots import architectures_figure, trade_off_figure
 from experiments.reproduce import RUNS, SWEEPS, Figures, Reproduce, draw_all, estimate
 from experiments.sigma_sweep import LATENTS, SigmaSweep
-from experiments.turned import bounded
-from inn import CouplingFlow, ODEFlow, build
+from experiments.sweep import FIRST_SEED
+from experiments.turned import TURN, measured
+from inn import CouplingFlow, Glow, Latent, ODEFlow, ResidualFlow, build
 from lipbounds.errors import InvalidInput
+from lipbounds.lipschitz import jacobian_norms
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -44,21 +47,36 @@ def test_architectures(tmp_path):
     for path in architectures_figure(tmp_path / "run"):
         assert path.stat().st_size > 5000
     assert (results["lip_forward_found"] > 0).all()
+    assert set(results["seed"]) == {FIRST_SEED}
     with pytest.raises(InvalidInput):
         architectures.Architectures(seeds=0).configuration()
 
 
-def test_what_is_known_of_an_architecture():
-    # an isometry: both constants are 1, and the certificate is sharp
-    flow, latent = build(CouplingFlow(blocks=1, hidden=4, activation="tanh"), seed=0), LATENTS["mixture"]
+@pytest.mark.parametrize("architecture", [CouplingFlow(blocks=1, hidden=4), Glow(blocks=1, hidden=4), ResidualFlow(blocks=1)])
+def test_what_is_known_of_an_architecture(architecture):
+    # widely apart, so that what is steepest for one component is not for the other
+    flow, latent = build(architecture, seed=0), Latent(means=((-3.0, 0.0), (3.0, 0.0)))
+    if not isinstance(architecture, ResidualFlow):  # weights three times as large, away from the identity
+        for parameter in flow.parameters():
+            parameter.data.mul_(3.0)
+    row = measured(flow, latent, 0.3, points=256, seed=0, certificate=3.0)
+    assert 1.001 < row["lip_found"] <= row["lip_certified"] * (1 + 1e-9)
+    # T on the data, which lie along the diagonal: no slope there is larger, and one is nearly as large
+    straight = torch.as_tensor(np.random.default_rng(0).uniform(-1, 1, (4_000, 2))) * torch.tensor([2.2, 4.0])
+    steepest = float(jacobian_norms(flow.forward, straight @ TURN.double()).max())
+    assert 0.97 * row["lip_forward_found"] < steepest < row["lip_forward_found"] * (1 + 1e-6)
+    assert np.isnan(measured(flow, latent, 0.3, points=256, seed=0)["lip_certified"])
+
+
+def test_the_certificate_of_an_isometry_is_sharp_and_an_ode_has_none():
+    flow = build(CouplingFlow(blocks=1, hidden=4, activation="tanh"), seed=0)
     for parameter in flow.parameters():
         parameter.data.zero_()
-    bounds = bounded(flow, latent, 0.3, seconds=10.0, seed=0)
-    assert 1 - 1e-9 < bounds["lip_certified"] < 1.06
-    assert bounds["lip_forward_found"] == pytest.approx(1.0, rel=1e-6)  # a quotient of two points near each other
-    # layers of an ODE are not known
-    unknown = bounded(build(ODEFlow(steps=2), seed=0), latent, 0.3, seconds=10.0, seed=0)
-    assert np.isnan(unknown["lip_certified"])
+    row = measured(flow, LATENTS["mixture"], 0.3, points=256, seed=0, certificate=10.0)
+    assert 1 - 1e-9 < row["lip_certified"] < 1.06
+    assert row["lip_forward_found"] == pytest.approx(1.0, rel=1e-6)  # a quotient of two points near each other
+    ode = build(ODEFlow(steps=2), seed=0)
+    assert np.isnan(measured(ode, LATENTS["mixture"], 0.3, points=256, seed=0, certificate=10.0)["lip_certified"])
 
 
 def test_the_controls_of_the_sweep_differ():

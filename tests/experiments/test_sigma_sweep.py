@@ -12,15 +12,17 @@ import pandas as pd
 import pytest
 import torch
 
+from experiments import sandwich as sandwich_module
 from experiments import sigma_sweep
 from experiments.plots import sigma_sweep_figure
 from experiments.sandwich import Effort, sandwich
 from experiments.sigma_sweep import Recompute, SigmaSweep, recompute, run
 from experiments.store import Store, key_of
-from experiments.sweep import run_units
+from experiments.sweep import FIRST_SEED, run_units
 from inn import CouplingFlow, Latent, coupling_flow
+from lipbounds.domains import Ball
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import jacobian_norms
+from lipbounds.lipschitz import find_lipschitz, jacobian_norms, quotient
 from lipbounds.theorems import exact_lipschitz, two_modes_in_plane
 
 ROOT = Path(__file__).parent.parent.parent
@@ -249,6 +251,29 @@ def test_a_badly_trained_network_gives_a_row_that_says_so(shift):
     assert math.isnan(row["lip_forced_printed"])
     assert ("sharp" in row["not_applicable"]) == math.isnan(row["lip_forced_sharp"])
     assert row["verdict_corollary_1"] == "NOT_APPLICABLE"
+
+
+def test_reported_seeds_and_which_of_them_are_certified(tmp_path):
+    settings = SigmaSweep(out=tmp_path).configuration()
+    units = sigma_sweep._units(Store(tmp_path / "run", "sigma-sweep", settings), settings)
+    assert sorted({unit.seed for unit in units}) == [FIRST_SEED, FIRST_SEED + 1]
+    assert all((unit.effort.certificate > 0) == (unit.seed == FIRST_SEED) for unit in units)
+
+
+def test_a_witness_that_branch_and_bound_comes_upon_is_the_maps(monkeypatch):
+    # a search that stops at once: the certificate finds a steeper pair, whose quotient is that of the network itself
+    flow = coupling_flow(CouplingFlow(blocks=2, hidden=8), seed=1)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.mul_(2.0)
+    double, ball = flow.double().requires_grad_(False), Latent.normal(2).balls(0.9999)[0]
+    flat = find_lipschitz(double.inverse, Ball(ball.center.numpy(), 1e-3), seed=0)
+    effort = Effort(certificate=10.0, screening=256)
+    best = find_lipschitz(double.inverse, ball, seed=0)
+    monkeypatch.setattr(sandwich_module, "find_lipschitz", lambda *_, **__: flat)
+    search = sandwich_module._search(double, Latent.normal(2), 0.3, [ball], seed=0, effort=effort)
+    assert flat.value < 0.9 * best.value < search.best.value
+    assert search.best.value == quotient(double.inverse, search.best.pair)
 
 
 def test_a_certificate_closes_the_sandwich():
