@@ -40,7 +40,7 @@ QUICK_NETWORKS: dict[str, Architecture] = {
 }
 SIGMAS = (0.5, 0.3, 0.2)
 FIRST_SPREAD, SPREAD_UNTIL = 0.2, 0.6
-CERTIFY_SECONDS = 60.0  # for the ball of every component, first seeds alone
+CERTIFY_SECONDS = 20.0  # for the ball of every component, first seeds alone
 
 
 @dataclass(frozen=True)
