@@ -390,7 +390,7 @@ def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
-    """One line a cell: means over seeds and the worst seed."""
+    """One line a cell: means over seeds, the worst seed, medians of constants; certificates are of the first seed."""
     names = {
         "probability_error": "mean",
         "half_error": "mean",
