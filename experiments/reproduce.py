@@ -66,7 +66,7 @@ RUNS = (
     Run("sigma-sweep", 15, lambda out: sigma_sweep.run(sigma_sweep.SigmaSweep(out=out))),
     *(Run(name, 3, partial(_sweep, name)) for name in SWEEPS),
     Run("trade-off", 12, lambda out: trade_off.run(trade_off.TradeOff(out=out))),
-    Run("architectures", 15, lambda out: architectures.run(architectures.Architectures(out=out))),
+    Run("architectures", 20, lambda out: architectures.run(architectures.Architectures(out=out))),
     Run("inpainting", 8, lambda out: inpainting.run(inpainting.Inpainting(out=out))),
     Run("kinematics", 240, lambda out: kinematics.run(kinematics.Kinematics(out=out))),
     Run("eight-modes", 125, lambda out: eight_modes.run(eight_modes.EightModes(out=out))),
