@@ -64,7 +64,7 @@ RUNS = (
     Run("tightness", 0.2, lambda out: tightness.run(tightness.Tightness(out=out))),
     Run("theorems", 5, lambda out: theorems.run(theorems.Theorems(out=out))),
     Run("sigma-sweep", 15, lambda out: sigma_sweep.run(sigma_sweep.SigmaSweep(out=out))),
-    *(Run(name, 3, partial(_sweep, name)) for name in SWEEPS),
+    *(Run(name, 7, partial(_sweep, name)) for name in SWEEPS),
     Run("trade-off", 12, lambda out: trade_off.run(trade_off.TradeOff(out=out))),
     Run("architectures", 20, lambda out: architectures.run(architectures.Architectures(out=out))),
     Run("inpainting", 8, lambda out: inpainting.run(inpainting.Inpainting(out=out))),
