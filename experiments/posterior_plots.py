@@ -244,6 +244,7 @@ def inpainting_figure(folder: Path) -> list[Path]:
     """Draw inpainting.png (Figure 4) with .pdf in a results folder: completions from either component; returns the paths."""
     pictures = pd.read_parquet(folder / "pictures.parquet")
     preset = "likelihood" if "likelihood" in set(pictures["preset"]) else pictures["preset"].iloc[0]
+    # of ours the headline, whose clamp is the smaller one
     pictures = pictures[(pictures["preset"] == preset) & (pictures["clamp"] == pictures["clamp"].min())]
     pixels = [name for name in pictures.columns if name.startswith("pixel_")]
     side = round(len(pixels) ** 0.5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from lipbounds.distances import clopper_pearson, wasserstein, wasserstein_1_line
 from lipbounds.domains import Ball, Box
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.lipschitz import (
+    Certificate,
     Found,
     certify_lipschitz,
     find_inversion_error,
@@ -32,6 +33,7 @@ from lipbounds.lipschitz import (
     lipschitz_from_components,
     quotient,
 )
+from lipbounds.lipschitz.structure import Layer
 from lipbounds.measures import Discrete, standard_normal
 from lipbounds.theorems import (
     Corollary1,
@@ -49,7 +51,7 @@ from lipbounds.theorems import (
 )
 from lipbounds.theorems.proposition_1 import LARGEST
 
-__all__ = ["CERTIFIED_RATIO", "LATENT_MASS", "Effort", "data_box", "sandwich"]
+__all__ = ["LATENT_MASS", "Effort", "certificates", "data_box", "sandwich"]
 
 Array = NDArray[np.float64]
 
@@ -91,6 +93,16 @@ def data_box(sigma: float) -> Box:
     """The smallest box that holds 4 deviations of either mode."""
     reach = [1.0 + DATA_DEVIATIONS * sigma, DATA_DEVIATIONS]
     return Box([-side for side in reach], reach)
+
+
+def certificates(
+    layers: Sequence[Layer], balls: Sequence[Ball], found: Sequence[Found], *, seed: int, seconds: float
+) -> list[Certificate]:
+    """Enclosures of Lip(T^{-1}) on the balls, with what was found there; one thread, because networks share the cores."""
+    return [
+        certify_lipschitz(layers, ball, found=one, seed=seed, ratio=CERTIFIED_RATIO, seconds=seconds, threads=1)
+        for ball, one in zip(balls, found, strict=True)
+    ]
 
 
 def sandwich(flow: Invertible, latent: Latent, sigma: float, *, seed: int, effort: Effort) -> dict[str, Any]:
@@ -214,10 +226,7 @@ def _search(flow: Invertible, latent: Latent, sigma: float, balls: list[Ball], *
 
     found, certified = [search(ball) for ball in balls], math.nan
     if effort.certificate > 0:
-        bounds = [
-            certify_lipschitz(flow, ball, found=one, seed=seed, ratio=CERTIFIED_RATIO, seconds=effort.certificate, threads=1)
-            for ball, one in zip(balls, found, strict=True)
-        ]
+        bounds = certificates(flow.structure(), balls, found, seed=seed, seconds=effort.certificate)
         certified = max(bound.upper for bound in bounds)
         # where branch and bound came upon a steeper place its pair replaces the one found, with the quotient of this map, which
         # rounds otherwise than that of the layers

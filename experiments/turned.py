@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.sandwich import CERTIFIED_RATIO, LATENT_MASS, data_box
+from experiments.sandwich import LATENT_MASS, certificates, data_box
 from experiments.sigma_sweep import two_mode_batches
 from inn import Invertible, Latent
 from lipbounds.distances import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import certify_lipschitz, find_lipschitz
+from lipbounds.lipschitz import find_lipschitz
 from lipbounds.lipschitz.structure import Layer
 from lipbounds.measures import Discrete
 from lipbounds.theorems import forced_by_frontier, two_modes
@@ -54,10 +54,7 @@ def measured(
     witnesses = [find_lipschitz(double.inverse, ball, seed=seed) for ball in balls]
     found, certified = max(one.value for one in witnesses), math.nan
     if certificate > 0 and (layers := _layers(double)):
-        bounds = [
-            certify_lipschitz(layers, ball, found=one, seed=seed, ratio=CERTIFIED_RATIO, seconds=certificate, threads=1)
-            for ball, one in zip(balls, witnesses, strict=True)
-        ]
+        bounds = certificates(layers, balls, witnesses, seed=seed, seconds=certificate)
         # branch and bound may have come upon a steeper place
         found, certified = max(found, *(bound.lower for bound in bounds)), max(bound.upper for bound in bounds)
     frontier = math.nan
