@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from experiments.rotated_modes import measured, turned_batches
 from experiments.sigma_sweep import LATENTS
 from experiments.store import Store, key_of
 from experiments.sweep import FIRST_SEED, Progress, run_units
-from experiments.turned import measured, turned_batches
 from inn import Cosine, CouplingFlow, Ensemble, Glow, Group, Invertible, ODEFlow, Optimization, RealNVP, ResidualFlow, build, fit
 from inn.architectures import Architecture
 from lipbounds.errors import InvalidInput

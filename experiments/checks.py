@@ -18,12 +18,13 @@ from scipy.spatial import cKDTree
 from scipy.stats import chi
 
 from experiments.networks import Trained, labels_of, relative_entropy
+from lipbounds.certify import certify_lipschitz
 from lipbounds.distances import clopper_pearson, total_variation_from_kl, wasserstein, wasserstein_1_line
 from lipbounds.domains import Ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import NotConverged
-from lipbounds.lipschitz import Found, certify_lipschitz, find_lipschitz
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
+from lipbounds.search import Found, find_lipschitz
 from lipbounds.theorems import (
     BlackBoxBound,
     ConditionalSets,

@@ -34,11 +34,12 @@ from inn import (
 )
 from inn.objectives import Draw
 from inn.schedules import Number
+from lipbounds.certify import certify_slice
+from lipbounds.certify.layer_product import bound_by_product
 from lipbounds.domains import Ball, Capsule, Domain, latent_ball
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import certify_slice, find_lipschitz
-from lipbounds.lipschitz.product import bound_by_product
-from lipbounds.lipschitz.structure import structure_of
+from lipbounds.maps.layers import structure_of
+from lipbounds.search import find_lipschitz
 
 __all__ = [
     "ACTIVE",

@@ -51,7 +51,7 @@ from inn import (
 )
 from lipbounds.distances import InverseQuadratic
 from lipbounds.domains import Box
-from lipbounds.lipschitz.stretch import Power
+from lipbounds.search.singular_values import Power
 from lipbounds.theorems import forced_lipschitz
 
 __all__ = ["Inpainting", "kernel_vote", "run", "summary"]

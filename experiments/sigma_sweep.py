@@ -24,7 +24,7 @@ from experiments.store import Store, key_of
 from experiments.sweep import FIRST_SEED, Progress, run_units
 from inn import CouplingFlow, Ensemble, Latent, Training, coupling_flow, load_flow, save_flow, train
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import jacobian_norms, quotient
+from lipbounds.search import jacobian_norms, quotient
 
 __all__ = ["Recompute", "SigmaSweep", "recompute", "run", "two_mode_batches"]
 

@@ -1,7 +1,7 @@
 r"""How accurate a generator can be when Lip(T^{-1}) is held down, by every means of control, beside the certified frontier of S4.
 
-Two modes of width sigma on the diagonal (`experiments.turned`), a standard-normal latent, likelihood training. Every row is one
-network, trained with one control at one strength.
+Two modes of width sigma on the diagonal (`experiments.rotated_modes`), a standard-normal latent, likelihood training. Every row is
+one network, trained with one control at one strength.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from experiments.rotated_modes import measured, turned_batches
 from experiments.sandwich import LATENT_MASS
 from experiments.store import Store, key_of
 from experiments.sweep import Progress, run_units
-from experiments.turned import measured, turned_batches
 from inn import (
     Cosine,
     CouplingFlow,

@@ -14,7 +14,7 @@ from inn.invertible import Invertible
 from inn.permutation import FixedPermutation
 from inn.subnets import Activation
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.structure import Layer
+from lipbounds.maps.layers import Layer
 
 __all__ = ["Composition", "CouplingFlow", "coupling_flow"]
 

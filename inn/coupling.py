@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from inn.invertible import Invertible
 from inn.subnets import MLP, Activation
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.structure import Conditioner, Coupling, PartialCoupling
+from lipbounds.maps.layers import Conditioner, Coupling, PartialCoupling
 
 __all__ = ["Clamp", "ClampForm", "OneSidedCoupling", "SparseCoupling", "TwoSidedCoupling", "arctan_clamp"]
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.structure import Layer
+from lipbounds.maps.layers import Layer
 
 __all__ = ["Invertible"]
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from inn.invertible import Invertible
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.structure import Affine
+from lipbounds.maps.layers import Affine
 
 __all__ = ["ActNorm", "LearnedLinear"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from inn.invertible import Invertible
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.structure import Permutation
+from lipbounds.maps.layers import Permutation
 
 __all__ = ["FixedPermutation"]
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from inn.invertible import Invertible
 from inn.subnets import MLP, Activation
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.residual import invert_residual, jacobian_of_residual
-from lipbounds.lipschitz.structure import Residual
+from lipbounds.maps.layers import Residual
+from lipbounds.maps.residual_inverse import invert_residual, jacobian_of_residual
 
 __all__ = ["ResidualLayer"]
 
@@ -60,7 +60,7 @@ class ResidualLayer(Invertible):
         return g
 
     def normalised(self) -> list[Tensor]:
-        """The weight matrices of g as used, for `lipbounds.lipschitz.bound_of_residual`."""
+        """The weight matrices of g as used, for `lipbounds.maps.bound_of_residual`."""
         return [weight.detach().cpu().double() for weight in self.subnet.normalised()]
 
     def inversion_error(self, z: Tensor) -> Tensor:

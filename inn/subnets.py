@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.layers import SLOPES
-from lipbounds.lipschitz.structure import Conditioner
+from lipbounds.maps.layer_constants import SLOPES
+from lipbounds.maps.layers import Conditioner
 
 __all__ = ["MLP", "Activation"]
 

@@ -1,6 +1,7 @@
 """How strongly must a generator stretch space, how strongly does it, and do the theorems agree?"""
 
-from lipbounds.diagnosis import Diagnosis, diagnose
+from lipbounds.certify import Certificate, certify_found, certify_lipschitz, certify_slice
+from lipbounds.diagnosis.diagnose import Diagnosis, diagnose
 from lipbounds.distances import (
     InverseMultiquadric,
     InverseQuadratic,
@@ -12,13 +13,10 @@ from lipbounds.distances import (
 from lipbounds.domains import Ball, Box, Capsule, ConvexHull, Segment, conditional, latent_ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, LipboundsError, NotConverged, NotInvertible
-from lipbounds.lipschitz import (
+from lipbounds.measures import Discrete, GaussianMixture, gaussian, standard_normal
+from lipbounds.search import (
     BiLipschitz,
-    Certificate,
     Found,
-    certify_found,
-    certify_lipschitz,
-    certify_slice,
     find_bilipschitz,
     find_inversion_error,
     find_lipschitz,
@@ -26,7 +24,6 @@ from lipbounds.lipschitz import (
     lipschitz_from_generated,
     lipschitz_from_samples,
 )
-from lipbounds.measures import Discrete, GaussianMixture, gaussian, standard_normal
 from lipbounds.theorems.from_data import Forced, forced_lipschitz
 
 __version__ = "0.1.0"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lipbounds.diagnosis import diagnose
+from lipbounds.diagnosis.diagnose import diagnose
 from lipbounds.errors import InvalidInput, LipboundsError
 
 __all__ = ["main"]
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print(diagnosis.verdict)
         if options.out is not None:
-            from lipbounds.report import write_report
+            from lipbounds.diagnosis.report import write_report
 
             print(*write_report(diagnosis, Path(options.out)), sep="\n")
     except LipboundsError as error:

@@ -30,12 +30,12 @@ from experiments.bench.known_maps import KnownMap, known_maps
 from experiments.store import Store, key_of
 from inn import Composition, CouplingFlow, Ensemble, Latent, Training, coupling_flow, train
 from lipbounds import Ball, certify_lipschitz, find_lipschitz, latent_ball
-from lipbounds.balls import ends
-from lipbounds.lipschitz import jacobian_norms
-from lipbounds.lipschitz.evaluators import check_device
-from lipbounds.lipschitz.layers import CouplingNumbers, bound_of_coupling
-from lipbounds.lipschitz.product import bound_by_product, propagated
-from lipbounds.lipschitz.structure import Conditioner, PartialCoupling
+from lipbounds.arb import ends
+from lipbounds.certify.layer_product import bound_by_product, propagated
+from lipbounds.certify.preimage.evaluators import check_device
+from lipbounds.maps.layer_constants import CouplingNumbers, bound_of_coupling
+from lipbounds.maps.layers import Conditioner, PartialCoupling
+from lipbounds.search import jacobian_norms
 
 __all__ = ["ESTIMATORS", "FLOW_COLUMNS", "run", "summary"]
 
@@ -275,7 +275,7 @@ def bound_from_subnetworks(
         network: T.
         domain: In latent space.
         constant: From a subnetwork and the corners of the box that it sees, shape (k,), to a bound of its Lipschitz constant
-            there. The boxes are ours: those of `lipbounds.lipschitz.product`.
+            there. The boxes are ours: those of `lipbounds.certify.layer_product`.
     """
     product = 1.0
     for layer, balls, _ in propagated(network.structure(), *(corner.numpy() for corner in domain.bounds())):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lipbounds.distances.inputs import as_points, as_weights
 from lipbounds.distances.kernels import Family, Kernel
-from lipbounds.distances.loops import pair_sums
+from lipbounds.distances.pair_kernel import pair_sums
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import GaussianMixture
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from flint import arb
 
-from lipbounds.balls import ends, normal_cdf, normal_quantile, working_precision
+from lipbounds.arb import ends, normal_cdf, normal_quantile, working_precision
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
 from lipbounds.theorems.separation import SPARE_BITS, over

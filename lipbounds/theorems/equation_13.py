@@ -1,7 +1,7 @@
 r"""Inequality (13) and its ingredients: $\mathrm{Lip}(s)\le\prod\|A_i\|_2$, a coupling layer on a box, products of layers.
 
-The constants are those of `lipbounds.lipschitz.layers`. Checked on the quotients over finitely many points of the box, which are
-exact lower bounds of the constants: they confirm the inequality for these points, and would refute it.
+The constants are those of `lipbounds.maps.layer_constants`. Checked on the quotients over finitely many points of the box, which
+are exact lower bounds of the constants: they confirm the inequality for these points, and would refute it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lipbounds.enclosure import Enclosure
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.layers import SLOPES, CouplingNumbers, bound_of_coupling, bound_of_network, lipschitz_of_mlp
+from lipbounds.maps.layer_constants import SLOPES, CouplingNumbers, bound_of_coupling, bound_of_network, lipschitz_of_mlp
 from lipbounds.theorems.remark_3 import lipschitz_on
 from lipbounds.theorems.statement import Hypothesis, Statement, Version
 

@@ -21,7 +21,7 @@ import numpy as np
 from flint import arb
 from scipy.optimize import brentq
 
-from lipbounds.balls import ends, normal_cdf, normal_density, working_precision
+from lipbounds.arb import ends, normal_cdf, normal_density, working_precision
 from lipbounds.distances.line import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput

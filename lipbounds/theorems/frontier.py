@@ -35,7 +35,7 @@ from scipy.optimize import linprog
 from scipy.sparse import bmat, coo_array, csc_array, diags_array, identity
 from scipy.special import ndtr, ndtri
 
-from lipbounds.balls import ends, normal_cdf, normal_density, normal_quantile, working_precision
+from lipbounds.arb import ends, normal_cdf, normal_density, normal_quantile, working_precision
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete, GaussianMixture

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from flint import acb, arb
 
-from lipbounds.balls import ends, working_precision
+from lipbounds.arb import ends, working_precision
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.theorems.statement import Hypothesis, Statement

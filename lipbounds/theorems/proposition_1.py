@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import chi
 
-from lipbounds.balls import ends, working_precision
+from lipbounds.arb import ends, working_precision
 from lipbounds.distances.line import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput

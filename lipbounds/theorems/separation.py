@@ -22,7 +22,7 @@ import numpy as np
 from flint import arb
 from scipy.optimize import brentq
 
-from lipbounds.balls import ends, normal_quantile, profile, working_precision
+from lipbounds.arb import ends, normal_quantile, profile, working_precision
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
 

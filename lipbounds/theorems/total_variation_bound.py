@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lipbounds.balls import ends, normal_quantile, working_precision
+from lipbounds.arb import ends, normal_quantile, working_precision
 from lipbounds.distances.gaussians import total_variation_from_kl
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput

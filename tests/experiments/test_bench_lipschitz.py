@@ -12,7 +12,7 @@ from experiments.bench.lipschitz import ESTIMATORS, OURS, bound_from_subnetworks
 from experiments.bench.plots import bench_lipschitz_figure
 from inn import CouplingFlow, coupling_flow
 from lipbounds import Ball
-from lipbounds.lipschitz.product import bound_by_product
+from lipbounds.certify.layer_product import bound_by_product
 
 CASES = {case.name: case for case in known_maps(quick=True)}
 

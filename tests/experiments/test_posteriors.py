@@ -34,7 +34,7 @@ from inn import (
     fit_conditional,
 )
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import jacobian_norms
+from lipbounds.search import jacobian_norms
 
 EXPERIMENTS = {
     "eight-modes": (eight_modes.EightModes, eight_modes, eight_modes_figures, 2 * 4),

@@ -11,12 +11,12 @@ from experiments import architectures, trade_off
 from experiments.digits import VARIABLE
 from experiments.plots import architectures_figure, trade_off_figure
 from experiments.reproduce import RUNS, SWEEPS, Figures, Reproduce, draw_all, estimate
+from experiments.rotated_modes import TURN, measured
 from experiments.sigma_sweep import LATENTS, SigmaSweep
 from experiments.sweep import FIRST_SEED
-from experiments.turned import TURN, measured
 from inn import CouplingFlow, Glow, Latent, ODEFlow, ResidualFlow, build
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import jacobian_norms
+from lipbounds.search import jacobian_norms
 
 ROOT = Path(__file__).parent.parent.parent
 

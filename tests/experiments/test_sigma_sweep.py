@@ -22,7 +22,7 @@ from experiments.sweep import FIRST_SEED, run_units
 from inn import CouplingFlow, Latent, coupling_flow
 from lipbounds.domains import Ball
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import find_lipschitz, jacobian_norms, quotient
+from lipbounds.search import find_lipschitz, jacobian_norms, quotient
 from lipbounds.theorems import exact_lipschitz, two_modes_in_plane
 
 ROOT = Path(__file__).parent.parent.parent

@@ -25,9 +25,9 @@ from inn.subnets import MLP
 from lipbounds.distances import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import find_lipschitz
-from lipbounds.lipschitz.layers import SLOPES
+from lipbounds.maps.layer_constants import SLOPES
 from lipbounds.measures import Discrete, standard_normal
+from lipbounds.search import find_lipschitz
 from lipbounds.theorems import forced_by_frontier
 from lipbounds.theorems import two_modes as two_modes_law
 

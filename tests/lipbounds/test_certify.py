@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from inn import CouplingFlow, coupling_flow
 from lipbounds import Ball, Box, certify_lipschitz, find_lipschitz, latent_ball
-from lipbounds.balls import ends, spectral_norm, working_precision
+from lipbounds.arb import ends, spectral_norm, working_precision
+from lipbounds.certify.layer_product import bound_by_product
+from lipbounds.certify.planar.bounder import _compile
+from lipbounds.certify.planar.conditioner_table import tabulate
+from lipbounds.certify.planar.kernel import bounds_of_boxes
+from lipbounds.certify.witness import _coefficients
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import jacobian_norms
-from lipbounds.lipschitz.boxes import bounds_of_boxes
-from lipbounds.lipschitz.plane import _compile
-from lipbounds.lipschitz.pointwise import _coefficients
-from lipbounds.lipschitz.product import bound_by_product
-from lipbounds.lipschitz.structure import Affine, Conditioner, Coupling, Permutation, inverse_map
-from lipbounds.lipschitz.tables import tabulate
+from lipbounds.maps.layers import Affine, Conditioner, Coupling, Permutation, inverse_map
+from lipbounds.search import jacobian_norms
 
 ACTIVATIONS = ["tanh", "relu", "softplus", "silu"]
 NO_BALL = np.array([0.0, 0.0, -1.0])

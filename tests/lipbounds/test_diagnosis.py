@@ -12,13 +12,13 @@ from scipy.stats import norm
 from inn import CouplingFlow, coupling_flow
 from lipbounds import diagnose, standard_normal
 from lipbounds.__main__ import main
-from lipbounds.diagnosis import Modes
+from lipbounds.diagnosis.diagnose import Modes
+from lipbounds.diagnosis.report import write_report
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import InversionError
-from lipbounds.lipschitz.adapters import as_generator
+from lipbounds.maps.adapters import as_generator
 from lipbounds.measures import GaussianMixture
-from lipbounds.report import write_report
+from lipbounds.search import InversionError
 
 SIGMA = 0.2
 

@@ -14,13 +14,13 @@ import torch
 
 from inn import CouplingFlow, coupling_flow
 from lipbounds import Ball, certify_lipschitz, latent_ball
+from lipbounds.certify.preimage.bounder import _problem
+from lipbounds.certify.preimage.evaluators import Gpu, Processor, _check_memory, check_device, towers_on_orbits
 from lipbounds.enclosure import Guarantee
+from lipbounds.enclosures.mlp_derivatives import errors, values
+from lipbounds.enclosures.power_series import compose_tensors
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.evaluators import Gpu, Processor, _check_memory, check_device, towers_on_orbits
-from lipbounds.lipschitz.series import compose_tensors
-from lipbounds.lipschitz.space import _problem
-from lipbounds.lipschitz.structure import Conditioner, dimension_of, expanded
-from lipbounds.lipschitz.towers import errors, values
+from lipbounds.maps.layers import Conditioner, dimension_of, expanded
 
 GPU = torch.cuda.is_available() and importlib.util.find_spec("numba_cuda") is not None
 
@@ -58,7 +58,7 @@ import numpy as np, torch
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from lipbounds import Ball
-from lipbounds.lipschitz import evaluators, ripmaps
+from lipbounds.certify.preimage import evaluators, range_table as ripmaps
 from tests.lipbounds.test_evaluators import bounds_of_both, small_flow
 ripmaps.CELLS = {2: 2**6, 1: 2**6}
 evaluators.AT_ONCE = 5

@@ -9,8 +9,8 @@ from scipy.special import ndtr
 
 from lipbounds.domains import Ball, Box, Capsule, ConvexHull, Segment, conditional, latent_ball
 from lipbounds.errors import InvalidInput, NotInvertible
-from lipbounds.lipschitz import find_bilipschitz, find_inversion_error, find_lipschitz, jacobian_norms, quotient
-from lipbounds.lipschitz.stretch import LARGEST_EXACT, Exact, Power, _columns, _rows, _rows_at_once
+from lipbounds.search import find_bilipschitz, find_inversion_error, find_lipschitz, jacobian_norms, quotient
+from lipbounds.search.singular_values import LARGEST_EXACT, Exact, Power, _columns, _rows, _rows_at_once
 from lipbounds.theorems import exact_lipschitz, two_modes
 
 UNIT = Ball([0.0, 0.0], 1.0)
@@ -352,6 +352,6 @@ def test_jumps_that_no_random_point_meets(dim, width):
 
 
 def test_without_segments_that_are_followed_thin_jumps_are_missed(monkeypatch):
-    monkeypatch.setattr("lipbounds.lipschitz.search.ROUNDS", 0)
+    monkeypatch.setattr("lipbounds.search.find.ROUNDS", 0)
     f = lambda z: z + torch.tanh((z - 0.3) / 1e-6)
     assert find_lipschitz(f, Ball([0.0], 3.0), seed=0).value < 1e5

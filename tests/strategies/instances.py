@@ -9,7 +9,7 @@ from flint import arb, fmpq, fmpq_mat
 from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 
-from lipbounds.balls import ends, normal_cdf, working_precision
+from lipbounds.arb import ends, normal_cdf, working_precision
 from lipbounds.distances import Energy, Gaussian, InverseMultiquadric, InverseQuadratic, Laplace, wasserstein, wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.measures import Discrete, standard_normal

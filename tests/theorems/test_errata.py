@@ -14,7 +14,7 @@ from lipbounds.distances import (
 )
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz.layers import SLOPES
+from lipbounds.maps.layer_constants import SLOPES
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.theorems import (
     Example1First,

@@ -16,7 +16,7 @@ from flint import acb
 from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis.errors import NoSuchExample
 
-from lipbounds.lipschitz.layers import LayerConstants
+from lipbounds.maps.layer_constants import LayerConstants
 from lipbounds.theorems import (
     STATEMENTS,
     DataSets,

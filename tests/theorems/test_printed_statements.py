@@ -17,8 +17,8 @@ from lipbounds.distances import wasserstein, wasserstein_1_line
 from lipbounds.domains import latent_ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.lipschitz import find_lipschitz
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
+from lipbounds.search import find_lipschitz
 from lipbounds.theorems import (
     ConditionalSets,
     Corollary1,

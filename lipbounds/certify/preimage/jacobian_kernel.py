@@ -1,0 +1,790 @@
+r"""The compiled loop in data space: second-order jets of T and of $A=DT^{-1}\circ T$ over boxes of data, and what they bound.
+
+Coupling by coupling the forward orbit of a box is enclosed, and with it A, column by column: the inverse of the derivative of
+$v_c=x_ce^{s(x_u)}+t(x_u)$ multiplies A from the right,
+$$A_{\cdot u}\leftarrow A_{\cdot u}-A_{\cdot c}\,(\mathrm{diag}(x_c)s'+\mathrm{diag}(e^{-s})t'),\qquad
+A_{\cdot c}\leftarrow A_{\cdot c}\,\mathrm{diag}(e^{-s}),$$
+so no matrix is inverted.
+
+Jets of all these (`taylor`) need ranges of the conditioners and their derivatives, which come from tables (`ripmaps`) and are
+sharpened by the mean value theorem.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lipbounds.certify.preimage.range_query_kernel import MOST_INPUTS, WINDOW_INTEGERS, WINDOW_NUMBERS, look_up
+from lipbounds.enclosures import taylor_kernel as taylor
+from lipbounds.enclosures.power_series import TINY
+from lipbounds.enclosures.taylor_kernel import EPS, LESS, MUCH, QUARTER, ROWS, TWO_THIRDS, UP, fill, larger, numbers_of
+
+__all__ = ["LANES", "MOST_INPUTS", "Batch", "Bounds", "Program", "Region", "bound_block", "bound_boxes", "scratch_of"]
+
+SQUARINGS = 8
+SWEEPS = 6
+CORNERS = 4  # directions whose both ends are tried in the norm
+LANES = 256  # of the processor: with fewer beginning a loop takes longer than the loop
+
+
+class Program(NamedTuple):
+    """The couplings of T in the order of the forward map, flattened for the compiled loop.
+
+    Attributes:
+        sizes: A row a step: outputs changed m, inputs seen k, derivatives of k inputs, those of the fourth order.
+        coordinates: For every step those changed, then those seen, padded.
+        begins: Where the numbers of each step begin in a row of points (k inputs, then their towers), and of errors.
+        first: Place of the derivative along input i among the numbers of an output.
+        second: Of (i, j) of k inputs, shape (5, 4, 4).
+        third: Of (i, j, l).
+        fourth: Of (i, j, l, h) among those of the fourth order.
+    """
+
+    sizes: NDArray[np.int64]
+    coordinates: NDArray[np.int64]
+    begins: NDArray[np.int64]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    third: NDArray[np.int64]
+    fourth: NDArray[np.int64]
+
+
+class Region(NamedTuple):
+    """A ball plus the segments between -g and g for the rows g of `generators`, in coordinates of `Program`.
+
+    Attributes:
+        center: Shape (d,).
+        radius: Of the ball.
+        generators: Shape (g, d).
+    """
+
+    center: NDArray[np.float64]
+    radius: float
+    generators: NDArray[np.float64]
+
+
+class Batch(NamedTuple):
+    """Boxes of data: the points c + Fh with c the middle, F the frame and |h| at most the radii.
+
+    Attributes:
+        middles: Shape (n, d).
+        radii: Likewise.
+        frames: Shape (n, d, d).
+        points: The inputs of all conditioners at the middles, with their towers there, shape (n, numbers); see `Program.begins`.
+    """
+
+    middles: NDArray[np.float64]
+    radii: NDArray[np.float64]
+    frames: NDArray[np.float64]
+    points: NDArray[np.float64]
+
+
+class Bounds(NamedTuple):
+    """What is found of boxes.
+
+    Attributes:
+        norms: Bounds of the norm of A; 0 if the image provably misses the region, infinity if nothing is known. Where A was not
+            looked at: how many times too wide the image is for that. Shape (n,).
+        scores: What the sides contribute to the bound, or where A was not looked at to the distance, shape (n, d).
+        bends: How A bends at the middle: the sum of squares of its entries' matrices of second derivatives in h; zero where it
+            was not looked at. Shape (n, d, d).
+    """
+
+    norms: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    bends: NDArray[np.float64]
+
+
+@njit(cache=True, error_model="numpy")
+def _within(jet, n, low, high):
+    """A radius from a range, where it is the smaller."""
+    m, R, L = jet[0], jet[n], jet[2 * n]
+    for lane in range(len(m)):
+        up, down = high[lane] - m[lane], m[lane] - low[lane]
+        radius = larger(up, down) * UP
+        radius = 0.0 if radius < 0.0 else radius
+        better = radius < R[lane] - QUARTER * L[lane]
+        R[lane] = radius if better else R[lane]
+        L[lane] = 0.0 if better else L[lane]
+
+
+@njit(cache=True, error_model="numpy")
+def _reach(q, k, f, wrong, next_order, begin, places, reach, means, work):
+    """The mean value theorem for one derivative of a conditioner, from those of the next order, k of them.
+
+    `next_order` and `means` bound the mean absolute values of derivatives on segments from the window's middle. Of `reach` the
+    first are the window's half sides, and of these the second rise with the distance from the middle of the box.
+    """
+    lanes = f.shape[2]
+    m, R, L, mean, whole, rise = f[0, q], f[1, q], f[2, q], means[q], work[0], work[1]
+    fill(whole, 0.0)
+    fill(rise, 0.0)
+    for g in range(k):
+        size, far, close = next_order[begin + places[g]], reach[0, g], reach[1, g]
+        for lane in range(lanes):
+            whole[lane] += size[lane] * far[lane]
+        for lane in range(lanes):
+            rise[lane] += size[lane] * close[lane]
+    for lane in range(lanes):
+        turn = (wrong[q] + whole[lane]) * UP
+        better = turn - QUARTER * rise[lane] < R[lane]
+        R[lane] = turn if better else R[lane]
+        L[lane] = rise[lane] * LESS if better else 0.0
+        mean[lane] = abs(m[lane]) + (R[lane] - 0.5 * LESS * whole[lane] if better else R[lane])
+
+
+@njit(cache=True, error_model="numpy")
+def _radii(program, step, f, wrong, ranges, reach, work):
+    """Radii of a conditioner's numbers on a window, from the table and by the mean value theorem, highest order first."""
+    m, k, count, further = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2], program.sizes[step, 3]
+    means, steepest = ranges[3], ranges[2]
+    for q in range(2 * m * count):
+        c, low, high, out = f[0, q], ranges[0, q], ranges[1, q], f[1, q]
+        for lane in range(f.shape[2]):
+            up, down = high[lane] - c[lane], c[lane] - low[lane]
+            radius = (down if down > up or down != down else up) * UP
+            radius = 0.0 if radius < 0.0 else radius
+            out[lane] = radius if radius < math.inf else math.inf  # also where it is no number
+    for output in range(2 * m):
+        begin, far = output * count, output * further
+        for i in range(k):
+            for j in range(i, k):
+                for g in range(j, k):
+                    q = begin + program.third[k, i, j, g]
+                    _reach(q, k, f, wrong, steepest, far, program.fourth[k, i, j, g], reach, means, work)
+        for i in range(k):
+            for j in range(i, k):
+                q = begin + program.second[k, i, j]
+                _reach(q, k, f, wrong, means, begin, program.third[k, i, j], reach, means, work)
+        for i in range(k):
+            _reach(begin + 1 + i, k, f, wrong, means, begin, program.second[k, i], reach, means, work)
+        _reach(begin, k, f, wrong, means, begin, program.first, reach, means, work)
+
+
+@njit(cache=True, error_model="numpy")
+def _look(points, program, maps, step, deep, x, f, wrong, ranges, joint, ends, most, reach, integers, dead, work):
+    """For one coupling: the numbers of its conditioner at every lane's point, and their radii on its window."""
+    m, k, count, further = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2], program.sizes[step, 3]
+    width, lanes, n = 2 * m * count, x.shape[2], x.shape[1] // 3
+    seen, begin = program.coordinates[step, m : m + k], program.begins[step, 0]
+    middle, away, moved, spread = ends[5, :k], ends[6, :k], ends[7, :m], ends[8, :m]
+    changed = program.coordinates[step, :m]
+    for lane in range(lanes):
+        row = points[min(lane, len(points) - 1)]
+        for i in range(k):
+            # these are at inputs that were computed otherwise
+            off = abs(x[seen[i], 0, lane] - row[begin + i])
+            reach[0, i, lane], reach[1, i, lane] = (x[seen[i], n, lane] + off) * UP, x[seen[i], 2 * n, lane]
+            x[seen[i], 3 * n, lane] += off * UP
+            middle[i], away[i] = x[seen[i], 0, lane], reach[0, i, lane]
+        for c in range(m):
+            moved[c], spread[c] = x[changed[c], 0, lane], x[changed[c], n, lane]
+        for q in range(width):
+            f[0, q, lane] = row[begin + k + q]
+        known = look_up(program, maps, step, deep, ends, most, integers)
+        if not known:
+            dead[lane] = 1
+        for q in range(width):
+            ranges[0, q, lane] = ends[0, q] if known else -math.inf
+            ranges[1, q, lane] = ends[1, q] if known else math.inf
+        for q in range(2 * m * further):
+            ranges[2, q, lane] = ends[2, q] if known else math.inf
+        for q in range(m * (1 + k)):
+            joint[0, q, lane], joint[1, q, lane] = ends[3, q] if known else -math.inf, ends[4, q] if known else math.inf
+    _radii(program, step, f, wrong, ranges, reach, work)
+
+
+@njit(cache=True, error_model="numpy")
+def _norm(a, scratch, d, out, work):
+    """Upper bounds of the largest singular values of matrices: a root of the trace of a power of the Gram matrix.
+
+    The matrices are overwritten; the first three rows of `work` too.
+    """
+    lanes = len(out)
+    scale, trace, logarithm = work[0], work[1], work[2]
+    fill(scale, 0.0)
+    for i in range(d):
+        for j in range(d):
+            row = a[i, j]
+            for lane in range(lanes):
+                size = abs(row[lane])
+                scale[lane] = size if size > scale[lane] or size != size else scale[lane]
+    # scaled, so that squares neither overflow nor vanish
+    for i in range(d):
+        for j in range(d):
+            row = a[i, j]
+            for lane in range(lanes):
+                row[lane] /= scale[lane]
+    g, h = scratch[0], scratch[1]
+    for i in range(d):
+        for j in range(i, d):
+            total, mirrored = g[i, j], g[j, i]
+            fill(total, 0.0)
+            for k in range(d):
+                left, right = a[k, i], a[k, j]
+                for lane in range(lanes):
+                    total[lane] += left[lane] * right[lane]
+            for lane in range(lanes):
+                mirrored[lane] = total[lane]
+    fill(logarithm, 0.0)
+    weight = 1.0
+    for turn in range(SQUARINGS + 1):
+        fill(trace, 0.0)
+        for i in range(d):
+            row = g[i, i]
+            for lane in range(lanes):
+                trace[lane] += row[lane]
+        for lane in range(lanes):
+            logarithm[lane] += weight * math.log(trace[lane])
+        if turn == SQUARINGS:
+            break
+        weight *= 0.5
+        for i in range(d):
+            for j in range(d):
+                row = g[i, j]
+                for lane in range(lanes):
+                    row[lane] /= trace[lane]
+        for i in range(d):
+            for j in range(i, d):
+                total, mirrored = h[i, j], h[j, i]
+                fill(total, 0.0)
+                for k in range(d):
+                    left, right = g[i, k], g[k, j]
+                    for lane in range(lanes):
+                        total[lane] += left[lane] * right[lane]
+                for lane in range(lanes):
+                    mirrored[lane] = total[lane]
+        g, h = h, g
+    for lane in range(lanes):
+        norm = scale[lane] * math.exp(0.5 * logarithm[lane]) * (1 + 1e-11)
+        out[lane] = 0.0 if scale[lane] == 0.0 else (norm if norm < math.inf else math.inf)  # also where it is no number
+
+
+@njit(cache=True, error_model="numpy")
+def _choose(tried, chosen, counts):
+    """The most important directions of each lane, and how many there are."""
+    d, lanes = tried.shape
+    for lane in range(lanes):
+        count = 0
+        for _ in range(min(CORNERS, d)):
+            best, place = 0.0, -1
+            for v in range(d):
+                taken = False
+                for c in range(count):
+                    taken = taken or chosen[c, lane] == v
+                if not taken and tried[v, lane] > best:
+                    best, place = tried[v, lane], v
+            if place < 0:
+                break
+            chosen[count, lane] = place
+            count += 1
+        counts[lane] = count
+
+
+@njit(cache=True, error_model="numpy")
+def _bound(a, r, lead, rest, scratch, scores, tried, chosen, counts, out, work):
+    """Upper bounds of the norms of matrices of jets; scores receive how much each side contributes.
+
+    The most important directions of the linear part are tried at both ends, the others are added to the rest.
+    """
+    d, lanes = r.shape
+    n = numbers_of(d)
+    for v in range(d):
+        side, straight, whole = r[v], tried[v], scores[v]
+        fill(straight, 0.0)
+        fill(whole, 0.0)
+        for i in range(d):
+            for j in range(d):
+                slope, spread, part = a[j * d + i, 1 + v], a[j * d + i, n + 1 + v], lead[1 + v, i, j]
+                for lane in range(lanes):
+                    part[lane] = slope[lane] * side[lane]
+                for lane in range(lanes):
+                    straight[lane] += slope[lane] * slope[lane]
+                for lane in range(lanes):
+                    whole[lane] += (abs(slope[lane]) + spread[lane]) ** 2
+        for lane in range(lanes):
+            straight[lane] = math.sqrt(straight[lane]) * side[lane]
+        for lane in range(lanes):
+            whole[lane] = math.sqrt(whole[lane]) * side[lane]
+    _choose(tried, chosen, counts)
+    most = 0
+    for lane in range(lanes):
+        most = max(most, counts[lane])
+    # the linear parts along the chosen directions, and nothing where there are fewer
+    edges = scratch[3:]
+    for c in range(most):
+        for i in range(d):
+            for j in range(d):
+                row = edges[c, i, j]
+                for lane in range(lanes):
+                    row[lane] = lead[1 + chosen[c, lane], i, j, lane] if c < counts[lane] else 0.0
+    # two forms: the linear part and what is left of it, or the middle with the whole radius
+    middle = lead[0]
+    scale, wide, left, rounding = work[3], work[4], work[5], work[6]
+    fill(scale, 1e-300)
+    fill(wide, 1e-300)
+    for i in range(d):
+        for j in range(d):
+            jet = a[j * d + i]
+            j0, R0, e0, e1, m0, own = jet[0], jet[n], jet[3 * n], jet[3 * n + 1], middle[i, j], rest[i, j]
+            for lane in range(lanes):
+                m0[lane] = j0[lane]
+            for lane in range(lanes):
+                left[lane] = e0[lane]
+            for lane in range(lanes):
+                rounding[lane] = abs(j0[lane])
+            q = 1 + d
+            for g in range(d):
+                for h in range(g, d):
+                    m, R, L, one, two, share = jet[q], jet[n + q], jet[2 * n + q], r[g], r[h], 0.5 if g == h else 1.0
+                    for lane in range(lanes):
+                        left[lane] += share * ((abs(m[lane]) + (R[lane] - TWO_THIRDS * L[lane])) * one[lane] * two[lane])
+                    q += 1
+            for v in range(d):
+                side, part = r[v], lead[1 + v, i, j]
+                for lane in range(lanes):
+                    left[lane] += e1[lane] * side[lane] + abs(part[lane])
+                for lane in range(lanes):
+                    rounding[lane] += abs(part[lane])
+            # those that are tried are no part of the rest
+            for c in range(most):
+                part = edges[c, i, j]
+                for lane in range(lanes):
+                    left[lane] -= abs(part[lane])
+            for lane in range(lanes):
+                own[lane] = left[lane] * MUCH + 64 * EPS * rounding[lane] + TINY
+            for lane in range(lanes):
+                scale[lane] = larger(scale[lane], own[lane])
+            for lane in range(lanes):
+                wide[lane] = larger(wide[lane], R0[lane])
+    spread, plain = left, rounding
+    fill(spread, 0.0)
+    fill(plain, 0.0)
+    for i in range(d):
+        for j in range(d):
+            own, R0 = rest[i, j], a[j * d + i, n]
+            for lane in range(lanes):
+                spread[lane] += (own[lane] / scale[lane]) ** 2
+            for lane in range(lanes):
+                plain[lane] += (R0[lane] / wide[lane]) ** 2
+    for lane in range(lanes):
+        spread[lane] = scale[lane] * math.sqrt(spread[lane]) * MUCH
+        plain[lane] = wide[lane] * math.sqrt(plain[lane]) * MUCH
+    corner, norm, largest = scratch[2], work[7], scale
+    fill(largest, 0.0)
+    for signs in range(1 << most):
+        for i in range(d):
+            for j in range(d):
+                row, m0 = corner[i, j], middle[i, j]
+                for lane in range(lanes):
+                    row[lane] = m0[lane]
+                for c in range(most):
+                    part, sign = edges[c, i, j], 1.0 if (signs >> c) & 1 else -1.0
+                    for lane in range(lanes):
+                        row[lane] += sign * part[lane]
+        _norm(corner, scratch, d, norm, work)
+        for lane in range(lanes):
+            largest[lane] = larger(largest[lane], norm[lane])
+    _norm(middle, scratch, d, norm, work)
+    for lane in range(lanes):
+        best = norm[lane] + plain[lane] if plain[lane] < math.inf else math.inf
+        other = largest[lane] + spread[lane]
+        best = (other if other < best else best) * MUCH
+        out[lane] = best if best < math.inf else math.inf  # also where it is no number
+
+
+@njit(cache=True, error_model="numpy")
+def _bend(a, d, out):
+    """The sum of the squares of the matrices of second derivatives at the middle, of all entries of A."""
+    n, lanes = numbers_of(d), out.shape[2]
+    for g in range(d):
+        for h in range(g, d):
+            row, mirrored = out[g, h], out[h, g]
+            fill(row, 0.0)
+            for entry in range(d * d):
+                for v in range(d):
+                    left = a[entry, n - (d - min(g, v)) * (d - min(g, v) + 1) // 2 + abs(g - v)]
+                    right = a[entry, n - (d - min(h, v)) * (d - min(h, v) + 1) // 2 + abs(h - v)]
+                    for lane in range(lanes):
+                        row[lane] += left[lane] * right[lane]
+            for lane in range(lanes):
+                mirrored[lane] = row[lane]
+
+
+@njit(cache=True, error_model="numpy")
+def _direction(x, r, center, generators, shifts, out, length, work):
+    """Unit vector from the domain's segments to the image, both by their linear parts: where they are nearest; and its length.
+
+    Coordinate descent; any direction is good for a proof, the nearest places give the best.
+    """
+    d, lanes = r.shape
+    square, along, step = work[0], work[1], work[2]
+    for i in range(d):
+        row, middle = out[i], x[i, 0]
+        for lane in range(lanes):
+            row[lane] = middle[lane] - center[i]
+    for v in range(d + len(generators)):
+        fill(shifts[v], 0.0)
+    for _ in range(SWEEPS):
+        for v in range(d + len(generators)):
+            fill(square, 0.0)
+            fill(along, 0.0)
+            shift = shifts[v]
+            if v < d:
+                for i in range(d):
+                    slope, row = x[i, 1 + v], out[i]
+                    for lane in range(lanes):
+                        square[lane] += slope[lane] * slope[lane]
+                    for lane in range(lanes):
+                        along[lane] += slope[lane] * row[lane]
+            else:
+                for i in range(d):
+                    edge, row = generators[v - d, i], out[i]
+                    for lane in range(lanes):
+                        square[lane] += edge * edge
+                    for lane in range(lanes):
+                        along[lane] += edge * row[lane]
+            for lane in range(lanes):
+                limit = r[v, lane] if v < d else 1.0
+                new = shift[lane] - along[lane] / square[lane]
+                new = new if new > -limit else -limit
+                new = new if new < limit else limit
+                step[lane] = new - shift[lane] if square[lane] > 1e-280 else 0.0
+            for lane in range(lanes):
+                shift[lane] += step[lane]
+            for i in range(d):
+                row = out[i]
+                if v < d:
+                    slope = x[i, 1 + v]
+                    for lane in range(lanes):
+                        row[lane] += step[lane] * slope[lane]
+                else:
+                    edge = generators[v - d, i]
+                    for lane in range(lanes):
+                        row[lane] += step[lane] * edge
+    fill(length, 0.0)
+    for i in range(d):
+        row = out[i]
+        for lane in range(lanes):
+            length[lane] += row[lane] * row[lane]
+    for lane in range(lanes):
+        length[lane] = math.sqrt(length[lane])
+    for i in range(d):
+        row = out[i]
+        for lane in range(lanes):
+            row[lane] /= length[lane]
+
+
+@njit(cache=True, error_model="numpy")
+def _excess(x, r, center, radius, generators, line, normal, shifts, scores, out, work):
+    """0 if the image is beyond a half-space about the domain; else how many times too wide it is for that, or infinity.
+
+    Scores receive how much each side contributes to the image along its normal.
+    """
+    d, lanes = r.shape
+    n = numbers_of(d)
+    length, size, steep, inside, part = work[d + 3], work[d + 4], work[d + 5], work[d + 6], work[d + 7]
+    _direction(x, r, center, generators, shifts, normal, length, work)
+    for q in range(n):
+        fill(line[q], 0.0)
+        fill(line[n + q], TINY)
+        fill(line[2 * n + q], 0.0)
+    fill(size, 0.0)
+    fill(steep, 0.0)
+    line0, Line0, error0, error1 = line[0], line[n], line[3 * n], line[3 * n + 1]
+    fill(error0, 0.0)
+    fill(error1, 0.0)
+    for i in range(d):
+        along, x0, X0, e0, e1 = normal[i], x[i, 0], x[i, n], x[i, 3 * n], x[i, 3 * n + 1]
+        for lane in range(lanes):
+            line0[lane] += along[lane] * (x0[lane] - center[i])
+        for lane in range(lanes):
+            size[lane] += abs(x0[lane]) + abs(center[i])
+        for lane in range(lanes):
+            Line0[lane] += abs(along[lane]) * X0[lane]
+        for q in range(1, n):
+            xq, Xq, own, radii = x[i, q], x[i, n + q], line[q], line[n + q]
+            risen, rising = x[i, 2 * n + q], line[2 * n + q]
+            for lane in range(lanes):
+                own[lane] += along[lane] * xq[lane]
+            for lane in range(lanes):
+                radii[lane] += abs(along[lane]) * (Xq[lane] + 32 * EPS * abs(xq[lane]))
+            for lane in range(lanes):
+                rising[lane] += abs(along[lane]) * risen[lane]
+        taylor.largest(x[i], 1, 1 + d, part)
+        for lane in range(lanes):
+            steep[lane] = larger(steep[lane], part[lane])
+        for lane in range(lanes):
+            error0[lane] += abs(along[lane]) * e0[lane]
+        for lane in range(lanes):
+            error1[lane] += abs(along[lane]) * e1[lane]
+    for q in range(n):
+        radii, rising = line[n + q], line[2 * n + q]
+        for lane in range(lanes):
+            radii[lane] *= MUCH
+        for lane in range(lanes):
+            rising[lane] *= LESS
+    for lane in range(lanes):
+        error0[lane] = error0[lane] * MUCH + 64 * EPS * size[lane]
+    for lane in range(lanes):
+        error1[lane] = error1[lane] * MUCH + 64 * EPS * d * steep[lane]
+    for lane in range(lanes):
+        Line0[lane] += 64 * EPS * size[lane]
+    for lane in range(lanes):
+        part[lane] = Line0[lane]
+    taylor.sharpen(line, r, work)
+    for lane in range(lanes):  # what of it rises does not matter here
+        Line0[lane] = part[lane] if part[lane] < Line0[lane] else Line0[lane]
+    for i in range(d):
+        for lane in range(lanes):
+            scores[i, lane] = (abs(line[1 + i, lane]) + line[n + 1 + i, lane]) * r[i, lane]
+    fill(inside, 0.0)
+    for g in range(len(generators)):
+        fill(part, 0.0)
+        for i in range(d):
+            along, edge = normal[i], generators[g, i]
+            for lane in range(lanes):
+                part[lane] += along[lane] * edge
+            for lane in range(lanes):
+                size[lane] += abs(edge)
+        for lane in range(lanes):
+            inside[lane] += abs(part[lane])
+    for lane in range(lanes):
+        # the normal is a unit vector up to rounding
+        nearest = line0[lane] - (Line0[lane] + inside[lane]) * MUCH - 64 * EPS * size[lane]
+        gap = line0[lane] - inside[lane] - radius
+        wide = Line0[lane] / gap if gap > 0.0 else math.inf
+        out[lane] = wide if wide > 1.0 else 1.0  # also where it is no number
+        if nearest * (1 - 1e-12) > radius:
+            out[lane] = 0.0
+        if not 1e-140 < length[lane] < math.inf:  # else squares are not what they should be
+            out[lane] = math.inf
+            for i in range(d):
+                scores[i, lane] = 0.0
+
+
+@njit(cache=True, error_model="numpy")
+def _jets(numbers, place, count, dim, lanes):
+    """So many jets in a part of the scratch, and where the next part begins."""
+    rows = 3 * numbers_of(dim) + 2
+    end = place + count * rows * lanes
+    return numbers[place:end].reshape((count, rows, lanes)), end
+
+
+@njit(cache=True, error_model="numpy")
+def _matrices(numbers, place, count, dim, lanes):
+    end = place + count * dim * dim * lanes
+    return numbers[place:end].reshape((count, dim, dim, lanes)), end
+
+
+@njit(cache=True, error_model="numpy")
+def _rows(numbers, place, count, width, lanes):
+    end = place + count * width * lanes
+    return numbers[place:end].reshape((count, width, lanes)), end
+
+
+@njit(cache=True, error_model="numpy")
+def _vectors(numbers, place, count, lanes):
+    end = place + count * lanes
+    return numbers[place:end].reshape((count, lanes)), end
+
+
+def scratch_of(program: Program, dim: int, generators: int, lanes: int) -> tuple[int, int]:
+    """How many numbers and how many integers `bound_block` needs to work with."""
+    m, k, _, _ = program.sizes.max(0).tolist()
+    width = int((2 * program.sizes[:, 0] * program.sizes[:, 2]).max())
+    jets = (3 * numbers_of(dim) + 2) * (dim + dim * dim + 3 * m + m * k + 2)
+    matrices = (1 + dim + 1 + 3 + CORNERS) * dim * dim
+    vectors = 7 * width + 2 * m * (1 + k) + 2 * k + 5 * dim + generators + dim + 3 + ROWS + 2
+    integers = WINDOW_INTEGERS + 1 + MOST_INPUTS + MOST_INPUTS**2 + dim * dim
+    return (jets + matrices + vectors) * lanes + 9 * width + WINDOW_NUMBERS, integers + (CORNERS + 2) * lanes
+
+
+@njit(cache=True, error_model="numpy")
+def _places(program, k, place, g, at):
+    """Where an output of a conditioner stands, or its derivative along input g, with its slopes and second derivatives."""
+    if g < 0:
+        at[0] = place
+        for i in range(k):
+            at[1 + i] = place + 1 + i
+            for j in range(k):
+                at[1 + k + i * k + j] = place + program.second[k, i, j]
+    else:
+        at[0] = place + 1 + g
+        for i in range(k):
+            at[1 + i] = place + program.second[k, g, i]
+            for j in range(k):
+                at[1 + k + i * k + j] = place + program.third[k, g, i, j]
+
+
+@njit(cache=True, error_model="numpy")
+def _turn(program, step, f, wrong, joint, x, a, y, w, pair, places, filled, r, work):
+    """Multiply A with the inverse of the coupling's derivative; y are the jets of exp(-s), w and the pair scratch."""
+    d = len(r)
+    m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
+    changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]
+    p, v = pair[0], pair[1]
+    for c in range(m):
+        for g in range(k):
+            own = w[c * k + g]
+            _places(program, k, c * count, g, places)
+            taylor.compose(places, f, wrong, x, seen, k, p, r, work)
+            taylor.multiply(x[changed[c]], p, own, r, work)
+            _places(program, k, (m + c) * count, g, places)
+            taylor.compose(places, f, wrong, x, seen, k, p, r, work)
+            taylor.multiply(y[c], p, v, r, work)
+            taylor.add(own, v, 1.0, work)
+            _within(own, numbers_of(d), joint[0, c * (1 + k) + 1 + g], joint[1, c * (1 + k) + 1 + g])
+            taylor.sharpen(own, r, work)
+    for row in range(d):
+        for c in range(m):
+            here = changed[c] * d + row
+            if not filled[here]:
+                continue
+            for g in range(k):
+                there = seen[g] * d + row
+                taylor.multiply(a[here], w[c * k + g], p, r, work)
+                taylor.add(a[there], p, -1.0, work)
+                filled[there] = 1
+            taylor.multiply(a[here], y[c], p, r, work)
+            taylor.copy(p, a[here])
+        for g in range(k):
+            there = seen[g] * d + row
+            if filled[there]:
+                taylor.sharpen(a[there], r, work)
+
+
+@njit(cache=True, error_model="numpy")
+def bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, integers):
+    """Bound the norm of A over at most `lanes` boxes, from number `start` on; see `bound_boxes`.
+
+    Of the rows of `out` that are theirs `scores` and `bends` are zeros; `numbers` and `integers` are scratch (`scratch_of`),
+    whatever stands there.
+    """
+    part = slice(start, min(start + lanes, len(boxes.middles)))
+    middles, sides, frames, points = boxes.middles[part], boxes.radii[part], boxes.frames[part], boxes.points[part]
+    bounds, scores, bends = out.norms[part], out.scores[part], out.bends[part]
+    center, radius, generators = region.center, region.radius, region.generators
+    size, d = middles.shape
+    steps, most_m, most_k, width = len(program.sizes), 1, 1, 1
+    for step in range(steps):
+        m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
+        most_m, most_k, width = max(most_m, m), max(most_k, k), max(width, 2 * m * count)
+    x, end = _jets(numbers, 0, d, d, lanes)
+    a, end = _jets(numbers, end, d * d, d, lanes)  # entry (column, row) at column d + row
+    s, end = _jets(numbers, end, most_m, d, lanes)
+    t, end = _jets(numbers, end, most_m, d, lanes)
+    y, end = _jets(numbers, end, most_m, d, lanes)
+    w, end = _jets(numbers, end, most_m * most_k, d, lanes)
+    pair, end = _jets(numbers, end, 2, d, lanes)
+    p, v = pair[0], pair[1]
+    lead, end = _matrices(numbers, end, 1 + d, d, lanes)
+    rest, end = _matrices(numbers, end, 1, d, lanes)
+    scratch, end = _matrices(numbers, end, 3 + CORNERS, d, lanes)
+    f, end = _rows(numbers, end, 3, width, lanes)  # numbers of a conditioner, their radii, and what rises of these
+    ranges, end = _rows(numbers, end, 4, width, lanes)  # of these: lower and upper ends, the fourth order, means
+    joint, end = _rows(numbers, end, 2, most_m * (1 + most_k), lanes)  # lower and upper ends of images and slopes of couplings
+    reach, end = _rows(numbers, end, 2, most_k, lanes)  # of its inputs from their middles, and what rises of that
+    r, end = _vectors(numbers, end, d, lanes)
+    score, end = _vectors(numbers, end, d, lanes)
+    tried, end = _vectors(numbers, end, d, lanes)
+    normal, end = _vectors(numbers, end, d, lanes)
+    shifts, end = _vectors(numbers, end, d + len(generators), lanes)
+    work, end = _vectors(numbers, end, d + 3 + ROWS, lanes)
+    results, end = _vectors(numbers, end, 2, lanes)
+    wide, bound = results[0], results[1]
+    ends, end = _vectors(numbers, end, 9, width)  # of one lane: ranges, its inputs and their reach, likewise what is changed
+    most = numbers[end : end + WINDOW_NUMBERS]
+    looked, begin = integers[:WINDOW_INTEGERS], WINDOW_INTEGERS
+    places = integers[begin : begin + 1 + MOST_INPUTS + MOST_INPUTS**2]
+    begin += len(places)
+    filled = integers[begin : begin + d * d]
+    begin += d * d
+    chosen = integers[begin : begin + CORNERS * lanes].reshape((CORNERS, lanes))
+    begin += CORNERS * lanes
+    dead, counts = integers[begin : begin + lanes], integers[begin + lanes : begin + 2 * lanes]
+    dead[:] = 0
+    for lane in range(lanes):
+        for i in range(d):
+            r[i, lane] = sides[min(lane, size - 1), i]
+    if deep:
+        a[:], filled[:] = 0.0, 0
+        for i in range(d):
+            fill(a[i * d + i, 0], 1.0)
+            filled[i * d + i] = 1
+    x[:], n = 0.0, numbers_of(d)
+    for i in range(d):
+        x0, X0, rise = x[i, 0], x[i, n], x[i, 2 * n]
+        for lane in range(lanes):
+            x0[lane] = middles[min(lane, size - 1), i]
+        for g in range(d):
+            edge, side = x[i, 1 + g], r[g]
+            for lane in range(lanes):
+                edge[lane] = frames[min(lane, size - 1), i, g]
+            for lane in range(lanes):
+                X0[lane] += abs(edge[lane]) * side[lane]
+        for lane in range(lanes):
+            rise[lane] = X0[lane] * LESS
+        for lane in range(lanes):
+            X0[lane] *= UP
+    for step in range(steps):
+        m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
+        changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]
+        begin = program.begins[step, 1]
+        wrong = maps.errors[begin : begin + 2 * m * count]
+        _look(points, program, maps, step, deep, x, f, wrong, ranges, joint, ends, most, reach, looked, dead, work)
+        for c in range(m):
+            _places(program, k, c * count, -1, places)
+            taylor.compose(places, f, wrong, x, seen, k, s[c], r, work)
+            _places(program, k, (m + c) * count, -1, places)
+            taylor.compose(places, f, wrong, x, seen, k, t[c], r, work)
+        if deep:
+            for c in range(m):
+                taylor.exponential(-1.0, s[c], y[c], r, work)
+            _turn(program, step, f, wrong, joint, x, a, y, w, pair, places, filled, r, work)
+        for c in range(m):
+            row = changed[c]
+            taylor.exponential(1.0, s[c], p, r, work)
+            taylor.multiply(x[row], p, v, r, work)
+            taylor.add(v, t[c], 1.0, work)
+            _within(v, n, joint[0, c * (1 + k)], joint[1, c * (1 + k)])
+            taylor.sharpen(v, r, work)
+            taylor.copy(v, x[row])
+    _excess(x, r, center, radius, generators, p, normal, shifts, score, wide, work)
+    missed = True
+    for lane in range(size):
+        bounds[lane] = math.inf if dead[lane] else wide[lane]
+        missed = missed and bounds[lane] == 0.0
+        for i in range(d):
+            scores[lane, i] = 0.0 if dead[lane] else score[i, lane]
+    if not deep or missed:
+        return
+    _bound(a, r, lead, rest[0], scratch, score, tried, chosen, counts, bound, work)
+    _bend(a, d, scratch[0])
+    for lane in range(size):
+        if bounds[lane] != 0.0 and not dead[lane]:
+            bounds[lane] = bound[lane]
+            for i in range(d):
+                scores[lane, i] = score[i, lane]
+                for j in range(d):
+                    bends[lane, i, j] = scratch[0, i, j, lane]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def bound_boxes(boxes, program, maps, region, deep, scratch):
+    """Bound the norm of A over a batch of boxes whose images may meet a region; see `Bounds`.
+
+    `scratch` has the sizes from `scratch_of` for LANES. Without `deep` A is not looked at, only which images miss the region.
+    """
+    dim = boxes.middles.shape[1]
+    out = Bounds(np.empty(len(boxes.middles)), np.zeros(boxes.middles.shape), np.zeros((len(boxes.middles), dim, dim)))
+    numbers, integers = np.zeros(scratch[0]), np.zeros(scratch[1], dtype=np.int64)
+    lanes = min(LANES, len(boxes.middles))
+    for start in range(0, len(boxes.middles), lanes):
+        bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, integers)
+    return out

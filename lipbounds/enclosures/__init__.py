@@ -1,0 +1,1 @@
+"""Interval and Taylor arithmetic: one engine a need."""

@@ -1,0 +1,1 @@
+"""What a map is: layers, activations, and adapters of the flow libraries."""

@@ -1,0 +1,26 @@
+"""Found: lower bounds of Lipschitz constants with a witness, by search or from samples alone."""
+
+from lipbounds.search.find import BiLipschitz, Found, Map, find_bilipschitz, find_lipschitz, jacobian_norms, quotient
+from lipbounds.search.from_samples import (
+    BlackBox,
+    lipschitz_from_components,
+    lipschitz_from_generated,
+    lipschitz_from_samples,
+)
+from lipbounds.search.inversion_error import InversionError, find_inversion_error
+
+__all__ = [
+    "BiLipschitz",
+    "BlackBox",
+    "Found",
+    "InversionError",
+    "Map",
+    "find_bilipschitz",
+    "find_inversion_error",
+    "find_lipschitz",
+    "jacobian_norms",
+    "lipschitz_from_components",
+    "lipschitz_from_generated",
+    "lipschitz_from_samples",
+    "quotient",
+]

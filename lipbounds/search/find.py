@@ -1,0 +1,431 @@
+r"""Found: lower bounds of Lipschitz constants by gradient search, each with a pair of points that anyone can check.
+
+On a convex set $\mathrm{Lip}(f)=\sup\|Df\|_2$, so the search climbs on $\log\sigma_{\max}(Df(z))$: a screening of many points,
+projected ascent from the best, random steps of shrinking size (a map with kinks has no gradient towards its steepest piece),
+an L-BFGS polish, and at last the best finite pair about the point found. The screening matters most: a map that tears two modes
+apart is steep in a thin layer only, which random points miss. Segments must cross it: those between latent images of the modes,
+and random ones through the domain. Of every segment the quarter with the largest quotient is kept, again and again, which leads
+to a jump however thin it is, by values of f alone. A few segments come first and the best place of theirs is polished at once:
+on many maps that is the constant already, and all that follows makes sure.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch import Tensor
+
+from lipbounds.domains import Domain
+from lipbounds.enclosure import Guarantee
+from lipbounds.errors import InvalidInput
+from lipbounds.search.singular_values import Exact, Map, Quantity, Stretch, check_map, evaluate, stretch_of
+
+__all__ = ["BiLipschitz", "Found", "Map", "find_bilipschitz", "find_lipschitz", "jacobian_norms", "quotient"]
+
+STARTS = 24  # points that ascend; half the best of all, half the best of random subsets, for diversity
+ASCENT_STEPS = 60
+SCATTERED = 4  # points that take random steps
+SCATTER_ROUNDS = 8
+SCATTER_CHILDREN = 96
+POLISHED = 3
+POINTS_PER_SEGMENT = 33
+FOLLOWED = 256  # random segments that are followed to their jumps
+FIRST = 16  # of the random ones, and of those given, that are followed before all else
+PARTS = 4  # of a segment; the steepest is kept
+ROUNDS = 15  # down to 1e-9 of a segment
+SHOWN = 7  # rounds whose quotients count as found: down to 6e-5 of a segment
+SHARES = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # of the size of f, by which it moves between the points of a pair
+NEAR = 1e-4  # pairs of smaller shares count only up to the slope that the derivative promises
+ROUNDING = 1e-6  # share of a segment's quotient that rounding of f may change
+BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a few ulps
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A lower bound of Lip(f; D) with its witness.
+
+    Attributes:
+        value: |f(a) - f(b)| / |a - b| of the pair (a, b), evaluated in float64; a lower bound of Lip(f; D) up to the
+            rounding of f at two points.
+        jacobian_norm: Largest singular value of the Jacobian at `point` as torch differentiates (on the span of the domain),
+            the limit of such quotients where f is differentiable; at a kink it can be larger than any quotient.
+        point: The point that the pair lies about, a local maximum of the Jacobian's norm, shape (d,).
+        direction: Its right singular vector, shape (d,).
+        pair: The witness, two points of D, each of shape (d,).
+        on_boundary: Whether `point` lies on the boundary of D; then a larger domain may have a larger constant.
+        evaluations: Number of points at which the derivative of f was evaluated.
+        history: Largest value seen, from the first quotients of segments on, after every stage of the search and every step of
+            its ascent.
+        guarantee: EXACT: nothing but rounding stands between `value` and a proven lower bound.
+    """
+
+    value: float
+    jacobian_norm: float
+    point: NDArray[np.float64]
+    direction: NDArray[np.float64]
+    pair: tuple[NDArray[np.float64], NDArray[np.float64]]
+    on_boundary: bool
+    evaluations: int
+    history: tuple[float, ...]
+    guarantee: Guarantee = Guarantee.EXACT
+
+
+@dataclass(frozen=True, eq=False)
+class BiLipschitz:
+    """How strongly a map stretches and shrinks on a domain, and how differently at one point.
+
+    Attributes:
+        stretch: Lower bound of Lip(f; D).
+        shrink: Lower bound of the constant of the inverse on f(D), for an injective f: `value` is |a - b| / |f(a) - f(b)|.
+        condition: Largest quotient of extreme singular values of the Jacobian found.
+        condition_point: Where, shape (d,).
+    """
+
+    stretch: Found
+    shrink: Found
+    condition: float
+    condition_point: NDArray[np.float64]
+
+
+def jacobian_norms(f: Map, points: Tensor) -> Tensor:
+    """Return the spectral norm of the Jacobian of f at each row of `points`, shape (n,).
+
+    Example:
+        >>> norms = jacobian_norms(lambda z: z * torch.tensor([2.0, 3.0]), torch.zeros(1, 2, dtype=torch.float64))
+        >>> round(float(norms[0]), 12)
+        3.0
+    """
+    return Exact(f).values(points)
+
+
+def quotient(f: Map, pair: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:
+    """Return |f(a) - f(b)| / |a - b| for the pair (a, b), in float64: the check of a witness.
+
+    Example:
+        >>> quotient(lambda z: 2.0 * z, (np.array([0.0, 0.0]), np.array([3.0, 4.0])))
+        2.0
+    """
+    points = torch.as_tensor(np.stack(pair))
+    if torch.equal(points[0], points[1]):
+        raise InvalidInput("pair", pair, "two different points", "a quotient needs a distance")
+    with torch.no_grad():
+        image = evaluate(f, points)
+    return float(torch.linalg.vector_norm(image[0] - image[1]) / torch.linalg.vector_norm(points[0] - points[1]))
+
+
+def find_lipschitz(
+    f: Map,
+    domain: Domain,
+    *,
+    seed: int,
+    starts: Tensor | None = None,
+    segments: Sequence[tuple[Tensor, Tensor]] = (),
+    screening: int = 4096,
+    callback: Callable[[float], None] | None = None,
+) -> Found:
+    r"""Search for the largest stretching of f on a convex domain; the result is a lower bound with a witness.
+
+    Nothing is claimed about how far the value lies below the truth: failing to find a larger one proves nothing. Up to 24
+    dimensions (of input or output) singular values are exact; above, power iteration keeps memory linear in the dimension.
+
+    Args:
+        f: Map on batches, (n, d) to (n, m), in float64 on the CPU, differentiable almost everywhere by torch; row i of the
+            result depends on row i only. For a flow T the map of interest is T^{-1}, latent to data; at a fixed label y it is
+            `conditional(f, y)`.
+        domain: Convex set of dimension d.
+        seed: Seeds the screening.
+        starts: Further points to screen, shape (k, d), for example latent images of data.
+        segments: Pairs of tensors of shape (k, d); the segments between corresponding rows are screened too. Give
+            latent images of points of different modes.
+        screening: Number of random points screened.
+        callback: Called with the largest norm so far after every step.
+
+    Returns:
+        The best finite pair found, with the point of largest derivative.
+
+    Raises:
+        InvalidInput: If f changes the number of rows, is not finite somewhere, does not return float64, answers the same
+            points differently (dropout), or lets rows depend on the batch.
+
+    Example:
+        >>> from lipbounds.domains import Ball
+        >>> found = find_lipschitz(lambda z: torch.tanh(5.0 * z), Ball([0.0, 0.0], 1.0), seed=0)
+        >>> round(found.value, 4)
+        5.0
+    """
+    return _Search(f, domain, seed, starts, segments, screening, callback).run("largest")
+
+
+def find_bilipschitz(
+    f: Map,
+    domain: Domain,
+    *,
+    seed: int,
+    starts: Tensor | None = None,
+    segments: Sequence[tuple[Tensor, Tensor]] = (),
+    screening: int = 4096,
+) -> BiLipschitz:
+    r"""Search Lip(f; D), the constant of the inverse of f on f(D), and the worst condition number of the Jacobian.
+
+    For a flow, f = T^{-1}: `stretch` is Lip(T^{-1}) on the latent domain, `shrink` Lip(T) on its image.
+
+    Args:
+        f: As in `find_lipschitz`, injective, with at least as many outputs as inputs, at most 24 of them.
+        domain: Convex set of dimension d.
+        seed: Seeds the screening.
+        starts: As in `find_lipschitz`.
+        segments: As in `find_lipschitz`.
+        screening: As in `find_lipschitz`.
+
+    Returns:
+        Lower bounds with witnesses.
+
+    Raises:
+        InvalidInput: As `find_lipschitz`; for more than 24 dimensions; if f maps two points to one.
+
+    Example:
+        >>> from lipbounds.domains import Ball
+        >>> both = find_bilipschitz(lambda z: z * torch.tensor([4.0, 0.5]), Ball([0.0, 0.0], 1.0), seed=0)
+        >>> round(both.stretch.value, 6), round(both.shrink.value, 6), round(both.condition, 6)
+        (4.0, 2.0, 8.0)
+    """
+    search = _Search(f, domain, seed, starts, segments, screening, None)
+    worst = search.run("condition")
+    return BiLipschitz(search.run("largest"), search.run("smallest"), worst.jacobian_norm, worst.point)
+
+
+class _Search:
+    """One search: the map, the domain and the points that are screened."""
+
+    def __init__(
+        self,
+        f: Map,
+        domain: Domain,
+        seed: int,
+        starts: Tensor | None,
+        segments: Sequence[tuple[Tensor, Tensor]],
+        screening: int,
+        callback: Callable[[float], None] | None,
+    ) -> None:
+        if screening < STARTS:
+            raise InvalidInput("screening", screening, f"an integer >= {STARTS}", "the search starts from the best of these")
+        self._f, self._domain, self._seed, self._callback = f, domain, seed, callback
+        self._given, self._segments, self._screening = starts, segments, screening
+        self._rng = np.random.default_rng(seed)
+        random = domain.project(domain.sample(2 * min(FOLLOWED, screening), self._rng))
+        self._outputs = check_map(f, random[: min(64, len(random))])
+        self._middle = random.mean(0)
+        self._steepest = 0.0, self._middle, self._middle
+        self._quantity: Quantity = "largest"
+        self._width = float((random - self._middle).abs().max())
+        kinds = [(random[::2], random[1::2])]
+        if segments:
+            a, b = (domain.project(torch.cat([pair[end].to(torch.float64) for pair in segments])) for end in (0, 1))
+            kinds.append((a, b))
+        self._first, self._others = (
+            tuple(torch.cat([kind[end][part] for kind in kinds]) for end in (0, 1)) for part in (slice(FIRST), slice(FIRST, None))
+        )
+
+    @functools.cached_property
+    def _points(self) -> Tensor:
+        """What is screened: random points of the domain, those given, and points of the segments given."""
+        candidates = [self._domain.sample(self._screening, self._rng)]
+        if self._given is not None:
+            candidates.append(self._given)
+        fractions = torch.linspace(0.0, 1.0, POINTS_PER_SEGMENT, dtype=torch.float64)[:, None, None]
+        candidates += [((1 - fractions) * a + fractions * b).reshape(-1, self._domain.dim) for a, b in self._segments]
+        return self._domain.project(torch.cat([c.to(torch.float64) for c in candidates]))
+
+    def _followed(self, a: Tensor, b: Tensor) -> Tensor:
+        """The places that segments lead to when the steepest part of each is kept; the steepest pair seen is remembered."""
+        if not len(a):
+            return a
+        inner = torch.arange(1, PARTS, dtype=a.dtype)[:, None, None] / PARTS
+        rows = torch.arange(len(a))
+        with torch.no_grad():
+            image_a, image_b = evaluate(self._f, torch.cat((a, b))).chunk(2)
+            for step in range(ROUNDS):
+                between = a + inner * (b - a)
+                image = evaluate(self._f, between.flatten(0, 1)).reshape(PARTS - 1, len(a), -1)
+                nodes, images = torch.cat((a[None], between, b[None])), torch.cat((image_a[None], image, image_b[None]))
+                jumps = torch.linalg.vector_norm(images.diff(dim=0), dim=2)
+                part = jumps.argmax(0)
+                a, b, image_a, image_b = nodes[part, rows], nodes[part + 1, rows], images[part, rows], images[part + 1, rows]
+                if step < SHOWN:
+                    lengths, size = torch.linalg.vector_norm(b - a, dim=1), images.abs().amax((0, 2))
+                    # a jump that rounding of f could change by more than its share shows nothing
+                    known = (lengths > 0) & (ROUNDING * jumps[part, rows] > 32 * torch.finfo(a.dtype).eps * size)
+                    quotients = torch.where(known, jumps[part, rows] / lengths, 0.0)
+                    best = int(quotients.argmax())
+                    if float(quotients[best]) > self._steepest[0]:
+                        self._steepest = float(quotients[best]), a[best], b[best]
+                    if self._quantity == "largest":
+                        self._record(self._steepest[0])
+        return 0.5 * (a + b)
+
+    def run(self, quantity: Quantity) -> Found:
+        """Raise one quantity; the value is the quotient of the pair, inverted for the smallest singular value."""
+        stretch = stretch_of(self._f, self._outputs, self._domain.dim, self._domain.span, quantity)
+        rng = np.random.default_rng([self._seed, 1])
+        self._quantity, self._evaluations, self._history = quantity, 0, [0.0]
+        self._steepest = 0.0, self._middle, self._middle
+
+        places = [self._followed(*self._first)]
+        sizes = [self._values(stretch, places[0])]
+        polished, value, _, _ = self._polished(stretch, places[0][sizes[0].argmax()], float(sizes[0].max()))
+        # where segments led to before all other points: there the steepest place mostly is
+        places += [polished[None], self._followed(*self._others)]
+        sizes += [sizes[0].new_tensor([value]), self._values(stretch, places[-1])]
+        points, norms = torch.cat((*places, self._points)), torch.cat((*sizes, self._values(stretch, self._points)))
+        order = torch.as_tensor(rng.permutation(len(norms)))
+        subsets = [subset[norms[subset].argmax()] for subset in order.tensor_split(STARTS // 2)]
+        chosen = torch.unique(torch.cat((norms.topk(min(STARTS // 2, len(norms))).indices, torch.stack(subsets))))
+
+        points, values = self._ascend(stretch, points[chosen])
+        points, values = self._scatter(stretch, points, values, rng)
+        found = []
+        for index in values.topk(min(POLISHED, len(values))).indices:
+            point, value, direction, slope = self._polished(stretch, points[index], float(values[index]))
+            # of each: at a kink the norm promises more than pairs keep
+            found.append((*self._best_pair(point, direction, slope), value, direction, point))
+        steepest, a, b = self._steepest
+        if quantity == "largest" and steepest > (1 + ROUNDING) * max(one[0] for one in found):
+            # a jump, where no derivative shows it
+            value = float(stretch.values(0.5 * (a + b)[None])[0])
+            found.append((steepest, (a.numpy(), b.numpy()), value, (b - a) / torch.linalg.vector_norm(b - a), 0.5 * (a + b)))
+        _, pair, value, direction, point = max(found, key=lambda one: one[0])
+        # of the pair alone: in a batch f may round differently
+        shown = quotient(self._f, pair)
+        return Found(
+            value=1.0 / shown if quantity == "smallest" else shown,
+            jacobian_norm=value,
+            point=point.numpy(),
+            direction=direction.numpy(),
+            pair=pair,
+            on_boundary=bool(self._domain.depth(point[None])[0] < BOUNDARY_TOLERANCE * self._width),
+            evaluations=self._evaluations,
+            history=tuple(self._history),
+        )
+
+    def _values(self, stretch: Stretch, points: Tensor) -> Tensor:
+        if not len(points):
+            return points.new_zeros(0)
+        norms = stretch.values(points)
+        self._evaluations += len(points)
+        self._record(float(norms.max()))
+        return norms
+
+    def _polished(self, stretch: Stretch, point: Tensor, value: float) -> tuple[Tensor, float, Tensor, float]:
+        """Polish a point; returns the better of both with value, direction and slope there."""
+        polished, count = self._polish(stretch, point)
+        self._evaluations += count
+        found, direction, slope = stretch.direction(polished)
+        if found < value:
+            polished = point
+            found, direction, slope = stretch.direction(polished)
+        self._record(found)
+        return polished, found, direction, slope
+
+    def _record(self, value: float) -> None:
+        self._history.append(max(self._history[-1], value))
+        if self._callback is not None:
+            self._callback(self._history[-1])
+
+    def _ascend(self, stretch: Stretch, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Projected Adam on the log of the value from every row; returns the best point of each path and its value."""
+        best_points = points.clone()
+        best_values = torch.full((len(points),), -1.0, dtype=points.dtype)
+        mean, square = torch.zeros_like(points), torch.zeros_like(points)
+        for step in range(1, ASCENT_STEPS + 1):
+            values, gradient = stretch.values_and_gradients(points)
+            self._evaluations += len(points)
+            better = values > best_values
+            best_points[better], best_values[better] = points[better], values[better]
+            self._record(float(best_values.max()))
+            if not bool(gradient.any()):
+                break  # constant or linear, or flat between kinks: no direction of ascent
+            mean = 0.8 * mean + 0.2 * gradient
+            square = 0.95 * square + 0.05 * gradient.square()
+            # steps shrink from 2 percent of the width to a tenth of a thousandth: needles of the map are thin
+            size = self._width * 0.02 * (0.005 ** (step / ASCENT_STEPS))
+            update = mean / (1 - 0.8**step) / ((square / (1 - 0.95**step)).sqrt() + 1e-12)
+            points = self._domain.project((points + size * update).detach())
+        return best_points, best_values
+
+    def _scatter(self, stretch: Stretch, points: Tensor, values: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Random steps of shrinking size from the best points; each keeps its best."""
+        kept = values.topk(min(SCATTERED, len(values))).indices
+        points, values = points[kept], values[kept]
+        children = max(8, SCATTER_CHILDREN // max(1, self._domain.dim // 8))
+        size = 0.05 * self._width
+        for _ in range(SCATTER_ROUNDS):
+            steps = torch.as_tensor(rng.standard_normal((len(points), children, self._domain.dim))) * size
+            moved = self._domain.project((points[:, None] + steps).reshape(-1, self._domain.dim))
+            found = stretch.values(moved).reshape(len(points), children)
+            self._evaluations += len(moved)
+            best = found.max(1)
+            better = best.values > values
+            moved = moved.reshape(len(points), children, -1)[torch.arange(len(points)), best.indices]
+            points, values = torch.where(better[:, None], moved, points), torch.where(better, best.values, values)
+            self._record(float(values.max()))
+            size *= 0.35
+        return points, values
+
+    def _polish(self, stretch: Stretch, start: Tensor) -> tuple[Tensor, int]:
+        """L-BFGS on minus the log of the value at the projected point; returns the point of D and the number of evaluations."""
+
+        def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            free = torch.as_tensor(flat[None].copy()).requires_grad_()
+            inside = self._domain.project(free)
+            values, slope = stretch.values_and_gradients(inside.detach())
+            if not float(values[0]) > 0:
+                return 0.0, np.zeros_like(flat)
+            (gradient,) = torch.autograd.grad((inside * slope).sum(), free)
+            return -float(values[0].log()), -torch.nan_to_num(gradient)[0].numpy()
+
+        result = minimize(objective, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-14})
+        return self._domain.project(torch.as_tensor(result.x[None]))[0], int(result.nfev)
+
+    def _best_pair(
+        self, point: Tensor, direction: Tensor, slope: float
+    ) -> tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """The largest quotient of pairs about `point` along its most stretched direction, or its most shrunk one."""
+        inverse = self._quantity == "smallest"
+        tiny = torch.finfo(point.dtype).tiny
+        inwards = self._middle - point
+        inwards = inwards / torch.linalg.vector_norm(inwards).clamp_min(tiny)
+        with torch.no_grad():
+            size = float(evaluate(self._f, point[None]).abs().max())
+            # f moves by `share` of its own size, so that rounding costs about 1e-16 / share of the quotient
+            shares = torch.tensor(SHARES, dtype=point.dtype)
+            halves = (shares * max(size, 1e-3) / max(slope, 1e-12)).minimum(shares * self._width / 2)[:, None]
+            # at the boundary a pair about the point is bent by the projection: one a little inside keeps its direction
+            middles = torch.stack((point.expand(len(halves), -1), point + 2 * halves * inwards), 1)
+            steps = (halves * direction)[:, None]
+            ends = self._domain.project(torch.stack((middles - steps, middles + steps)).flatten(0, 2))
+            ends, images = (rows.reshape(2, -1, rows.shape[1]) for rows in (ends, evaluate(self._f, ends)))
+            apart = torch.linalg.vector_norm(ends[1] - ends[0], dim=1)
+            moved = torch.linalg.vector_norm(images[1] - images[0], dim=1)
+        best: tuple[float, int] | None = None
+        promised = 1.0 / slope if inverse and slope > 0 else slope
+        for i in torch.nonzero(apart > 0)[:, 0].tolist():
+            if inverse and float(moved[i]) == 0.0:
+                raise InvalidInput(
+                    "f", f"one image of two points, {tuple(ends[:, i].tolist())}", "an injective map", "search the largest alone"
+                )
+            found = float(apart[i] / moved[i] if inverse else moved[i] / apart[i])
+            # a closer pair must gain more than rounding, which grows as the pair shrinks
+            noise = 32 * torch.finfo(ends.dtype).eps * size / float(apart[i]) * (found**2 if inverse else 1.0)
+            # pairs nearer still are for boundaries and narrow pieces of f; above the derivative they show rounding only
+            near = SHARES[i // 2] < NEAR
+            if best is None or (found > best[0] * (1 + 1e-9) + noise and not (near and found > promised)):
+                best = found, i
+        if best is None:
+            raise InvalidInput("domain", f"no two points about {point.tolist()}", "a domain with interior", "enlarge it")
+        return best[0], (ends[0, best[1]].numpy(), ends[1, best[1]].numpy())
