@@ -1,7 +1,7 @@
 r"""How accurate a generator can be when Lip(T^{-1}) is held down, by every means of control, beside the certified frontier of S4.
 
-Two modes of width sigma on the diagonal (`experiments.rotated_modes`), a standard-normal latent, likelihood training. Every row is
-one network, trained with one control at one strength.
+Two modes of width sigma on the diagonal (`experiments.rotated_modes`), a standard-normal latent, likelihood training. Every row
+is one network, trained with one control at one strength.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from lipbounds.maps.layers import (
     expanded,
     function_of,
 )
+from lipbounds.rounding import EPS
 from lipbounds.search.find import Found
 
 __all__ = ["ResidualInverse", "certify_found", "certify_pair", "evaluate_inverse"]
@@ -259,7 +260,7 @@ def certify_found(found: Found, layers: Sequence[Layer]) -> Enclosure:
     size = max(max(abs(value.lower), abs(value.upper)) for value in evaluate_inverse(layers, a))
     distance = float(np.linalg.norm(a - b))
     size += high * distance
-    slack = 1e-3 * found.value + 256 * np.finfo(float).eps * size / distance
+    slack = 1e-3 * found.value + 256 * EPS * size / distance
     if not (low <= found.value + slack and found.value - slack <= high):
         got = f"a quotient in [{low:.6g}, {high:.6g}] where the search had {found.value:.6g}"
         raise InvalidInput("layers", got, "the network that was searched", "pass its own layers, in the order of T")

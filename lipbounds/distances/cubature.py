@@ -31,6 +31,7 @@ from scipy.special import ndtr
 from lipbounds.distances.signed import SignedMixture
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
+from lipbounds.rounding import EPS
 
 __all__ = ["total_variation_of_mixtures"]
 
@@ -61,14 +62,14 @@ def total_variation_of_mixtures(signed: SignedMixture, tolerance: float) -> Encl
         raise InvalidInput(
             "x, y", f"a covariance of condition {condition:.1e}", f"at most {WORST_CONDITION:.0e}", "whiten the space"
         )
-    rounding = 32 * d * d * condition * np.finfo(float).eps
+    rounding = 32 * d * d * condition * EPS
     boxes = _Boxes(signed, rounding)
     deviations = np.sqrt(np.diagonal(signed.covariances, axis1=1, axis2=2))
     low = (signed.means - REACH * deviations).min(0)
     high = (signed.means + REACH * deviations).max(0)
     slack = float(np.abs(signed.coefficients).sum() * (2 * d * ndtr(-REACH) + (d + 1) * rounding))
     # coordinates of nodes and boxes are rounded: the mean of |grad phi| is at most sqrt(d) over the smallest deviation
-    moved = 4 * np.finfo(float).eps * max(float(np.abs(low).max()), float(np.abs(high).max()))
+    moved = 4 * EPS * max(float(np.abs(low).max()), float(np.abs(high).max()))
     narrowest = np.sqrt(np.linalg.eigvalsh(signed.covariances)[:, 0])
     slack += float(2 * d * moved * (np.abs(signed.coefficients) / narrowest).sum())
     centres, halves = ((low + high) / 2)[None], ((high - low) / 2)[None]

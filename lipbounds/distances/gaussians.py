@@ -12,6 +12,7 @@ from scipy.special import erf
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import GaussianMixture
+from lipbounds.rounding import EPS
 
 __all__ = [
     "bhattacharyya",
@@ -73,7 +74,7 @@ def gaussian_wasserstein_2(mu: GaussianMixture, nu: GaussianMixture) -> Enclosur
         value = math.hypot(math.hypot(*shift), float(np.linalg.norm(a - b @ (u @ v))))
         widths = [np.sqrt(np.linalg.eigvalsh(matrix)) for matrix in (first, second)]
         condition = sum(float(width[-1] / max(width[0], np.finfo(float).tiny)) for width in widths)
-        error = 4 * len(shift) * np.finfo(float).eps * condition * max(float(width[-1]) for width in widths)
+        error = 4 * len(shift) * EPS * condition * max(float(width[-1]) for width in widths)
     return Enclosure(max(0.0, value - error), value + error, Guarantee.EXACT, "closed form")
 
 

@@ -18,6 +18,7 @@ from lipbounds.distances.signed import absolute_integral, difference
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, GaussianMixture
+from lipbounds.rounding import EPS
 
 __all__ = ["monotone_cost", "monotone_plan", "wasserstein_1_line", "wasserstein_line"]
 
@@ -25,7 +26,6 @@ Array = NDArray[np.float64]
 Measure = Discrete | GaussianMixture
 
 LARGEST = 1e300
-EPS = float(np.finfo(np.float64).eps)
 
 
 def wasserstein_line(

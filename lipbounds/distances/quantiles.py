@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.measures import Discrete, GaussianMixture
+from lipbounds.rounding import EPS, PARTIAL_MOMENT_ERROR
 
 __all__ = ["LARGEST_EXPONENT", "wasserstein_power"]
 
@@ -26,7 +27,6 @@ Measure = Discrete | GaussianMixture
 TAIL = 200  # levels below 2^-TAIL are bounded as one cell
 LARGEST_EXPONENT = 100.0  # the tail's bound needs p <= TAIL ln 2
 MAX_CELLS = 50_000  # beside those that the atoms need
-ROUNDING = 16 * np.finfo(np.float64).eps  # of a partial moment, relative to its size
 
 
 def wasserstein_power(mu: Measure, nu: Measure, p: float, tolerance: float) -> tuple[float, float]:
@@ -50,7 +50,7 @@ def _jump_error(measure: Measure, other: Measure, p: float) -> float:
         return 0.0
     levels = np.clip(masses, 2.0**-TAIL, 1.0 - 2.0**-53)
     cost = [np.abs(ends - other.quantile(levels)) ** p for ends in (atoms[:-1], atoms[1:])]
-    return float(len(atoms) * np.finfo(np.float64).eps * np.abs(cost[1] - cost[0]).sum())
+    return float(len(atoms) * EPS * np.abs(cost[1] - cost[0]).sum())
 
 
 def _reflected(measure: Measure) -> Measure:
@@ -99,7 +99,7 @@ class _Quantiles:
         def mean(moment: Array) -> tuple[Array, Array]:
             """The mean over the cells of a function with these integrals, between bounds for the cancellation."""
             value = (moment[last] - moment[first]) / width
-            error = ROUNDING * (np.abs(moment[last]) + np.abs(moment[first])) / width
+            error = PARTIAL_MOMENT_ERROR * (np.abs(moment[last]) + np.abs(moment[first])) / width
             return value - error, value + error
 
         low_mean, high_mean = (np.clip(end, least, largest) for end in mean(self.measure.partial_mean(quantile)))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from lipbounds.measures import GaussianMixture
+from lipbounds.rounding import INTEGRAL_ERROR, NORMAL_ERROR
 
 __all__ = ["SignedMixture", "absolute_integral", "difference", "framed"]
 
@@ -28,8 +29,6 @@ REACH = np.array(
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0]
 )  # beyond 40 deviations nothing is left in float64
 RELATIVE_GAP = 1e-14
-ROUNDING = 2 * np.finfo(np.float64).eps  # of an integral, relative to the size of its terms
-NOISE = 4 * np.finfo(np.float64).eps  # of a normal distribution function or density, for each unit of its condition number
 CRAMER = 1.09  # |He_n(z)| exp(-z^2 / 4) <= CRAMER sqrt(n!)
 MAX_CELLS = 200_000
 
@@ -110,7 +109,7 @@ def absolute_integral(signed: SignedMixture, level: Level, low: float = -np.inf,
         sign, below, above = h.look(a, b)
         gap = np.where(sign == 0, above - below, 0.0)
         middle = a + (b - a) / 2
-        limit = max(RELATIVE_GAP * (unknown_lower + float(below.sum())), ROUNDING * floor) / max(len(a), 100)
+        limit = max(RELATIVE_GAP * (unknown_lower + float(below.sum())), INTEGRAL_ERROR * floor) / max(len(a), 100)
         divided = (gap > limit) & (a < middle) & (middle < b)
         if np.count_nonzero(divided) > MAX_CELLS:
             divided[:] = False
@@ -153,11 +152,11 @@ class _Line:
         z = self._standard(t)
         if self.level == "density":
             terms = _phi(z) / self.deviations
-            return terms @ self.c, NOISE * (terms * (1 + z * z)) @ self.size
+            return terms @ self.c, NORMAL_ERROR * (terms * (1 + z * z)) @ self.size
         left = t <= self.centre
         z = np.where(left[:, None], z, -z)
         terms = ndtr(z)
-        return np.where(left, 1.0, -1.0) * (terms @ self.c), NOISE * (terms + np.abs(z) * _phi(z)) @ self.size
+        return np.where(left, 1.0, -1.0) * (terms @ self.c), NORMAL_ERROR * (terms + np.abs(z) * _phi(z)) @ self.size
 
     def integrals(self, a: Array, b: Array) -> tuple[Array, Array]:
         """Bounds of the absolute value of the integral of h over [a, b], with rounding; again from one side."""
@@ -173,7 +172,7 @@ class _Line:
             value = self.deviations * (_ramp(zb) - _ramp(za)) @ self.c
             rest = [np.abs(_ramp(z)) + np.abs(z) * ndtr(z) + _phi(z) for z in (za, zb)]
             noise = self.deviations * (rest[0] + rest[1]) @ self.size
-        value, noise = np.abs(value), NOISE * noise
+        value, noise = np.abs(value), NORMAL_ERROR * noise
         return np.maximum(value - noise, 0.0), value + noise
 
     def slope_bound(self, a: Array, b: Array) -> Array:
@@ -225,7 +224,7 @@ class _Line:
         za, zb = self._standard(a), self._standard(b)
         flip = za + zb > 0
         za, zb = np.where(flip, -zb, za), np.where(flip, -za, zb)
-        return np.asarray((ndtr(zb) * (1 + NOISE) - ndtr(za) * (1 - NOISE)) @ self.size)
+        return np.asarray((ndtr(zb) * (1 + NORMAL_ERROR) - ndtr(za) * (1 - NORMAL_ERROR)) @ self.size)
 
 
 def _phi(z: Array) -> Array:

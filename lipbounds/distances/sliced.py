@@ -18,6 +18,7 @@ from lipbounds.distances.transport import extent
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete
+from lipbounds.rounding import EPS
 
 __all__ = ["MaxSliced", "max_sliced_wasserstein", "sliced_wasserstein"]
 
@@ -138,7 +139,7 @@ def max_sliced_wasserstein(
     theta = max(climbed, key=lambda theta: _along(mu, nu, theta, p))
     theta = _climb(mu, nu, theta, p, LAST_STEPS)
     # the norm of theta is 1 up to rounding; dividing keeps the bound true
-    value = float(_along(mu, nu, theta, p) / max(1.0, np.linalg.norm(theta) * (1 + mu.dim * np.finfo(float).eps)))
+    value = float(_along(mu, nu, theta, p) / max(1.0, np.linalg.norm(theta) * (1 + mu.dim * EPS)))
     return MaxSliced(Enclosure(scale * value, math.inf, Guarantee.EXACT, "best direction found"), theta)
 
 

@@ -24,10 +24,6 @@ import torch
 from numpy.typing import NDArray
 
 from lipbounds.enclosures.power_series import (
-    MANY,
-    TINY,
-    UNIT,
-    UP,
     Series,
     compose,
     compose_affine,
@@ -36,8 +32,9 @@ from lipbounds.enclosures.power_series import (
     series,
     sharpen,
 )
-from lipbounds.maps.activations import ULPS, coefficients, largest_of, ranges
+from lipbounds.maps.activations import coefficients, largest_of, ranges
 from lipbounds.maps.layers import Conditioner
+from lipbounds.rounding import FUNCTION_ERROR, PRODUCTS_ERROR, TINY, UNIT, UP
 
 __all__ = ["derivatives", "errors", "tower", "values"]
 
@@ -122,7 +119,7 @@ def _tower(
         f = []
         middle = [0.5 * low + 0.5 * high for low, high in known] if stages is None else coefficients(activation, rows[0], degree)
         for at, (low, high) in zip(middle, known, strict=True):
-            f.append((at, np.maximum(high - at, at - low) * UP + ULPS * (1 + np.abs(low) + np.abs(high))))
+            f.append((at, np.maximum(high - at, at - low) * UP + FUNCTION_ERROR * (1 + np.abs(low) + np.abs(high))))
         # the first units are affine in the inputs: no sums
         return sharpened(*(compose(f, rows, spread, terms) if powers is None else compose_affine(f, powers, terms)))
 
@@ -221,10 +218,11 @@ def _errors(network: Conditioner, clamp: float, largest: float, terms: Series) -
         most = [np.maximum(np.abs(low), np.abs(high)) * UP for low, high in ranges(activation, -far, far, degree)]
         most.append(np.full_like(far, largest_of(activation, degree + 1)))
         f = [
-            (now, ((j + 1) * after * error[0] + ULPS * (1 + now)) * UP) for j, (now, after) in enumerate(itertools.pairwise(most))
+            (now, ((j + 1) * after * error[0] + FUNCTION_ERROR * (1 + now)) * UP)
+            for j, (now, after) in enumerate(itertools.pairwise(most))
         ]
         size, error = compose(f, size, error, terms)
-        return size * (1 + MANY) + TINY, error
+        return size * (1 + PRODUCTS_ERROR) + TINY, error
 
     with np.errstate(over="ignore", invalid="ignore"):
         for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):

@@ -18,11 +18,9 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lipbounds.rounding import PRODUCTS_ERROR, TINY, UP
+
 __all__ = [
-    "MANY",
-    "TINY",
-    "UNIT",
-    "UP",
     "Series",
     "compose",
     "compose_affine",
@@ -35,10 +33,6 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-UNIT = 2.0**-53
-MANY = 128 * UNIT  # of sums of some dozens of products
-UP = 1 + 64 * UNIT  # some roundings of nonnegative numbers
-TINY = 1e-290  # more than underflow hides
 FEW = 128  # numbers or balls at a time: rows of products stay in the cache
 
 
@@ -117,7 +111,7 @@ def _add_product(x, X, y, Y, z, Z):
     for e in range(len(x)):
         size = abs(y[e])
         z[e] += x[e] * y[e]
-        Z[e] += abs(x[e]) * (Y[e] + MANY * size) + X[e] * (size + Y[e])
+        Z[e] += abs(x[e]) * (Y[e] + PRODUCTS_ERROR * size) + X[e] * (size + Y[e])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -140,13 +134,13 @@ def _compose(products, scaled, f, F, u, U):
                     a, b, c = products[j - 1][row]
                     x, X, y, Y = power[0, a, :length], power[1, a, :length], own[0, b, :length], own[1, b, :length]
                     _add_product(x, X, y, Y, new[0, c, :length], new[1, c, :length])
-                new[1] = new[1] * (1 + MANY) + TINY
+                new[1] = new[1] * (1 + PRODUCTS_ERROR) + TINY
                 power, new = new, power
             y, Y = f[j + 1][part], F[j + 1][part]
             for row in range(len(scaled[j])):
                 a = scaled[j][row, 0]
                 _add_product(power[0, a, :length], power[1, a, :length], y, Y, u[a, part], U[a, part])
-        U[:, part] = U[:, part] * (1 + MANY) + TINY
+        U[:, part] = U[:, part] * (1 + PRODUCTS_ERROR) + TINY
 
 
 def compose(f: Sequence[tuple[Array, Array]], u: Array, radii: Array, terms: Series) -> tuple[Array, Array]:
@@ -172,7 +166,7 @@ def compose_affine(f: Sequence[tuple[Array, Array]], powers: Array, terms: Serie
     for row, (order, power) in enumerate(zip(terms.orders, powers, strict=True)):
         at, off = f[len(order)]
         middles[row] = at * power
-        radii[row] = (off * (1 + MANY) + MANY * np.abs(at)) * np.abs(power) + TINY
+        radii[row] = (off * (1 + PRODUCTS_ERROR) + PRODUCTS_ERROR * np.abs(at)) * np.abs(power) + TINY
     return middles, radii
 
 

@@ -18,8 +18,8 @@ Some boxes are treated at a time, a lane each: numbers of all lanes stand beside
 and write one row or two, so that compilers make vectors of them. On a GPU a thread has one lane.
 
 Rounding goes into radii and errors, never into what rises. With EPS of twice the unit of rounding a sum of n products has an
-error of at most n EPS times that of their absolute values; UP and MUCH cover the roundings of radii, sums of at most 200
-nonnegative products, and LESS those of what rises, which may be too small but not too large.
+error of at most n EPS times that of their absolute values; UP_KERNEL and UP_SUM cover the roundings of radii, sums of at most 200
+nonnegative products, and DOWN_SUM those of what rises, which may be too small but not too large.
 """
 
 from __future__ import annotations
@@ -28,16 +28,12 @@ import math
 
 from numba import njit
 
-from lipbounds.enclosures.power_series import TINY
+from lipbounds.rounding import DOWN_SUM, EPS, TINY, UP_KERNEL, UP_SUM
 
 __all__ = [
-    "EPS",
-    "LESS",
-    "MUCH",
     "QUARTER",
     "ROWS",
     "TWO_THIRDS",
-    "UP",
     "add",
     "compose",
     "copy",
@@ -50,10 +46,6 @@ __all__ = [
     "sharpen",
 ]
 
-EPS = 2.220446049250313e-16
-UP = 1 + 64 * EPS
-MUCH = 1 + 512 * EPS
-LESS = 1 - 1024 * EPS
 TWO_THIRDS = 0.6666666666666666  # rounded down
 QUARTER = 0.25  # of what rises counts against a radius where two are to be compared: with 0 or 1/2 bounds were worse
 LARGEST_EXPONENT = 600.0
@@ -119,10 +111,10 @@ def sharpen(q, r, work):
     for i in range(d):
         own, m, R, L, side = work[i], q[1 + i], q[n + 1 + i], q[2 * n + 1 + i], r[i]
         for lane in range(lanes):
-            turn = (own[lane] + e1[lane]) * MUCH
+            turn = (own[lane] + e1[lane]) * UP_SUM
             better = turn - QUARTER * own[lane] < R[lane] - QUARTER * L[lane]
             R[lane] = turn if better else R[lane]
-            L[lane] = own[lane] * LESS if better else L[lane]
+            L[lane] = own[lane] * DOWN_SUM if better else L[lane]
         for lane in range(lanes):
             first[lane] += (abs(m[lane]) + e1[lane]) * side[lane]
         for lane in range(lanes):
@@ -131,10 +123,10 @@ def sharpen(q, r, work):
         curved = first[lane] + second[lane]
         # where second derivatives are unknown the comparisons are false
         rise = curved if curved < whole[lane] else whole[lane]
-        away = (e0[lane] + rise) * MUCH
+        away = (e0[lane] + rise) * UP_SUM
         better = away - QUARTER * rise < R0[lane] - QUARTER * L0[lane]
         R0[lane] = away if better else R0[lane]
-        L0[lane] = rise * LESS if better else L0[lane]
+        L0[lane] = rise * DOWN_SUM if better else L0[lane]
 
 
 @njit(cache=True, error_model="numpy")
@@ -169,21 +161,21 @@ def multiply(a, b, p, r, work):
     for lane in range(lanes):
         p0[lane] = a0[lane] * b0[lane]
     for lane in range(lanes):
-        P0[lane] = (abs(a0[lane]) * B0[lane] + A0[lane] * wide_b[lane] + EPS * abs(p0[lane]) + TINY) * UP
+        P0[lane] = (abs(a0[lane]) * B0[lane] + A0[lane] * wide_b[lane] + EPS * abs(p0[lane]) + TINY) * UP_KERNEL
     for lane in range(lanes):
-        rise0[lane] = (abs(a0[lane]) * rise_b[lane] + rise_a[lane] * wide_b[lane]) * LESS
+        rise0[lane] = (abs(a0[lane]) * rise_b[lane] + rise_a[lane] * wide_b[lane]) * DOWN_SUM
     steep_a, steep_b = work[d], work[d + 1]
     largest(a, 1, 1 + d, steep_a)
     largest(b, 1, 1 + d, steep_b)
     ae0, ae1, be0, be1 = a[3 * n], a[3 * n + 1], b[3 * n], b[3 * n + 1]
     for lane in range(lanes):
-        e0[lane] = (abs(a0[lane]) * be0[lane] + ae0[lane] * (abs(b0[lane]) + be0[lane])) * UP + EPS * abs(p0[lane]) + TINY
+        e0[lane] = (abs(a0[lane]) * be0[lane] + ae0[lane] * (abs(b0[lane]) + be0[lane])) * UP_KERNEL + EPS * abs(p0[lane]) + TINY
     for lane in range(lanes):
         e1[lane] = abs(a0[lane]) * be1[lane] + ae0[lane] * (steep_b[lane] + be1[lane])
     for lane in range(lanes):
         e1[lane] += abs(b0[lane]) * ae1[lane] + be0[lane] * (steep_a[lane] + ae1[lane])
     for lane in range(lanes):
-        e1[lane] = e1[lane] * UP + 4 * EPS * (abs(a0[lane]) * steep_b[lane] + abs(b0[lane]) * steep_a[lane]) + TINY
+        e1[lane] = e1[lane] * UP_KERNEL + 4 * EPS * (abs(a0[lane]) * steep_b[lane] + abs(b0[lane]) * steep_a[lane]) + TINY
     q = 1 + d
     for i in range(d):
         ai, bi, rise_a, rise_b = a[1 + i], b[1 + i], a[2 * n + 1 + i], b[2 * n + 1 + i]
@@ -203,9 +195,9 @@ def multiply(a, b, p, r, work):
     for q in range(1, n):
         Pq, rise = p[n + q], p[2 * n + q]
         for lane in range(lanes):
-            Pq[lane] *= UP
+            Pq[lane] *= UP_KERNEL
         for lane in range(lanes):
-            rise[lane] *= LESS
+            rise[lane] *= DOWN_SUM
     sharpen(p, r, work)
 
 
@@ -218,16 +210,16 @@ def add(a, b, sign, work):
         for lane in range(lanes):
             aq[lane] += sign * bq[lane]
         for lane in range(lanes):
-            Aq[lane] = (Aq[lane] + Bq[lane]) * UP + EPS * abs(aq[lane])
+            Aq[lane] = (Aq[lane] + Bq[lane]) * UP_KERNEL + EPS * abs(aq[lane])
         for lane in range(lanes):
-            rise[lane] = (rise[lane] + other[lane]) * LESS
+            rise[lane] = (rise[lane] + other[lane]) * DOWN_SUM
     noise = work[0]
     largest(a, 0, n, noise)  # of second derivatives too: an error need not be small
     a0, ae0, ae1, be0, be1 = a[0], a[3 * n], a[3 * n + 1], b[3 * n], b[3 * n + 1]
     for lane in range(lanes):
-        ae0[lane] = (ae0[lane] + be0[lane]) * UP + EPS * abs(a0[lane])
+        ae0[lane] = (ae0[lane] + be0[lane]) * UP_KERNEL + EPS * abs(a0[lane])
     for lane in range(lanes):
-        ae1[lane] = (ae1[lane] + be1[lane]) * UP + EPS * noise[lane]
+        ae1[lane] = (ae1[lane] + be1[lane]) * UP_KERNEL + EPS * noise[lane]
 
 
 @njit(cache=True, error_model="numpy")
@@ -249,10 +241,10 @@ def exponential(sign, s, p, r, work):
         # beyond, numbers underflow or overflow
         e[lane] = math.exp(sign * s0[lane]) if abs(s0[lane]) < LARGEST_EXPONENT else math.inf
         most = e[lane] * math.expm1(S0[lane])
-        away[lane] = most * UP + 8 * EPS * e[lane]
-        off[lane] = e[lane] * math.expm1(se0[lane]) * UP + 8 * EPS * e[lane]
+        away[lane] = most * UP_KERNEL + 8 * EPS * e[lane]
+        off[lane] = e[lane] * math.expm1(se0[lane]) * UP_KERNEL + 8 * EPS * e[lane]
         # convex in the distance: below the line from its value at the middle to that at the end
-        rise = most - e[lane] * math.expm1((S0[lane] - rise0[lane]) * UP) - 64 * EPS * (e[lane] + most)
+        rise = most - e[lane] * math.expm1((S0[lane] - rise0[lane]) * UP_KERNEL) - 64 * EPS * (e[lane] + most)
         grown[lane] = rise if rise > 0.0 else 0.0
     p0, P0, own, pe0, pe1 = p[0], p[n], p[2 * n], p[3 * n], p[3 * n + 1]
     for lane in range(lanes):
@@ -268,12 +260,14 @@ def exponential(sign, s, p, r, work):
         for lane in range(lanes):
             pq[lane] = sign * e[lane] * sq[lane]
         for lane in range(lanes):
-            Pq[lane] = (e[lane] * Sq[lane] + away[lane] * (abs(sq[lane]) + Sq[lane])) * UP + 4 * EPS * abs(pq[lane]) + TINY
+            Pq[lane] = (e[lane] * Sq[lane] + away[lane] * (abs(sq[lane]) + Sq[lane])) * UP_KERNEL + 4 * EPS * abs(pq[lane]) + TINY
         for lane in range(lanes):
             rise[lane] = e[lane] * rise_s[lane] + grown[lane] * (abs(sq[lane]) + Sq[lane])
     largest(s, 1, 1 + d, steep)
     for lane in range(lanes):
-        pe1[lane] = (e[lane] * se1[lane] + off[lane] * (steep[lane] + se1[lane])) * UP + 4 * EPS * e[lane] * steep[lane] + TINY
+        pe1[lane] = (
+            (e[lane] * se1[lane] + off[lane] * (steep[lane] + se1[lane])) * UP_KERNEL + 4 * EPS * e[lane] * steep[lane] + TINY
+        )
     q = 1 + d
     for i in range(d):
         si, Si, rise_i = s[1 + i], s[n + 1 + i], s[2 * n + 1 + i]
@@ -284,9 +278,9 @@ def exponential(sign, s, p, r, work):
             for lane in range(lanes):
                 pq[lane] += e[lane] * si[lane] * sj[lane]
             for lane in range(lanes):
-                Pq[lane] += e[lane] * (abs(si[lane]) * Sj[lane] + Si[lane] * (abs(sj[lane]) + Sj[lane])) * UP
+                Pq[lane] += e[lane] * (abs(si[lane]) * Sj[lane] + Si[lane] * (abs(sj[lane]) + Sj[lane])) * UP_KERNEL
             for lane in range(lanes):
-                Pq[lane] += away[lane] * (abs(si[lane]) + Si[lane]) * (abs(sj[lane]) + Sj[lane]) * UP
+                Pq[lane] += away[lane] * (abs(si[lane]) + Si[lane]) * (abs(sj[lane]) + Sj[lane]) * UP_KERNEL
             for lane in range(lanes):
                 rise[lane] += e[lane] * (abs(si[lane]) * rise_j[lane] + rise_i[lane] * (abs(sj[lane]) + Sj[lane]))
             for lane in range(lanes):
@@ -295,7 +289,7 @@ def exponential(sign, s, p, r, work):
     for q in range(1, n):
         rise = p[2 * n + q]
         for lane in range(lanes):
-            rise[lane] *= LESS
+            rise[lane] *= DOWN_SUM
     sharpen(p, r, work)
     for lane in range(lanes):
         if not abs(s0[lane]) < LARGEST_EXPONENT:
@@ -338,7 +332,9 @@ def compose(place, f, wrong, x, seen, k, p, r, work):
             for lane in range(lanes):
                 pq[lane] += slope[lane] * uq[lane]
                 size = abs(slope[lane])
-                Pq[lane] += (size * Uq[lane] + wide[lane] * (abs(uq[lane]) + Uq[lane])) * UP + 16 * EPS * abs(uq[lane]) * size
+                Pq[lane] += (size * Uq[lane] + wide[lane] * (abs(uq[lane]) + Uq[lane])) * UP_KERNEL + 16 * EPS * abs(
+                    uq[lane]
+                ) * size
             for lane in range(lanes):
                 rise[lane] += abs(slope[lane]) * rise_q[lane] + grown[lane] * (abs(uq[lane]) + Uq[lane])
         largest(u, 1, 1 + d, steep)
@@ -348,7 +344,7 @@ def compose(place, f, wrong, x, seen, k, p, r, work):
             bend, spread = f[0, place[1 + k + i * k + j]], f[1, place[1 + k + i * k + j]]
             there = x[seen[j], 3 * n]
             for lane in range(lanes):
-                slip[lane] += (abs(bend[lane]) + spread[lane]) * there[lane] * UP
+                slip[lane] += (abs(bend[lane]) + spread[lane]) * there[lane] * UP_KERNEL
         for lane in range(lanes):
             turn[lane] += slip[lane] * (steep[lane] + e1[lane]) + abs(slope[lane]) * (e1[lane] + 16 * EPS * steep[lane])
     for i in range(k):
@@ -369,7 +365,7 @@ def compose(place, f, wrong, x, seen, k, p, r, work):
                         spread = size * (whole * Vh[lane] + Ug[lane] * abs(vh[lane])) + wide[lane] * whole * (
                             abs(vh[lane]) + Vh[lane]
                         )
-                        Pq[lane] += spread * UP + 64 * EPS * (size * whole * abs(vh[lane]))
+                        Pq[lane] += spread * UP_KERNEL + 64 * EPS * (size * whole * abs(vh[lane]))
                     for lane in range(lanes):
                         whole = abs(ug[lane]) + Ug[lane]
                         part = abs(bend[lane]) * (whole * rise_h[lane] + rise_g[lane] * abs(vh[lane]))
@@ -379,12 +375,12 @@ def compose(place, f, wrong, x, seen, k, p, r, work):
     for q in range(1, n):
         Pq, rise = p[n + q], p[2 * n + q]
         for lane in range(lanes):
-            Pq[lane] = Pq[lane] * MUCH + TINY
+            Pq[lane] = Pq[lane] * UP_SUM + TINY
         for lane in range(lanes):
-            rise[lane] *= LESS
+            rise[lane] *= DOWN_SUM
     pe0, pe1 = p[3 * n], p[3 * n + 1]
     for lane in range(lanes):
-        pe0[lane] = off[lane] * MUCH + TINY
+        pe0[lane] = off[lane] * UP_SUM + TINY
     for lane in range(lanes):
-        pe1[lane] = turn[lane] * MUCH + TINY
+        pe1[lane] = turn[lane] * UP_SUM + TINY
     sharpen(p, r, work)

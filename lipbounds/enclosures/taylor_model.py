@@ -26,16 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.activations import ULPS, coefficients, ranges
+from lipbounds.maps.activations import coefficients, ranges
 from lipbounds.maps.layers import Affine, Conditioner, Layer, PartialCoupling, Permutation, expanded
+from lipbounds.rounding import FUNCTION_ERROR, TINY, UNIT, UP
 
-__all__ = ["UNIT", "Expansion", "Slice", "is_readable"]
+__all__ = ["Expansion", "Slice", "is_readable"]
 
 Array = NDArray[np.float64]
-
-UNIT = 2.0**-53
-UP = 1 + 64 * UNIT  # some roundings of nonnegative numbers
-TINY = 1e-290  # more than underflow hides
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +168,9 @@ def _known(activation: str) -> Function:
         value, first, half = coefficients(activation, c, 2)
         away = reach * UP + 4 * UNIT * np.abs(c)
         known = ranges(activation, c - away, c + away, 3)
-        m2, m3 = (math.factorial(n) * (most + ULPS * (1 + most)) * UP for n in (2, 3) for most in [np.abs(known[n]).max(0)])
+        m2, m3 = (
+            math.factorial(n) * (most + FUNCTION_ERROR * (1 + most)) * UP for n in (2, 3) for most in [np.abs(known[n]).max(0)]
+        )
         return _Derivatives(value, first, 2 * half, m2, m3)
 
     return function
@@ -179,7 +178,7 @@ def _known(activation: str) -> Function:
 
 def _falling_exponential(c: Array, reach: Array) -> _Derivatives:
     value = np.exp(-c)
-    most = np.exp(reach - c) * (1 + ULPS + 4096 * UNIT) + TINY  # the difference is off by ulps of numbers below 1e3
+    most = np.exp(reach - c) * (1 + FUNCTION_ERROR + 4096 * UNIT) + TINY  # the difference is off by ulps of numbers below 1e3
     return _Derivatives(value, -value, value, most, most)
 
 
@@ -195,12 +194,12 @@ def _applied(x: Expansion, function: Function) -> Expansion:
     g, H = f.first * x.g, f.first * x.H + f.second * cross
     square = 0.5 * reach * reach
     # derivatives of activations are of order one or smaller, with absolute errors: a saturated tanh has a slope that is not 0
-    scale = 2 * ULPS * (1.0 + steep + bend)  # the second derivative is twice a coefficient
+    scale = 2 * FUNCTION_ERROR * (1.0 + steep + bend)  # the second derivative is twice a coefficient
     steep, bend = steep + scale, bend + scale
     r = (steep * x.r + f.m2 * square) * UP
     rho = (steep * x.rho + bend * (x.r * np.abs(x.g) + reach * turn) + f.m3 * square * (np.abs(x.g) + turn)) * UP
     return Expansion(f.value, g, H, r, rho, x.h).rounded(
-        ULPS * np.abs(f.value), scale * np.abs(x.g), scale * (np.abs(x.H) + np.abs(cross))
+        FUNCTION_ERROR * np.abs(f.value), scale * np.abs(x.g), scale * (np.abs(x.H) + np.abs(cross))
     )
 
 
@@ -294,7 +293,7 @@ def _solved(layer: Affine) -> Step:
         raise InvalidInput("matrix", got, "an invertible matrix", "it has no inverse") from error
     n = len(inverse)
     defect = np.abs(np.eye(n) - inverse @ layer.matrix) + (n + 2) * UNIT * (np.abs(inverse) @ np.abs(layer.matrix) + 1)
-    q = float(defect.sum(1).max()) * (1 + n * ULPS)
+    q = float(defect.sum(1).max()) * (1 + n * FUNCTION_ERROR)
     if not q < 0.5:
         raise InvalidInput("matrix", f"|I - BA| of {q:.3g}", "below 0.5 for its computed inverse B", "it is too ill-conditioned")
     miss = q / (1 - q) * UP

@@ -14,21 +14,20 @@ from numba import njit
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
-from lipbounds.enclosures.power_series import UNIT, UP
+from lipbounds.rounding import FUNCTION_ERROR, UNIT, UP
 
-__all__ = ["ULPS", "coefficients", "largest_of", "ranges"]
+__all__ = ["coefficients", "largest_of", "ranges"]
 
 Array = NDArray[np.float64]
 Range = tuple[Array, Array]
 
 NEAR = 1e-9  # critical points are rounded; one too many does no harm
-ULPS = 256 * UNIT  # of polynomials in elementary functions good to 4 ulps, whose coefficients sum to 9 and slopes to 40 at most
 
 
 def coefficients(activation: str, x: Any, degree: int) -> list[Any]:
     """f, f', f''/2, .. up to a degree >= 1 at points, arrays or tensors; at the kink of relu those of its left.
 
-    Off by at most ULPS (1 + size), f itself by at most ULPS |f|.
+    Off by at most FUNCTION_ERROR (1 + size), f itself by at most FUNCTION_ERROR |f|.
     """
     xp = torch if isinstance(x, torch.Tensor) else np
     match activation:
@@ -186,7 +185,7 @@ def _silu(low: Array, high: Array, degree: int) -> list[Range]:
     middle, reach = 0.5 * low + 0.5 * high, (0.5 * high - 0.5 * low) * UP
     ranges = []
     for n, value in enumerate(coefficients("silu", middle, degree)):
-        away = reach * (n + 1) * SILU[n] + ULPS * (1 + np.abs(middle))
+        away = reach * (n + 1) * SILU[n] + FUNCTION_ERROR * (1 + np.abs(middle))
         least, greatest = value - away, value + away
         if n:  # never beyond the extremes
             least, greatest = np.fmax(least, -SILU[n - 1]), np.fmin(greatest, SILU[n - 1])
@@ -213,7 +212,7 @@ _RANGES: dict[str, Callable[[Array, Array, int], Sequence[Range]]] = {
 
 
 def ranges(activation: str, low: Array, high: Array, degree: int) -> Sequence[Range]:
-    """Lower and upper ends of f, f', f''/2, .. on intervals, but for errors of at most ULPS (1 + |f|).
+    """Lower and upper ends of f, f', f''/2, .. on intervals, but for errors of at most FUNCTION_ERROR (1 + |f|).
 
     For silu they are bounds, good on short intervals.
     """

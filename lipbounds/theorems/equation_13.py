@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lipbounds.enclosure import Enclosure
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layer_constants import SLOPES, CouplingNumbers, bound_of_coupling, bound_of_network, lipschitz_of_mlp
+from lipbounds.rounding import EPS
 from lipbounds.theorems.remark_3 import lipschitz_on
 from lipbounds.theorems.statement import Hypothesis, Statement, Version
 
@@ -24,7 +25,6 @@ __all__ = ["ClampedCoupling", "Inequality13", "LayersOnBox", "MatrixProduct", "M
 
 Array = NDArray[np.float64]
 
-EPS = float(np.finfo(np.float64).eps)
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": lambda x: np.maximum(x, 0.0),
     "tanh": np.tanh,

@@ -30,6 +30,7 @@ from lipbounds.distances.statistics import DistanceDifference, Projection, Stati
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete
+from lipbounds.rounding import EPS
 from lipbounds.theorems.frontier import forced_by_frontier
 from lipbounds.theorems.separation import SMALLEST_MASS, Masses, least_stretch
 
@@ -45,7 +46,6 @@ JUMPS = 4  # of the values of a statistic whose middles are tried
 FINALISTS = 4  # statistics that are evaluated in full
 FRONTIERS = 2  # statistics for which the linear program is solved, too
 FRONTIER_POINTS = 20_000
-EPS = float(np.finfo(np.float64).eps)
 TAIL = 0.002  # cut off on both sides where the frontier needs a bounded statistic
 
 

@@ -30,6 +30,7 @@ from lipbounds.distances.line import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
+from lipbounds.rounding import EPS
 from lipbounds.theorems.separation import Masses, separation, separation_cost
 from lipbounds.theorems.statement import Hypothesis, Statement
 
@@ -100,10 +101,10 @@ def _constant_of(nu: GaussianMixture) -> PrintedConstant:
     if diagonal:
         eigenvalues = np.asarray(np.sort(np.diagonal(nu.covariances[present], axis1=1, axis2=2), axis=1), dtype=np.float64)
     # eigenvalues are floats with an error of some ulps of the largest
-    margin = 0.0 if diagonal else 64 * n * float(np.finfo(float).eps) * float(eigenvalues.max())
+    margin = 0.0 if diagonal else 64 * n * EPS * float(eigenvalues.max())
     if not float(eigenvalues.min()) > margin:
         raise InvalidInput("reference", f"smallest eigenvalue {eigenvalues.min()}", f"above {margin}", "use a rounder covariance")
-    largest = np.sqrt(eigenvalues[:, -1] + margin) * (1 + 4 * np.finfo(float).eps)
+    largest = np.sqrt(eigenvalues[:, -1] + margin) * (1 + 4 * EPS)
     with working_precision(BITS + n):
         weights = [arb(float(w)) for w in nu.weights[present]]
         means = [sum((arb(float(x)) ** 2 for x in mean), arb(0)).sqrt() for mean in nu.means[present]]

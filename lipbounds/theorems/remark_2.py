@@ -30,6 +30,7 @@ from lipbounds.distances.kernels import Family, InverseMultiquadric, Kernel, Lap
 from lipbounds.distances.wasserstein import wasserstein
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.measures import Discrete
+from lipbounds.rounding import EPS
 from lipbounds.theorems.statement import Hypothesis, Statement, Version
 
 __all__ = ["LawsOnPoints", "Remark1", "Remark1Repaired", "Remark2Lower", "Remark2Upper", "feature_lipschitz"]
@@ -80,7 +81,7 @@ class LawsOnPoints:
         """D_K of the two laws, the root."""
         value = discrepancy(self.points, self.points, self.kernel, squared=True, x_weights=self.first, y_weights=self.second)
         # three sums of masses times kernel values cancel; each rounds by some ulps of the largest value
-        margin = 8 * len(self.points) * np.finfo(float).eps * float(np.abs(self._gram).max())
+        margin = 8 * len(self.points) * EPS * float(np.abs(self._gram).max())
         low, high = (math.sqrt(max(0.0, value + sign * margin)) for sign in (-1, 1))
         return Enclosure(low, high, Guarantee.EXACT, "finite sums")
 

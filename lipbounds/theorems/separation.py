@@ -18,13 +18,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from flint import arb
 from scipy.optimize import brentq
 
 from lipbounds.arb import ends, normal_quantile, profile, working_precision
 from lipbounds.enclosure import Enclosure, Guarantee, combined
 from lipbounds.errors import InvalidInput
+from lipbounds.rounding import EPS
 
 __all__ = ["Masses", "least_stretch", "over", "separation", "separation_cost"]
 
@@ -65,7 +65,7 @@ class Masses:
         if not (smaller >= SMALLEST_MASS and max(self.a, self.b) < 1 and self.gap >= 0):
             got = (self.a, self.b, self.gap)
             raise InvalidInput("a, b, gap", got, f"a, b in [{SMALLEST_MASS}, 1) and gap >= 0", "use sets with mass")
-        if not abs(self.a + self.b + self.gap - 1.0) <= 1e-9 * smaller + 8 * np.finfo(float).eps:
+        if not abs(self.a + self.b + self.gap - 1.0) <= 1e-9 * smaller + 8 * EPS:
             raise InvalidInput("a, b, gap", (self.a, self.b, self.gap), "sum 1", "the gap is all that is outside both")
 
     @classmethod
@@ -145,7 +145,7 @@ def _search(masses: Masses, value: Callable[[_Level], float], target: float) -> 
     def excess(logit: float) -> float:
         return math.log(max(at(logit), 5e-324)) - math.log(target)
 
-    root = float(brentq(excess, low, high, xtol=LOGIT_TOLERANCE, rtol=4 * np.finfo(float).eps, maxiter=500))
+    root = float(brentq(excess, low, high, xtol=LOGIT_TOLERANCE, rtol=4 * EPS, maxiter=500))
     step = LOGIT_TOLERANCE * max(1.0, abs(root))
     below, above = root, root
     while at(below) > target:

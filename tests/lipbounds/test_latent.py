@@ -19,8 +19,9 @@ from lipbounds.domains import Ball, Box, ConvexHull
 from lipbounds.enclosures import taylor_model as jets
 from lipbounds.enclosures.taylor_model import SMOOTH, Slice
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.activations import ULPS, coefficients
+from lipbounds.maps.activations import coefficients
 from lipbounds.maps.layers import Affine, Conditioner, PartialCoupling, Permutation, Residual, inverse_map
+from lipbounds.rounding import FUNCTION_ERROR
 from lipbounds.search import find_lipschitz
 from lipbounds.search.find import jacobian_norms
 
@@ -136,7 +137,7 @@ def test_coefficients_of_activations_against_ball_arithmetic(activation):
             for n in range(6):
                 size = abs(float(truth[n].mid()))
                 off = abs(float((truth[n] - float(found[n, column])).mid()))
-                assert off <= ULPS * (size if n == 0 else 1 + size)
+                assert off <= FUNCTION_ERROR * (size if n == 0 else 1 + size)
 
 
 def tanh(x):

@@ -20,9 +20,10 @@ from lipbounds.certify.certificate import ELEMENTARY, Certificate
 from lipbounds.certify.witness import certify_pair
 from lipbounds.domains import Ball, Box
 from lipbounds.enclosure import Guarantee
-from lipbounds.enclosures.taylor_model import UNIT, Expansion, Slice, is_readable
+from lipbounds.enclosures.taylor_model import Expansion, Slice, is_readable
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layers import Layer, Structured, dimension_of, inverse_map, structure_of
+from lipbounds.rounding import UNIT
 from lipbounds.search.find import Found, find_lipschitz, jacobian_norms
 
 __all__ = ["MOST_LATENT", "certify_slice"]

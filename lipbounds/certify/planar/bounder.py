@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.certify.planar.conditioner_table import CELLS, Table, tabulate
-from lipbounds.certify.planar.kernel import EPS, bounds_of_boxes
+from lipbounds.certify.planar.kernel import bounds_of_boxes
 from lipbounds.domains import Ball, Box
 from lipbounds.maps.layers import Conditioner, Coupling, Layer, Permutation
+from lipbounds.rounding import EPS
 
 __all__ = ["bound_in_the_plane", "is_planar"]
 

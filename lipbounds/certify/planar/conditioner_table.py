@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layers import Conditioner
+from lipbounds.rounding import ELEMENTARY_ULPS, EPS
 
 __all__ = ["REACH", "Table", "tabulate"]
 
@@ -31,8 +32,6 @@ Array = NDArray[np.float64]
 REACH = 1e4
 CELLS = 1 << 16
 CHUNK = 1 << 13
-EPS = float(np.finfo(np.float64).eps)
-ULPS = 4.0  # of an elementary function
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +227,7 @@ def _smooth(jet: _Jet, r: Array, y: Array, first: Array, sup_1: Array, sup_2: Ar
     wrong = (np.abs(first) * 8 * EPS + rounding_1 + sup_2 * jet.error) * steepest
     slope_error = (sup_1 * jet.slope_error + wrong) * (1 + 16 * EPS)
     spread = np.minimum(by_curve + slope_error, by_range + wrong) * (1 + 16 * EPS)
-    error = (sup_1 * jet.error + ULPS * EPS * np.abs(y) + 1e-300) * (1 + 16 * EPS)
+    error = (sup_1 * jet.error + ELEMENTARY_ULPS * EPS * np.abs(y) + 1e-300) * (1 + 16 * EPS)
     return _Jet(y, error, first * jet.slope, slope_error, spread, curve)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from numba import njit, prange
 
 from lipbounds.certify.planar.conditioner_table import REACH
+from lipbounds.rounding import EPS
 
-__all__ = ["EPS", "bounds_of_boxes"]
+__all__ = ["bounds_of_boxes"]
 
-EPS = 2.220446049250313e-16
 WIDEST = 4096  # cells looked at; wider ranges belong to boxes that are split anyway
 
 

@@ -33,8 +33,8 @@ from lipbounds.certify.preimage.range_table import ripmaps
 from lipbounds.certify.witness import evaluate_inverse
 from lipbounds.domains import Ball, Box, Capsule
 from lipbounds.enclosures.mlp_derivatives import derivatives
-from lipbounds.enclosures.taylor_kernel import EPS
 from lipbounds.maps.layers import Layer, PartialCoupling, Permutation, dimension_of, expanded, inverse_map, step_map
+from lipbounds.rounding import EPS
 
 __all__ = ["SpaceBound", "bound_in_space", "is_spatial"]
 

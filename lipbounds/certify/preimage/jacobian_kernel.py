@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from lipbounds.certify.preimage.range_query_kernel import MOST_INPUTS, WINDOW_INTEGERS, WINDOW_NUMBERS, look_up
 from lipbounds.enclosures import taylor_kernel as taylor
-from lipbounds.enclosures.power_series import TINY
-from lipbounds.enclosures.taylor_kernel import EPS, LESS, MUCH, QUARTER, ROWS, TWO_THIRDS, UP, fill, larger, numbers_of
+from lipbounds.enclosures.taylor_kernel import QUARTER, ROWS, TWO_THIRDS, fill, larger, numbers_of
+from lipbounds.rounding import DOWN_SUM, EPS, TINY, UP_KERNEL, UP_SUM
 
 __all__ = ["LANES", "MOST_INPUTS", "Batch", "Bounds", "Program", "Region", "bound_block", "bound_boxes", "scratch_of"]
 
@@ -106,7 +106,7 @@ def _within(jet, n, low, high):
     m, R, L = jet[0], jet[n], jet[2 * n]
     for lane in range(len(m)):
         up, down = high[lane] - m[lane], m[lane] - low[lane]
-        radius = larger(up, down) * UP
+        radius = larger(up, down) * UP_KERNEL
         radius = 0.0 if radius < 0.0 else radius
         better = radius < R[lane] - QUARTER * L[lane]
         R[lane] = radius if better else R[lane]
@@ -131,11 +131,11 @@ def _reach(q, k, f, wrong, next_order, begin, places, reach, means, work):
         for lane in range(lanes):
             rise[lane] += size[lane] * close[lane]
     for lane in range(lanes):
-        turn = (wrong[q] + whole[lane]) * UP
+        turn = (wrong[q] + whole[lane]) * UP_KERNEL
         better = turn - QUARTER * rise[lane] < R[lane]
         R[lane] = turn if better else R[lane]
-        L[lane] = rise[lane] * LESS if better else 0.0
-        mean[lane] = abs(m[lane]) + (R[lane] - 0.5 * LESS * whole[lane] if better else R[lane])
+        L[lane] = rise[lane] * DOWN_SUM if better else 0.0
+        mean[lane] = abs(m[lane]) + (R[lane] - 0.5 * DOWN_SUM * whole[lane] if better else R[lane])
 
 
 @njit(cache=True, error_model="numpy")
@@ -147,7 +147,7 @@ def _radii(program, step, f, wrong, ranges, reach, work):
         c, low, high, out = f[0, q], ranges[0, q], ranges[1, q], f[1, q]
         for lane in range(f.shape[2]):
             up, down = high[lane] - c[lane], c[lane] - low[lane]
-            radius = (down if down > up or down != down else up) * UP
+            radius = (down if down > up or down != down else up) * UP_KERNEL
             radius = 0.0 if radius < 0.0 else radius
             out[lane] = radius if radius < math.inf else math.inf  # also where it is no number
     for output in range(2 * m):
@@ -179,8 +179,8 @@ def _look(points, program, maps, step, deep, x, f, wrong, ranges, joint, ends, m
         for i in range(k):
             # these are at inputs that were computed otherwise
             off = abs(x[seen[i], 0, lane] - row[begin + i])
-            reach[0, i, lane], reach[1, i, lane] = (x[seen[i], n, lane] + off) * UP, x[seen[i], 2 * n, lane]
-            x[seen[i], 3 * n, lane] += off * UP
+            reach[0, i, lane], reach[1, i, lane] = (x[seen[i], n, lane] + off) * UP_KERNEL, x[seen[i], 2 * n, lane]
+            x[seen[i], 3 * n, lane] += off * UP_KERNEL
             middle[i], away[i] = x[seen[i], 0, lane], reach[0, i, lane]
         for c in range(m):
             moved[c], spread[c] = x[changed[c], 0, lane], x[changed[c], n, lane]
@@ -357,7 +357,7 @@ def _bound(a, r, lead, rest, scratch, scores, tried, chosen, counts, out, work):
                 for lane in range(lanes):
                     left[lane] -= abs(part[lane])
             for lane in range(lanes):
-                own[lane] = left[lane] * MUCH + 64 * EPS * rounding[lane] + TINY
+                own[lane] = left[lane] * UP_SUM + 64 * EPS * rounding[lane] + TINY
             for lane in range(lanes):
                 scale[lane] = larger(scale[lane], own[lane])
             for lane in range(lanes):
@@ -373,8 +373,8 @@ def _bound(a, r, lead, rest, scratch, scores, tried, chosen, counts, out, work):
             for lane in range(lanes):
                 plain[lane] += (R0[lane] / wide[lane]) ** 2
     for lane in range(lanes):
-        spread[lane] = scale[lane] * math.sqrt(spread[lane]) * MUCH
-        plain[lane] = wide[lane] * math.sqrt(plain[lane]) * MUCH
+        spread[lane] = scale[lane] * math.sqrt(spread[lane]) * UP_SUM
+        plain[lane] = wide[lane] * math.sqrt(plain[lane]) * UP_SUM
     corner, norm, largest = scratch[2], work[7], scale
     fill(largest, 0.0)
     for signs in range(1 << most):
@@ -394,7 +394,7 @@ def _bound(a, r, lead, rest, scratch, scores, tried, chosen, counts, out, work):
     for lane in range(lanes):
         best = norm[lane] + plain[lane] if plain[lane] < math.inf else math.inf
         other = largest[lane] + spread[lane]
-        best = (other if other < best else best) * MUCH
+        best = (other if other < best else best) * UP_SUM
         out[lane] = best if best < math.inf else math.inf  # also where it is no number
 
 
@@ -526,13 +526,13 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, scores, out,
     for q in range(n):
         radii, rising = line[n + q], line[2 * n + q]
         for lane in range(lanes):
-            radii[lane] *= MUCH
+            radii[lane] *= UP_SUM
         for lane in range(lanes):
-            rising[lane] *= LESS
+            rising[lane] *= DOWN_SUM
     for lane in range(lanes):
-        error0[lane] = error0[lane] * MUCH + 64 * EPS * size[lane]
+        error0[lane] = error0[lane] * UP_SUM + 64 * EPS * size[lane]
     for lane in range(lanes):
-        error1[lane] = error1[lane] * MUCH + 64 * EPS * d * steep[lane]
+        error1[lane] = error1[lane] * UP_SUM + 64 * EPS * d * steep[lane]
     for lane in range(lanes):
         Line0[lane] += 64 * EPS * size[lane]
     for lane in range(lanes):
@@ -556,7 +556,7 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, scores, out,
             inside[lane] += abs(part[lane])
     for lane in range(lanes):
         # the normal is a unit vector up to rounding
-        nearest = line0[lane] - (Line0[lane] + inside[lane]) * MUCH - 64 * EPS * size[lane]
+        nearest = line0[lane] - (Line0[lane] + inside[lane]) * UP_SUM - 64 * EPS * size[lane]
         gap = line0[lane] - inside[lane] - radius
         wide = Line0[lane] / gap if gap > 0.0 else math.inf
         out[lane] = wide if wide > 1.0 else 1.0  # also where it is no number
@@ -729,9 +729,9 @@ def bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, 
             for lane in range(lanes):
                 X0[lane] += abs(edge[lane]) * side[lane]
         for lane in range(lanes):
-            rise[lane] = X0[lane] * LESS
+            rise[lane] = X0[lane] * DOWN_SUM
         for lane in range(lanes):
-            X0[lane] *= UP
+            X0[lane] *= UP_KERNEL
     for step in range(steps):
         m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
         changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]

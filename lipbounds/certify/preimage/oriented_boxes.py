@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lipbounds.enclosures.taylor_kernel import EPS
+from lipbounds.rounding import EPS
 
 __all__ = ["Boxes", "Frames"]
 

@@ -11,8 +11,7 @@ import math
 
 from numba import njit
 
-from lipbounds.enclosures.power_series import TINY
-from lipbounds.enclosures.taylor_kernel import EPS, UP
+from lipbounds.rounding import EPS, TINY, UP_KERNEL
 
 __all__ = ["MOST_INPUTS", "WINDOW_INTEGERS", "WINDOW_NUMBERS", "look_up"]
 
@@ -42,7 +41,7 @@ def _cell(edges, begin, count, u):
 def _window(maps, step, middle, away, window):
     """First and last cells of inputs at most `away` from their middles; False outside the table."""
     for i in range(len(middle)):
-        radius = away[i] * UP
+        radius = away[i] * UP_KERNEL
         low, high = middle[i] - radius, middle[i] + radius
         count, begin = maps.counts[step, i], maps.begins[step, i]
         if not (low > maps.edges[begin] and high < maps.edges[begin + count]):
