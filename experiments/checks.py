@@ -107,7 +107,7 @@ class Measured:
     @property
     def lipschitz(self) -> Enclosure:
         """What is known of Lip(T^{-1}) on the domain: the pair found, and from above what branch and bound proves, if it ran."""
-        return Enclosure(self.found.value, self.certified, EXACT, "pair of points; branch and bound")
+        return Enclosure(self.found.lower, self.certified, EXACT, "pair of points; branch and bound")
 
     @cached_property
     def relative_entropy(self) -> Enclosure:

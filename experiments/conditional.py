@@ -260,7 +260,7 @@ def constants(model: ConditionalModel, y: Tensor, *, seed: int, hull: bool = Tru
     f = model.generator_at(y)
     balls = components(model, y)
     found = [find_lipschitz(f, ball, seed=seed, screening=SCREENING) for ball in balls]
-    largest, certified = max(one.value for one in found), float("nan")
+    largest, certified = max(one.lower for one in found), float("nan")
     if seconds > 0:
         padding = model.padding
         held = np.concatenate((y.numpy(), np.zeros(padding.dim - padding.labels - padding.latent)))
@@ -274,7 +274,7 @@ def constants(model: ConditionalModel, y: Tensor, *, seed: int, hull: bool = Tru
     if not hull:
         return row | {"lip_found_hull": float("nan")}
     hulls = [Capsule(a.center.numpy(), b.center.numpy(), float(a.radius)) for a, b in itertools.combinations(balls, 2)]
-    between = [find_lipschitz(f, hull, seed=seed, screening=SCREENING).value for hull in hulls]
+    between = [find_lipschitz(f, hull, seed=seed, screening=SCREENING).lower for hull in hulls]
     return row | {"lip_found_hull": max([largest, *between])}
 
 
@@ -300,4 +300,4 @@ def forward_constant(model: ConditionalModel, data: Domain, *, seed: int, starts
         whole: Tensor = model.flow(torch.cat((x.new_zeros(len(x), padding.dim - padding.data), x), dim=1))
         return whole
 
-    return find_lipschitz(image, data, seed=seed, starts=starts, screening=SCREENING).value
+    return find_lipschitz(image, data, seed=seed, starts=starts, screening=SCREENING).lower

@@ -309,7 +309,7 @@ def _at_label(model: ConditionalModel, y: Tensor, unit: Unit) -> dict[str, float
         (ball,) = components(model, y)
         z = ball.project(z)
     alpha = ALPHA / unit.settings["searched"]
-    forced = forced_lipschitz(model.generator_at(y)(z), 0.0, alpha=alpha, seed=unit.seed).bound.lower
+    forced = forced_lipschitz(model.generator_at(y)(z), 0.0, alpha=alpha, seed=unit.seed).lower
     names = ("lip_found", "lip_found_hull")
     return {name: found[name] for name in names} | {"lip_certified": certified, "lip_forced_normal": forced}
 

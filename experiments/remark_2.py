@@ -101,7 +101,7 @@ def flat_distance(mu: Discrete, nu: Discrete) -> float:
         return float(mu.weights @ cost(mu.points, nu.points) @ nu.weights)  # one coupling only
     if float(np.ptp(np.concatenate((mu.points, nu.points)))) <= 1.0:
         return wasserstein_line(mu, nu).upper  # no distance is cut
-    return optimal_transport(mu, nu, cost).value.upper
+    return optimal_transport(mu, nu, cost).upper
 
 
 def _moment(mu: Discrete, p: int) -> float:

@@ -52,7 +52,7 @@ def measured(
     line = two_modes(sigma)
     epsilon = wasserstein_1_line(Discrete(generated[:, :1].numpy()), line).upper
     witnesses = [find_lipschitz(double.inverse, ball, seed=seed) for ball in balls]
-    found, certified = max(one.value for one in witnesses), math.nan
+    found, certified = max(one.lower for one in witnesses), math.nan
     if certificate > 0 and (layers := _layers(double)):
         bounds = certificates(layers, balls, witnesses, seed=seed, seconds=certificate)
         # branch and bound may have come upon a steeper place
@@ -66,7 +66,7 @@ def measured(
         "lip_found": found,
         "lip_certified": certified,
         "lip_forced_frontier": frontier,
-        "lip_forward_found": find_lipschitz(lambda x: double.forward(x @ TURN.double()), data_box(sigma), seed=seed).value,
+        "lip_forward_found": find_lipschitz(lambda x: double.forward(x @ TURN.double()), data_box(sigma), seed=seed).lower,
         "between": float((generated[:, 0].abs() < 0.5).double().mean()),
     }
 

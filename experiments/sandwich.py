@@ -117,7 +117,7 @@ def sandwich(flow: Invertible, latent: Latent, sigma: float, *, seed: int, effor
     bounds = _bounds(double, latent, sigma, balls, samples, accuracy, found, seed=next(seeds), effort=effort)
     inversion = {
         f"inversion_error_{name}": max(
-            find_inversion_error(network.forward, network.inverse, ball, seed=error_seed, dtype=dtype).value for ball in balls
+            find_inversion_error(network.forward, network.inverse, ball, seed=error_seed, dtype=dtype).lower for ball in balls
         )
         for name, network, dtype, error_seed in (
             ("float32", copy.deepcopy(flow).requires_grad_(False), torch.float32, next(seeds)),
@@ -192,10 +192,10 @@ class _Search:
 
     def row(self) -> dict[str, Any]:
         return {
-            "lip_found": self.best.value,
-            "lip_found_hull": self.hull.value,
+            "lip_found": self.best.lower,
+            "lip_found_hull": self.hull.lower,
             "lip_certified": self.certified,
-            "lip_forward_found": self.forward.value,
+            "lip_forward_found": self.forward.lower,
             "jacobian_norm": self.best.jacobian_norm,
             "witness_component": self.component,
             "witness_a": self.best.pair[0].tolist(),
@@ -227,10 +227,10 @@ def _search(flow: Invertible, latent: Latent, sigma: float, balls: list[Ball], *
             one if bound.found is one else replace(bound.found, value=quotient(flow.inverse, bound.found.pair))
             for bound, one in zip(bounds, found, strict=True)
         ]
-    component = int(np.argmax([one.value for one in found]))
+    component = int(np.argmax([one.lower for one in found]))
     hull = found[0] if len(balls) == 1 else search(latent.hull(LATENT_MASS))
     # the hull contains the balls, so a smaller value there is a worse search of the same thing
-    hull = max((hull, found[component]), key=lambda one: one.value)
+    hull = max((hull, found[component]), key=lambda one: one.lower)
     forward = find_lipschitz(flow.forward, data_box(sigma), seed=seed, starts=x, screening=effort.screening)
     return _Search(found[component], component, hull, certified, forward)
 
@@ -285,7 +285,7 @@ def _bounds(
     )
     lower = [blackbox] + [row[name] for name in empty if name.startswith("lip_forced") and not math.isnan(row[name])]
     # a bound above the constant found means a failed search, or an epsilon that was estimated too small
-    row["sandwich"] = "CONFIRMED" if max(lower) <= search.best.value else "UNDECIDED"
+    row["sandwich"] = "CONFIRMED" if max(lower) <= search.best.lower else "UNDECIDED"
     return row
 
 
@@ -377,7 +377,7 @@ def _verdicts(
         masses=Masses.equal(delta),
         image_distance=Enclosure(0.0, nearest, exact, "pair of points"),
         distance=2 * offset,
-        lipschitz=Enclosure(search.best.value, math.inf, exact, "pair of points"),
+        lipschitz=Enclosure(search.best.lower, math.inf, exact, "pair of points"),
     )
     instance = restricted(whole, kappa)
     first, second = Proposition1().check(instance), Corollary1().check(instance)

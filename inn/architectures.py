@@ -15,7 +15,6 @@ from inn.linear import ActNorm, LearnedLinear
 from inn.ode import NeuralODE
 from inn.permutation import FixedPermutation
 from inn.residual import ResidualLayer
-from inn.subnets import Activation
 from lipbounds.errors import InvalidInput
 
 __all__ = ["ARCHITECTURES", "Architecture", "Glow", "ODEFlow", "RealNVP", "ResidualFlow", "build"]
@@ -27,7 +26,7 @@ class _OneSided:
     blocks: int = 8
     hidden: int = 32
     depth: int = 2
-    activation: Activation = "silu"
+    activation: str = "silu"
     clamp: float = 2.0
 
 
@@ -47,7 +46,7 @@ class ResidualFlow:
     blocks: int = 8
     hidden: int = 32
     depth: int = 2
-    activation: Activation = "tanh"
+    activation: str = "tanh"
     constant: float = 0.9
 
 
@@ -58,7 +57,7 @@ class ODEFlow:
     dim: int = 2
     hidden: int = 32
     depth: int = 2
-    activation: Activation = "tanh"
+    activation: str = "tanh"
     method: Literal["rk4", "dopri5"] = "rk4"
     steps: int = 16
     tolerance: float = 1e-6

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from inn.coupling import Clamp, ClampForm, SparseCoupling, TwoSidedCoupling
 from inn.invertible import Invertible
 from inn.permutation import FixedPermutation
-from inn.subnets import Activation
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layers import Layer
 
@@ -74,7 +73,7 @@ class CouplingFlow:
     blocks: int = 6
     hidden: int = 32
     depth: int = 2
-    activation: Activation = "silu"
+    activation: str = "silu"
     clamp: float = 2.0
     clamp_form: ClampForm = "paper"
     clamp_translation: bool = False

@@ -14,7 +14,6 @@ from inn.latents import Latent
 from inn.mixture import LearnedMixture
 from inn.padding import Padding
 from inn.posterior import sample_posterior
-from inn.subnets import Activation
 from lipbounds.errors import InvalidInput
 
 __all__ = ["Conditional", "ConditionalModel", "MixtureLatent", "build_conditional", "means_from_image"]
@@ -28,7 +27,7 @@ class MixtureLatent:
     scale: float = 1.0
     hidden: int = 64
     depth: int = 2
-    activation: Activation = "relu"
+    activation: str = "relu"
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from inn.invertible import Invertible
-from inn.subnets import MLP, Activation
+from inn.subnets import MLP
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.layers import Conditioner, Coupling, PartialCoupling
+from lipbounds.maps import Conditioner, Coupling, PartialCoupling, Scale, arctan_scale, freia_scale
 
 __all__ = ["Clamp", "ClampForm", "OneSidedCoupling", "SparseCoupling", "TwoSidedCoupling", "arctan_clamp"]
 
 ClampForm = Literal["paper", "freia"]
-FREIA_FACTOR = 0.636  # 2 / pi as FrEIA writes it
 
 
 def arctan_clamp(s: Tensor, alpha: float) -> Tensor:
@@ -28,7 +27,7 @@ def arctan_clamp(s: Tensor, alpha: float) -> Tensor:
         Hagemann and Neumayer (2022), Section 4, "Enforcing the Lipschitz Constraint". FrEIA's present clamp is another
         one, $0.636\,\alpha\arctan(s)$.
     """
-    return (2.0 * alpha / math.pi) * torch.atan(s / alpha)
+    return arctan_scale(alpha).log(s)
 
 
 @dataclass(frozen=True)
@@ -55,30 +54,25 @@ class Clamp:
         if self.form not in get_args(ClampForm):
             raise InvalidInput("form", repr(self.form), f"one of {get_args(ClampForm)}", "choose one of these")
 
+    @property
+    def scale(self) -> Scale:
+        """The clamp of s as certificates read it."""
+        return arctan_scale(self.alpha) if self.form == "paper" else freia_scale(self.alpha)
+
     def coefficients(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Split a subnetwork's outputs of shape (..., 2m) into clamped s and t."""
         s, t = outputs.chunk(2, dim=-1)
-        s = arctan_clamp(s, self.alpha) if self.form == "paper" else FREIA_FACTOR * self.alpha * torch.atan(s)
-        return s, arctan_clamp(t, self.alpha) if self.translation else t
+        return self.scale.log(s), arctan_clamp(t, self.alpha) if self.translation else t
 
-    def structure_of(self, subnet: MLP) -> tuple[Conditioner, float]:
-        """The subnetwork and alpha in the paper's form, in which certificates read them.
+    def structure_of(self, subnet: MLP) -> tuple[Conditioner, Scale]:
+        """The subnetwork and the scale, as certificates read them.
 
         Raises:
             InvalidInput: If t is clamped.
         """
         if self.translation:
             raise InvalidInput("translation", True, "an unclamped t", "certificates know no clamp of t; use find_lipschitz")
-        network = subnet.structure()
-        if self.form == "paper":
-            return network, self.alpha
-        # 0.636 alpha arctan(s) = (2 beta / pi) arctan(beta s / beta)
-        beta = FREIA_FACTOR * math.pi / 2 * self.alpha
-        scale = np.ones(len(network.biases[-1]))
-        scale[: len(scale) // 2] = beta
-        weights, biases = list(network.weights), list(network.biases)
-        weights[-1], biases[-1] = scale[:, None] * weights[-1], scale * biases[-1]
-        return Conditioner(weights, biases, network.activation), beta
+        return subnet.structure(), self.scale
 
 
 def _check(dim: int) -> None:
@@ -116,7 +110,7 @@ class TwoSidedCoupling(Invertible):
         *,
         hidden: int,
         depth: int,
-        activation: Activation,
+        activation: str,
         clamp: float | Clamp,
         generator: torch.Generator,
         constant: float | None = None,
@@ -133,9 +127,9 @@ class TwoSidedCoupling(Invertible):
         self.subnet_1 = MLP(n, 2 * k, **settings)
 
     def structure(self) -> tuple[Coupling]:
-        on_second, alpha = self.clamp.structure_of(self.subnet_2)
+        on_second, scale = self.clamp.structure_of(self.subnet_2)
         on_first, _ = self.clamp.structure_of(self.subnet_1)
-        return (Coupling(self.split[0], on_second, on_first, alpha),)
+        return (Coupling(self.split[0], on_second, on_first, scale),)
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x_1, x_2 = torch.split(x, self.split, dim=-1)
@@ -169,7 +163,7 @@ class OneSidedCoupling(Invertible):
         *,
         hidden: int,
         depth: int,
-        activation: Activation,
+        activation: str,
         clamp: float | Clamp,
         generator: torch.Generator,
         constant: float | None = None,
@@ -183,8 +177,8 @@ class OneSidedCoupling(Invertible):
         self.subnet = MLP(n, 2 * k, hidden=hidden, depth=depth, activation=activation, generator=generator, constant=constant)
 
     def structure(self) -> tuple[Coupling]:
-        on_first, alpha = self.clamp.structure_of(self.subnet)
-        return (Coupling(self.split[0], None, on_first, alpha),)
+        on_first, scale = self.clamp.structure_of(self.subnet)
+        return (Coupling(self.split[0], None, on_first, scale),)
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x_1, x_2 = torch.split(x, self.split, dim=-1)
@@ -226,7 +220,7 @@ class SparseCoupling(Invertible):
         inputs: int,
         hidden: int,
         depth: int,
-        activation: Activation,
+        activation: str,
         clamp: float | Clamp,
         generator: torch.Generator,
         constant: float | None = None,

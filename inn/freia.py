@@ -8,25 +8,18 @@ import torch
 from torch import nn
 
 from inn.coupling import Clamp, ClampForm, TwoSidedCoupling
-from inn.subnets import Activation
 from lipbounds.errors import InvalidInput
+from lipbounds.maps.activations import activation_of_module
 
 __all__ = ["coupling_from_freia"]
-
-ACTIVATIONS: dict[type[nn.Module], Activation] = {
-    nn.ReLU: "relu",
-    nn.Tanh: "tanh",
-    nn.SiLU: "silu",
-    nn.Softplus: "softplus",
-}
 
 
 def coupling_from_freia(block: Any, *, form: ClampForm = "freia") -> TwoSidedCoupling:
     """Return FrEIA's unconditional GLOWCouplingBlock as a layer with the same outputs.
 
     Args:
-        block: The block, its subnetworks `nn.Sequential` of linear layers of one hidden width and ReLU, Tanh, SiLU or
-            Softplus between them. FrEIA itself is not imported.
+        block: The block, its subnetworks `nn.Sequential` of linear layers of one hidden width and one activation of
+            `lipbounds.maps.activations` between them. FrEIA itself is not imported.
         form: `freia` for FrEIA since 2021, whose clamp is 0.636 alpha arctan(s); `paper` for weights trained with the version
             that the paper used.
 
@@ -60,16 +53,16 @@ def coupling_from_freia(block: Any, *, form: ClampForm = "freia") -> TwoSidedCou
     return layer
 
 
-def _read(subnet: Any) -> tuple[list[nn.Linear], Activation]:
+def _read(subnet: Any) -> tuple[list[nn.Linear], str]:
+    """The linear layers of a subnetwork, and the name of its activation."""
     linears = [part for part in subnet if isinstance(part, nn.Linear)]
-    between = {type(part) for part in subnet if not isinstance(part, nn.Linear)}
+    between = [part for part in subnet if not isinstance(part, nn.Linear)]
     alternate = all(isinstance(part, nn.Linear) == (i % 2 == 0) for i, part in enumerate(subnet)) and len(subnet) % 2 == 1
     widths = {layer.out_features for layer in linears[:-1]}
-    if not alternate or len(between) != 1 or not between <= set(ACTIVATIONS) or len(widths) != 1:
-        known = sorted(kind.__name__ for kind in ACTIVATIONS)
+    if not alternate or len(widths) != 1 or len({str(part) for part in between}) != 1:
         raise InvalidInput(
-            "subnet", str(subnet), f"linear layers of one width with one of {known} between", "rebuild the layer by hand"
+            "subnet", str(subnet), "linear layers of one width, one activation between", "rebuild the layer by hand"
         )
     if any(layer.bias is None for layer in linears):
         raise InvalidInput("subnet", "a linear layer without bias", "biases", "add zero biases")
-    return linears, ACTIVATIONS[between.pop()]
+    return linears, activation_of_module(between[0]).name

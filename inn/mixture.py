@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from inn.subnets import MLP, Activation
+from inn.subnets import MLP
 from lipbounds.errors import InvalidInput
 
 __all__ = ["LearnedMixture", "sparsity"]
@@ -49,7 +49,7 @@ class LearnedMixture(nn.Module):
         *,
         hidden: int,
         depth: int,
-        activation: Activation,
+        activation: str,
         generator: torch.Generator,
     ) -> None:
         super().__init__()

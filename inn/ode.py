@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from inn.invertible import Invertible
-from inn.subnets import MLP, Activation
+from inn.subnets import MLP
 from lipbounds.errors import InvalidInput
 
 __all__ = ["NeuralODE"]
@@ -48,7 +48,7 @@ class NeuralODE(Invertible):
         *,
         hidden: int,
         depth: int,
-        activation: Activation,
+        activation: str,
         method: Literal["rk4", "dopri5"] = "rk4",
         steps: int = 16,
         tolerance: float = 1e-6,

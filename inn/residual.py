@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inn.invertible import Invertible
-from inn.subnets import MLP, Activation
+from inn.subnets import MLP
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layers import Residual
 from lipbounds.maps.residual_inverse import invert_residual, jacobian_of_residual
@@ -45,7 +45,7 @@ class ResidualLayer(Invertible):
     """
 
     def __init__(
-        self, dim: int, *, hidden: int, depth: int, activation: Activation, constant: float, generator: torch.Generator
+        self, dim: int, *, hidden: int, depth: int, activation: str, constant: float, generator: torch.Generator
     ) -> None:
         super().__init__()
         if not 0.0 < constant < 1.0:

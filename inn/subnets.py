@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.layer_constants import SLOPES
-from lipbounds.maps.layers import Conditioner
+from lipbounds.maps import Conditioner, get_activation
 
-__all__ = ["MLP", "Activation"]
-
-Activation = Literal["tanh", "silu", "softplus", "relu"]
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
-    "silu": nn.functional.silu,
-    "softplus": nn.functional.softplus,
-    "relu": torch.relu,
-}
-
+__all__ = ["MLP"]
 
 OUTPUT_SCALE = 0.1
 ROUNDING = 1e-5  # singular values of float32 are good to a few ulps: normalised matrices stay below by that much
@@ -48,7 +36,7 @@ class MLP(nn.Module):
         *,
         hidden: int,
         depth: int,
-        activation: Activation,
+        activation: str,
         generator: torch.Generator,
         constant: float | None = None,
     ) -> None:
@@ -59,8 +47,7 @@ class MLP(nn.Module):
         for name, value in {"inputs": inputs, "outputs": outputs, "hidden": hidden, "depth": depth}.items():
             if value < 1:
                 raise InvalidInput(name, value, "an integer >= 1", "a subnetwork needs at least one unit everywhere")
-        if activation not in ACTIVATIONS:
-            raise InvalidInput("activation", repr(activation), f"one of {sorted(ACTIVATIONS)}", "choose one of these")
+        get_activation(activation)
         widths = [inputs] + [hidden] * depth + [outputs]
         self.activation = activation
         self.layers = nn.ModuleList()
@@ -79,7 +66,7 @@ class MLP(nn.Module):
         if self.constant is None:
             return weights
         depth = len(weights)
-        limit = self.constant ** (1 / depth) / SLOPES[self.activation] ** ((depth - 1) / depth)
+        limit = self.constant ** (1 / depth) / get_activation(self.activation).slope ** ((depth - 1) / depth)
         limit *= 1 - ROUNDING
         norms = [torch.linalg.matrix_norm(weight, ord=2) for weight in weights]
         return [weight * (limit / norm).clamp_max(1.0) for weight, norm in zip(weights, norms, strict=True)]
@@ -94,7 +81,7 @@ class MLP(nn.Module):
 
     def evaluate(self, x: Tensor, weights: list[Tensor]) -> Tensor:
         """The network at x with matrices of `normalised`, for callers that use them more than once."""
-        activation = ACTIVATIONS[self.activation]
+        activation = get_activation(self.activation).torch
         for index, (weight, layer) in enumerate(zip(weights, self.layers, strict=True)):
             x = nn.functional.linear(x, weight, cast(Tensor, layer.bias))
             if index < len(weights) - 1:

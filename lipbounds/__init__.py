@@ -1,6 +1,6 @@
 """How strongly must a generator stretch space, how strongly does it, and do the theorems agree?"""
 
-from lipbounds.certify import Certificate, certify_found, certify_lipschitz, certify_slice
+from lipbounds.certify import Certificate, certify_found, certify_lipschitz
 from lipbounds.diagnosis.diagnose import Diagnosis, diagnose
 from lipbounds.distances import (
     InverseMultiquadric,
@@ -10,7 +10,7 @@ from lipbounds.distances import (
     total_variation,
     wasserstein,
 )
-from lipbounds.domains import Ball, Box, Capsule, ConvexHull, Segment, conditional, latent_ball
+from lipbounds.domains import Ball, Box, Capsule, ConditionalSlice, ConvexHull, Segment, conditional, latent_ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, LipboundsError, NotConverged, NotInvertible
 from lipbounds.measures import Discrete, GaussianMixture, gaussian, standard_normal
@@ -34,6 +34,7 @@ __all__ = [
     "Box",
     "Capsule",
     "Certificate",
+    "ConditionalSlice",
     "ConvexHull",
     "Diagnosis",
     "Discrete",
@@ -51,7 +52,6 @@ __all__ = [
     "Segment",
     "certify_found",
     "certify_lipschitz",
-    "certify_slice",
     "conditional",
     "diagnose",
     "discrepancy",

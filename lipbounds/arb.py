@@ -7,13 +7,33 @@ cancel get more bits, not a rewritten formula.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from flint import arb, arb_mat, ctx
+from numpy.typing import NDArray
 
-__all__ = ["ends", "normal_cdf", "normal_density", "normal_quantile", "profile", "spectral_norm", "working_precision"]
+__all__ = [
+    "Row",
+    "column",
+    "ends",
+    "exact_row",
+    "farthest_from_zero",
+    "high_end",
+    "intersection",
+    "monotone",
+    "nearest_to_zero",
+    "normal_cdf",
+    "normal_density",
+    "normal_quantile",
+    "profile",
+    "spectral_norm",
+    "working_precision",
+]
+
+Row = list[arb]
+"""Coordinates of a point or of a box."""
 
 
 @contextmanager
@@ -45,6 +65,52 @@ def _double(end: arb, outward: float) -> float:
         return value
     # float() may round to either side
     return math.nextafter(value, outward)
+
+
+def high_end(ball: arb) -> float:
+    """Return a double at or above everything in the ball."""
+    return ends(ball)[1]
+
+
+def exact_row(point: NDArray[np.float64]) -> Row:
+    """Return the doubles of a vector as exact balls."""
+    return [arb(value) for value in point.tolist()]
+
+
+def column(values: Row) -> arb_mat:
+    """Return a row of balls as a matrix of one column."""
+    return arb_mat(len(values), 1, values)
+
+
+def intersection(first: arb, second: arb) -> arb:
+    """Return a ball with all points that two balls share, which have one; an unknown ball contains everything."""
+    lows, highs = zip(ends(first), ends(second), strict=True)
+    return arb(max(lows)).union(arb(min(highs)))
+
+
+def monotone(function: Callable[[arb], arb], ball: arb) -> arb:
+    """Return the range of a monotone function over a ball, from its values at both ends.
+
+    Example:
+        >>> low, high = ends(monotone(arb.tanh, arb(-1).union(arb(1))))
+        >>> low <= -0.7615941559557649 and 0.7615941559557649 <= high < 0.76159416
+        True
+    """
+    if not ball.is_finite() or ball.is_exact():
+        return function(ball)
+    return function(ball.lower()).union(function(ball.upper()))
+
+
+def nearest_to_zero(ball: arb) -> arb:
+    """Return a number at most as far from 0 as everything in the ball."""
+    low, high = ends(ball)
+    return arb(max(low, -high, 0.0)) if math.isfinite(low) and math.isfinite(high) else arb(0)
+
+
+def farthest_from_zero(ball: arb) -> arb:
+    """Return a number at least as far from 0 as everything in the ball."""
+    low, high = ends(ball)
+    return arb(max(-low, high)) if math.isfinite(low) and math.isfinite(high) else arb(math.inf)
 
 
 def normal_density(x: arb) -> arb:

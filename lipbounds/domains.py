@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lipbounds.errors import InvalidInput
 
-__all__ = ["Ball", "Box", "Capsule", "ConvexHull", "Domain", "Segment", "conditional", "latent_ball"]
+__all__ = ["Ball", "Box", "Capsule", "ConditionalSlice", "ConvexHull", "Domain", "Segment", "conditional", "latent_ball"]
 
 
 FLAT = 1e-10  # singular values of a hull's points below this share count as no direction
@@ -336,6 +336,64 @@ class ConvexHull:
         farther = points + 2 * step * away / torch.linalg.vector_norm(away, dim=-1, keepdim=True).clamp_min(1e-300)
         left = torch.linalg.vector_norm(farther - self.project(farther), dim=-1)
         return torch.where(outside > 0.1 * step, -outside, torch.where(left > 0.1 * step, 0.0, step * 1e6))
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalSlice:
+    r"""The set of all (y, z) with a label y that is held and z in a set of latent space.
+
+    The constant on it is that of $z\mapsto f(y,z)$: what a conditional sampler applies to its draws.
+
+    Args:
+        label: y, the first coordinates of the space, shape (d - k,): labels and padding.
+        latent: The set of z, of dimension k.
+
+    Example:
+        >>> ConditionalSlice([1.0], Ball([0.0], 2.0)).project(torch.tensor([[0.0, 3.0]], dtype=torch.float64))
+        tensor([[1., 2.]], dtype=torch.float64)
+    """
+
+    label: Tensor
+    latent: Domain
+
+    def __init__(self, label: ArrayLike, latent: Domain) -> None:
+        values = torch.as_tensor(np.array(label, dtype=np.float64))
+        if values.ndim != 1 or not torch.isfinite(values).all():
+            raise InvalidInput("label", tuple(values.shape), "a finite vector of shape (d - k,)", "pass one label")
+        object.__setattr__(self, "label", values)
+        object.__setattr__(self, "latent", latent)
+
+    @property
+    def dim(self) -> int:
+        return len(self.label) + self.latent.dim
+
+    def restricted(self, f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """Return $z\\mapsto f(y,z)$."""
+        return conditional(f, self.label.numpy()) if len(self.label) else f
+
+    def _whole(self, z: Tensor) -> Tensor:
+        return torch.cat((self.label.expand(len(z), -1), z), dim=1)
+
+    def project(self, points: Tensor) -> Tensor:
+        return self._whole(self.latent.project(points[:, len(self.label) :]))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Tensor:
+        return self._whole(self.latent.sample(n, rng))
+
+    def depth(self, points: Tensor) -> Tensor:
+        inside = self.latent.depth(points[:, len(self.label) :])
+        off = torch.linalg.vector_norm(points[:, : len(self.label)] - self.label, dim=1)
+        return torch.where(off > 0, -off, inside)
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        low, high = self.latent.bounds()
+        return torch.cat((self.label, low)), torch.cat((self.label, high))
+
+    @property
+    def span(self) -> Tensor:
+        within = self.latent.span
+        basis = torch.eye(self.latent.dim, dtype=torch.float64) if within is None else within
+        return torch.cat((basis.new_zeros(len(self.label), basis.shape[1]), basis))
 
 
 def conditional(f: Callable[[Tensor], Tensor], y: ArrayLike) -> Callable[[Tensor], Tensor]:

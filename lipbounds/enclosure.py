@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from lipbounds.errors import InvalidInput
 
-__all__ = ["Enclosure", "Guarantee", "combined"]
+__all__ = ["Enclosure", "Guarantee", "as_accuracy", "combined"]
 
 
 class Guarantee(IntEnum):
@@ -56,6 +56,23 @@ class Enclosure:
             )
         if self.alpha is not None and not 0.0 < self.alpha < 1.0:
             raise InvalidInput("alpha", self.alpha, "a number in (0, 1)", "0.05 is usual")
+
+
+def as_accuracy(epsilon: float | Enclosure) -> Enclosure:
+    """Return an accuracy as an enclosure; a number is taken as given exactly.
+
+    Raises:
+        InvalidInput: For NaN or a negative number.
+
+    Example:
+        >>> as_accuracy(0.02).upper
+        0.02
+    """
+    if isinstance(epsilon, Enclosure):
+        return epsilon
+    if not epsilon >= 0.0:
+        raise InvalidInput("epsilon", epsilon, "a number >= 0, or an Enclosure", "pass an upper bound of the distance")
+    return Enclosure(0.0, float(epsilon), Guarantee.EXACT, "asked for")
 
 
 def combined(*enclosures: Enclosure) -> tuple[Guarantee, float | None]:

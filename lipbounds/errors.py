@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["InvalidInput", "LipboundsError", "NotConverged", "NotInvertible"]
+__all__ = ["InconsistentBounds", "InvalidInput", "LipboundsError", "NotConverged", "NotInvertible"]
 
 
 class LipboundsError(Exception):
@@ -39,6 +39,10 @@ class InvalidInput(LipboundsError, ValueError):
 
 class NotConverged(LipboundsError, RuntimeError):
     """A solver stopped before its answer was certified; no value is returned."""
+
+
+class InconsistentBounds(LipboundsError, ArithmeticError):
+    """A lower bound lies above an upper bound of the same number: a defect of lipbounds, please report it."""
 
 
 class NotInvertible(LipboundsError, ValueError):

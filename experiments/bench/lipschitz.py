@@ -69,7 +69,7 @@ def ours(case: KnownMap, budget: float, seed: int) -> Trace:
     )
     # a norm promised by the derivative counts once a pair has shown it
     end = time.perf_counter() - begin
-    return [(t, min(value, found.value)) for t, value in trace] + [(end, found.value)]
+    return [(t, min(value, found.lower)) for t, value in trace] + [(end, found.lower)]
 
 
 def _repeated(step: Callable[[], float], truth: float, budget: float) -> Trace:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from lipbounds.distances.statistics import candidates
 from lipbounds.domains import Ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, LipboundsError, NotConverged
-from lipbounds.maps.adapters import Generator, as_generator
+from lipbounds.maps.model import Model, as_model
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.search import (
     BiLipschitz,
@@ -36,7 +36,7 @@ from lipbounds.search import (
     find_lipschitz,
     lipschitz_from_generated,
 )
-from lipbounds.search.singular_values import LARGEST_EXACT, evaluate
+from lipbounds.search.singular_values import LARGEST_FULL, evaluate
 from lipbounds.theorems.from_data import Forced, forced_lipschitz
 from lipbounds.theorems.frontier import forced_by_frontier
 from lipbounds.theorems.separation import least_stretch
@@ -177,7 +177,7 @@ class Diagnosis:
     verdict: str
     generated: Array
     data: Array
-    generator: Generator
+    generator: Model
 
 
 def diagnose(
@@ -214,7 +214,7 @@ def diagnose(
         >>> rng = np.random.default_rng(0)
         >>> x = np.sign(rng.standard_normal((1000, 1))) + 0.2 * rng.standard_normal((1000, 1))
         >>> found = diagnose(lambda z: torch.tanh(5 * z) + 0.1 * z, data=x, seconds=1.0)
-        >>> len(found.modes.means), 5.0 < found.found.value < 5.2, found.forced.lower < found.found.value
+        >>> len(found.modes.means), 5.0 < found.found.lower < 5.2, found.forced.lower < found.found.value
         (2, True, True)
     """
     say = callback or (lambda words: None)
@@ -223,7 +223,7 @@ def diagnose(
         raise InvalidInput("data", f"{len(x)} points", f"at least {FEWEST}", "pass more samples")
     if epsilon is not None and not 0.0 < epsilon < math.inf:
         raise InvalidInput("epsilon", epsilon, "a finite number > 0", "pass the accuracy W_1 asked for")
-    generator = as_generator(model)
+    generator = as_model(model)
     law = _latent_law(latent, x.shape[1])
     domain = _domain(law)
     rng = np.random.default_rng([seed, 20251])
@@ -244,7 +244,7 @@ def diagnose(
     inside = None if starts is None else domain.project(starts)
     found = find_lipschitz(generator.inverse, domain, seed=seed, starts=inside, segments=segments)
     both = None
-    if law.dim == x.shape[1] <= LARGEST_EXACT:
+    if law.dim == x.shape[1] <= LARGEST_FULL:
         try:
             both = find_bilipschitz(generator.inverse, domain, seed=seed, starts=inside, segments=segments)
         except InvalidInput:  # two points with one image: T^-1 is not injective, and Lip(T) means nothing
@@ -258,7 +258,7 @@ def diagnose(
     forcing = None if witness is None else _separated_pair(witness, modes, x)
 
     certified, note = _certify(generator, domain, found, seconds, seed, say)
-    if certified is not None and certified.found.value > found.value:
+    if certified is not None and certified.found.lower > found.lower:
         found = certified.found
 
     say("errors of inversion")
@@ -337,7 +337,7 @@ def _domain(law: GaussianMixture) -> Ball:
     return Ball(middle, reach + _deviation(law) * float(chi.ppf(LATENT_MASS, law.dim)))
 
 
-def _generate(generator: Generator, law: GaussianMixture, rng: np.random.Generator, dim: int) -> tuple[Array, NDArray[np.intp]]:
+def _generate(generator: Model, law: GaussianMixture, rng: np.random.Generator, dim: int) -> tuple[Array, NDArray[np.intp]]:
     component = rng.choice(len(law.weights), GENERATED, p=law.weights)
     z = law.means[component] + _deviation(law) * rng.standard_normal((GENERATED, law.dim))
     try:
@@ -353,7 +353,7 @@ def _generate(generator: Generator, law: GaussianMixture, rng: np.random.Generat
     return points, component
 
 
-def _check_direction(generator: Generator, x: Array, generated: Array, law: GaussianMixture, rng: np.random.Generator) -> None:
+def _check_direction(generator: Model, x: Array, generated: Array, law: GaussianMixture, rng: np.random.Generator) -> None:
     """Refuse a map from data to latent, whose constant is another one: its images of the data would look like the latent law."""
     if law.dim != x.shape[1]:
         return
@@ -438,7 +438,7 @@ def _valley(x: Array, labels: NDArray[np.intp], i: int, j: int) -> bool:
 
 
 def _starts(
-    generator: Generator, x: Array, modes: Modes, rng: np.random.Generator
+    generator: Model, x: Array, modes: Modes, rng: np.random.Generator
 ) -> tuple[torch.Tensor | None, list[tuple[torch.Tensor, torch.Tensor]]]:
     """Latent images of data, and segments between those of every pair of modes."""
     if generator.forward is None:
@@ -464,8 +464,8 @@ def _black_box(generated: Array, component: NDArray[np.intp], law: GaussianMixtu
     bounds = [
         lipschitz_from_generated(part, alpha=alpha, seed=seed, scale=_deviation(law)) for part in parts if len(part) >= FEWEST
     ]
-    best = max(bounds, key=lambda bound: bound.bound.lower)
-    return BlackBox(Enclosure(best.bound.lower, math.inf, Guarantee.CONFIDENCE, best.bound.method, 0.05), best.statistic)
+    best = max(bounds, key=lambda bound: bound.lower)
+    return replace(best, alpha=0.05)
 
 
 def _nothing(why: str) -> Enclosure:
@@ -510,7 +510,7 @@ def _separated_pair(forced: Forced, modes: Modes, x: Array) -> tuple[int, int] |
     return None if first == second else (first, second)
 
 
-def _torn_pair(generator: Generator, found: Found, modes: Modes, domain: Ball) -> tuple[int, int] | None:
+def _torn_pair(generator: Model, found: Found, modes: Modes, domain: Ball) -> tuple[int, int] | None:
     """The modes that a walk from the found point reaches in both directions of its stretching."""
     if len(modes.means) < 2:
         return None
@@ -528,7 +528,7 @@ def _torn_pair(generator: Generator, found: Found, modes: Modes, domain: Ball) -
 
 
 def _certify(
-    generator: Generator, domain: Ball, found: Found, seconds: float, seed: int, say: Progress
+    generator: Model, domain: Ball, found: Found, seconds: float, seed: int, say: Progress
 ) -> tuple[Certificate | None, str]:
     if generator.layers is None:
         return None, "unavailable, no structure"
@@ -542,7 +542,7 @@ def _hope(dim: int) -> str:
     return "a few seconds for small networks" if dim == 2 else "mostly all of it" if dim > 3 else "often less"
 
 
-def _inversion(generator: Generator, domain: Ball, seed: int, dtype: torch.dtype) -> InversionError | str:
+def _inversion(generator: Model, domain: Ball, seed: int, dtype: torch.dtype) -> InversionError | str:
     if generator.in_precision is None:
         return "unavailable, no inverse of the generator"
     forward, inverse = generator.in_precision(dtype)
@@ -625,7 +625,7 @@ def _verdict(parts: _Parts) -> str:
             f"{100 * parts.between:.2g}% of them lie far from every mode ({100 * parts.between_data:.2g}% of the data do)"
             + (f", and {missed} mode{'s are' if missed > 1 else ' is'} hardly generated." if missed else ".")
         )
-    stretch = f"On the latent ball T^-1 stretches by at least {parts.found.value:.3g}"
+    stretch = f"On the latent ball T^-1 stretches by at least {parts.found.lower:.3g}"
     if parts.certified is not None and math.isfinite(parts.certified.upper):
         kind = "at most" if parts.certified.guarantee is Guarantee.CERTIFIED else "conditionally at most"
         stretch += f" and {kind} {parts.certified.upper:.3g}"

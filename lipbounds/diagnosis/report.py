@@ -139,17 +139,17 @@ def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
         ("modes of the data", str(len(d.modes.means)), "clusters with valleys between them"),
         ("generated points far from every mode", f"{100 * d.between:.3g}%", f"{100 * d.between_data:.3g}% of the data"),
         ("forced: any generator of this accuracy", _ends(d.forced), kind(d.forced)),
-        ("black-box: from generated points alone", _ends(d.black_box.bound), kind(d.black_box.bound)),
-        ("found: Lip(T^-1) on the latent ball", f"at least {d.found.value:.6g}", f"{d.found.guarantee.name}: a pair of points"),
+        ("black-box: from generated points alone", _ends(d.black_box), kind(d.black_box)),
+        ("found: Lip(T^-1) on the latent ball", f"at least {d.found.lower:.6g}", f"{d.found.guarantee.name}: a pair of points"),
         ("certified", _ends(d.certified), kind(d.certified) if d.certified else d.certified_note),
     ]
     if d.certified is not None and d.certified_note:
         rows.append(("taken for granted by it", d.certified_note, ""))
     if d.both is not None:
-        rows.append(("found: Lip(T) on its image", f"at least {d.both.shrink.value:.4g}", "EXACT: a pair of points"))
-        rows.append(("largest condition number found", f"{d.both.condition:.4g}", "at one point"))
+        rows.append(("found: Lip(T) on its image", f"at least {d.both.shrink.lower:.4g}", "EXACT: a pair of points"))
+        rows.append(("largest condition number found", f"{d.both.condition.lower:.4g}", "at one point"))
     for name, error in (("float32", d.inversion.float32), ("float64", d.inversion.float64)):
-        value = f"at least {error.value:.3g}" if isinstance(error, InversionError) else error
+        value = f"at least {error.lower:.3g}" if isinstance(error, InversionError) else error
         rows.append((f"worst inversion error in {name}", value, "found by search" if isinstance(error, InversionError) else ""))
     return rows
 

@@ -30,7 +30,7 @@ SPLIT_STREAM = 20230109
 LARGEST_FIT = 20_000  # points of a sample that the fit uses
 
 
-def total_variation_lower(x: Points, y: Points, *, alpha: float = 0.05, seed: int, score: Score | None = None) -> Enclosure:
+def total_variation_lower(x: Points, y: Points, *, alpha: float = 0.05, seed: int = 0, score: Score | None = None) -> Enclosure:
     r"""Bound the total variation of the laws of two independent samples from below.
 
     Args:

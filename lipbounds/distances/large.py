@@ -27,6 +27,7 @@ from lipbounds.distances.transport import extent, plan_of
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete
+from lipbounds.progress import Progress, Report, report_to
 
 __all__ = ["wasserstein_large"]
 
@@ -49,12 +50,12 @@ def wasserstein_large(
     y: Points | Discrete,
     p: float = 1.0,
     *,
-    seed: int,
+    seed: int = 0,
     sweeps: int = 6,
     anchors: int = 2000,
     x_weights: Points | None = None,
     y_weights: Points | None = None,
-    callback: Callable[[int, float], None] | None = None,
+    progress: Report | None = None,
 ) -> Enclosure:
     r"""Enclose $W_p$ between discrete measures of any size; the root, not the power.
 
@@ -69,7 +70,7 @@ def wasserstein_large(
         anchors: Points of the thinned problems; their cost matrix is the only quadratic memory.
         x_weights: Masses of the points, shape (n,), nonnegative with sum 1; equal when None.
         y_weights: Masses of the points, shape (m,).
-        callback: Called with the number of each sweep done and the upper bound after it.
+        progress: Called with the upper bound after every sweep.
 
     Returns:
         An EXACT enclosure. Both ends are proved by a plan and a 1-Lipschitz function, up to rounding. They do not close: the
@@ -102,8 +103,7 @@ def wasserstein_large(
     mu, nu = (Discrete(m.points[m.weights > 0] / scale, m.weights[m.weights > 0]) for m in (mu, nu))
 
     def report(done: int, value: float) -> None:
-        if callback is not None:
-            callback(done, scale * value)
+        report_to(progress)(Progress(f"sweep {done}", upper=scale * value))
 
     upper = _upper(mu, nu, p, np.random.default_rng(seed), sweeps, report)
     lower = _lower(mu, nu, p, seed, anchors)
@@ -213,7 +213,7 @@ def _groups(features: Array, rng: np.random.Generator) -> list[Index]:
 def _lower(mu: Discrete, nu: Discrete, p: float, seed: int, anchors: int) -> float:
     critics = fit_critics(mu, nu, anchors=anchors, seed=seed)
     values = [abs(float(mu.weights @ critic(mu.points) - nu.weights @ critic(nu.points))) for critic in critics]
-    values.append(max_sliced_wasserstein(mu, nu, p, seed=seed).value.lower)
+    values.append(max_sliced_wasserstein(mu, nu, p, seed=seed).lower)
     if p == 2.0:
         frame = np.linalg.qr(np.column_stack([max_sliced_wasserstein(mu, nu, 2.0, seed=seed).direction, np.eye(mu.dim)]))[0]
         along = [

@@ -71,7 +71,7 @@ def wasserstein_1_population(
     alpha: float = 0.05,
     x_subgaussian: float | None = None,
     y_subgaussian: float | None = None,
-    seed: int,
+    seed: int = 0,
 ) -> Enclosure:
     r"""Enclose $W_1$ between the laws of two independent samples.
 

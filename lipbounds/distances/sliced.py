@@ -7,7 +7,7 @@ the sphere, the max-sliced one, which is the sharper bound (exact for a translat
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,16 +31,14 @@ RATES = (np.inf, 1.0, 0.3, 0.1, 0.03)  # of a step along the unit tangent gradie
 
 
 @dataclass(frozen=True, eq=False)
-class MaxSliced:
-    """The best direction found, and what it proves.
+class MaxSliced(Enclosure):
+    """W_p of the projections on the best direction found, a lower bound of W_p in space: [lower, infinity).
 
     Attributes:
-        value: [W_p of the projections, infinity): a lower bound of W_p in space.
         direction: Unit vector of shape (d,).
     """
 
-    value: Enclosure
-    direction: Array
+    direction: Array = field(kw_only=True)
 
 
 def sliced_wasserstein(
@@ -49,7 +47,7 @@ def sliced_wasserstein(
     p: float = 1.0,
     *,
     directions: int = 200,
-    seed: int,
+    seed: int = 0,
     x_weights: Points | None = None,
     y_weights: Points | None = None,
 ) -> Enclosure:
@@ -93,7 +91,7 @@ def max_sliced_wasserstein(
     p: float = 1.0,
     *,
     starts: int = 50,
-    seed: int,
+    seed: int = 0,
     x_weights: Points | None = None,
     y_weights: Points | None = None,
 ) -> MaxSliced:
@@ -112,7 +110,7 @@ def max_sliced_wasserstein(
         y_weights: Masses of the points, shape (m,).
 
     Returns:
-        The direction and [value, infinity), EXACT as a lower bound of W_p; not proved to be the largest.
+        [value, infinity), EXACT as a lower bound of W_p, and the direction; not proved to be the largest.
 
     Raises:
         InvalidInput: For bad points, weights, exponent or number.
@@ -121,7 +119,7 @@ def max_sliced_wasserstein(
         Deshpande et al., Max-sliced Wasserstein distance and its use for GANs (2019).
 
     Example:
-        >>> round(max_sliced_wasserstein([[0.0, 0.0]], [[3.0, 4.0]], seed=0).value.lower, 12)
+        >>> round(max_sliced_wasserstein([[0.0, 0.0]], [[3.0, 4.0]], seed=0).lower, 12)
         5.0
     """
     mu, nu, scale = _pair(x, y, x_weights, y_weights, p)
@@ -140,7 +138,7 @@ def max_sliced_wasserstein(
     theta = _climb(mu, nu, theta, p, LAST_STEPS)
     # the norm of theta is 1 up to rounding; dividing keeps the bound true
     value = float(_along(mu, nu, theta, p) / max(1.0, np.linalg.norm(theta) * (1 + mu.dim * EPS)))
-    return MaxSliced(Enclosure(scale * value, math.inf, Guarantee.EXACT, "best direction found"), theta)
+    return MaxSliced(scale * value, math.inf, Guarantee.EXACT, "best direction found", direction=theta)
 
 
 def _pair(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,19 +29,17 @@ BLOCK_ENTRIES = 2**18  # of the cost matrix that a transform looks at in one ste
 
 
 @dataclass(frozen=True, eq=False)
-class Transport:
-    """A solution of (5).
+class Transport(Enclosure):
+    """A solution of (5): the least cost, EXACT; the upper end is the cost of the plan, the lower end the value of the potentials.
 
     Attributes:
-        value: The least cost, EXACT: the upper end is the cost of the plan, the lower end the value of the potentials.
         plan: Masses moved from point i to point j, sparse, shape (n, m), at most n + m - 1 entries.
         potentials: f of shape (n,) and g of shape (m,) with f_i + g_j <= c_ij up to rounding for all pairs, also those
             without mass.
     """
 
-    value: Enclosure
-    plan: Any
-    potentials: tuple[Array, Array]
+    plan: Any = field(kw_only=True)
+    potentials: tuple[Array, Array] = field(kw_only=True)
 
 
 def optimal_transport(
@@ -63,7 +61,7 @@ def optimal_transport(
         y_weights: Masses, shape (m,).
 
     Returns:
-        Value, plan and potentials. The ends of the value differ by the solver's tolerance, about 1e-12 of the range
+        The least cost with plan and potentials. Its ends differ by the solver's tolerance, about 1e-12 of the range
         of the costs.
 
     Raises:
@@ -77,7 +75,7 @@ def optimal_transport(
         Moving two atoms right by one step each costs as much as moving one of them by two:
 
         >>> answer = optimal_transport([[0.0], [1.0]], [[1.0], [2.0]], lambda u, v: abs(u - v.T))
-        >>> answer.value.lower, answer.value.upper
+        >>> answer.lower, answer.upper
         (1.0, 1.0)
     """
     mu, nu = as_discrete("x", x, x_weights), as_discrete("y", y, y_weights)
@@ -93,11 +91,13 @@ def optimal_transport(
         raise InvalidInput("cost", f"range {size}", "a finite range", "rescale the costs")
     if size == 0.0:
         *_, dense, _, _ = solve(np.zeros(wanted), mu.weights, nu.weights, plan=True)
-        value = Enclosure(least, least, Guarantee.EXACT, "constant cost")
-        return Transport(value, coo_array(dense), (np.full(wanted[0], least), np.zeros(wanted[1])))
+        potentials = (np.full(wanted[0], least), np.zeros(wanted[1]))
+        return Transport(least, least, Guarantee.EXACT, "constant cost", plan=coo_array(dense), potentials=potentials)
     lower, upper, dense, f, g = solve((matrix - least) / size, mu.weights, nu.weights, plan=True)
-    value = Enclosure(least + size * lower, least + size * upper, Guarantee.EXACT, "network simplex with dual")
-    return Transport(value, coo_array(dense), (least + size * f, size * g))
+    ends = least + size * lower, least + size * upper
+    return Transport(
+        *ends, Guarantee.EXACT, "network simplex with dual", plan=coo_array(dense), potentials=(least + size * f, size * g)
+    )
 
 
 def distances(x: Array, y: Array) -> tuple[Array, float]:

@@ -28,7 +28,7 @@ __all__ = [
     "compose_tensors",
     "powers_of",
     "series",
-    "sharpen",
+    "tighten",
 ]
 
 Array = NDArray[np.float64]
@@ -87,7 +87,7 @@ def series(k: int, degree: int) -> Series:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sharpen(rows, spread, raised, times, radii, error):
+def tighten(rows, spread, raised, times, radii, error):
     """By the mean value theorem from the next degree, in place: highest degrees first, so that they help the lower ones.
 
     `radii` are those of the boxes, shape (n, k), and `error` bounds the errors of the middles, shape (coefficients, w).

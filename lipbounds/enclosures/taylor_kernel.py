@@ -1,25 +1,25 @@
 r"""Jets: functions on boxes by their numbers at the middle, to second order, and radii that hold on the whole box.
 
 A jet of a function q on a box about c with half sides r has middles of q, $\partial_iq$ and $\partial_{ij}q$, with a radius R for
-each and the errors e, e' of the middles of q and $\partial_iq$ at c. Of every radius it knows a part L that rises with the
+each and the errors e, e' of the middles of q and $\partial_iq$ at c. Of every radius it knows a part L that grows with the
 distance from c: for $|h|\le r$ and $0\le t\le1$
 $$|\partial_{ij}q(c+th)-m_{ij}|\le(R_{ij}-L_{ij})+tL_{ij},$$
 and likewise for q and $\partial_iq$. Sums, products, exponentials and compositions of jets are jets by the rules of
-differentiation; then Taylor's formula about c, integrated along the segment to c + h, sharpens them,
+differentiation; then Taylor's formula about c, integrated along the segment to c + h, tightens them,
 $$R_i\le e'+\sum_j(|m_{ij}|+R_{ij}-\tfrac12L_{ij})\,r_j,\qquad
 R\le e+\sum_i(|m_i|+e')\,r_i+\tfrac12\sum_{ij}(|m_{ij}|+R_{ij}-\tfrac23L_{ij})\,r_ir_j,$$
-where all but the errors rises with the distance again. So radii stay about as small as the ranges of bounded functions, on large
+where all but the errors grows with the distance again. So radii stay about as small as the ranges of bounded functions, on large
 boxes, and of second order in r on small ones, where what is left over has a third of the weight that a radius alone would have.
 
 A jet is an array: middles of q, of its d slopes and of its second derivatives, row by row of the upper triangle; as many rows of
-radii, and of what rises of these; two rows of errors, of q and of its slopes. A row has all lanes.
+radii, and of what grows of these; two rows of errors, of q and of its slopes. A row has all lanes.
 
 Some boxes are treated at a time, a lane each: numbers of all lanes stand beside each other, and loops over lanes are innermost
 and write one row or two, so that compilers make vectors of them. On a GPU a thread has one lane.
 
-Rounding goes into radii and errors, never into what rises. With EPS of twice the unit of rounding a sum of n products has an
+Rounding goes into radii and errors, never into what grows. With EPS of twice the unit of rounding a sum of n products has an
 error of at most n EPS times that of their absolute values; UP_KERNEL and UP_SUM cover the roundings of radii, sums of at most 200
-nonnegative products, and DOWN_SUM those of what rises, which may be too small but not too large.
+nonnegative products, and DOWN_SUM those of what grows, which may be too small but not too large.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ __all__ = [
     "largest",
     "multiply",
     "numbers_of",
-    "sharpen",
+    "tighten",
 ]
 
 TWO_THIRDS = 0.6666666666666666  # rounded down
-QUARTER = 0.25  # of what rises counts against a radius where two are to be compared: with 0 or 1/2 bounds were worse
+QUARTER = 0.25  # of what grows counts against a radius where two are to be compared: with 0 or 1/2 bounds were worse
 LARGEST_EXPONENT = 600.0
-ROWS = 8  # of scratch beyond those of `sharpen`
+ROWS = 8  # of scratch beyond those of `tighten`
 
 
 @njit(cache=True, error_model="numpy")
@@ -83,7 +83,7 @@ def numbers_of(d):
 
 
 @njit(cache=True, error_model="numpy")
-def sharpen(q, r, work):
+def tighten(q, r, work):
     """Taylor's formula, in place; the first d + 3 rows of `work` are written to."""
     d, lanes = r.shape
     n = numbers_of(d)
@@ -122,11 +122,11 @@ def sharpen(q, r, work):
     for lane in range(lanes):
         curved = first[lane] + second[lane]
         # where second derivatives are unknown the comparisons are false
-        rise = curved if curved < whole[lane] else whole[lane]
-        away = (e0[lane] + rise) * UP_SUM
-        better = away - QUARTER * rise < R0[lane] - QUARTER * L0[lane]
+        growth = curved if curved < whole[lane] else whole[lane]
+        away = (e0[lane] + growth) * UP_SUM
+        better = away - QUARTER * growth < R0[lane] - QUARTER * L0[lane]
         R0[lane] = away if better else R0[lane]
-        L0[lane] = rise * DOWN_SUM if better else L0[lane]
+        L0[lane] = growth * DOWN_SUM if better else L0[lane]
 
 
 @njit(cache=True, error_model="numpy")
@@ -144,26 +144,26 @@ def multiply(a, b, p, r, work):
     d, lanes = r.shape
     n = numbers_of(d)
     wide_a, off_a, wide_b, off_b = work[d + 3], work[d + 4], work[d + 5], work[d + 6]
-    a0, b0, A0, B0, rise_a, rise_b = a[0], b[0], a[n], b[n], a[2 * n], b[2 * n]
+    a0, b0, A0, B0, growth_a, growth_b = a[0], b[0], a[n], b[n], a[2 * n], b[2 * n]
     _spreads(a0, A0, 4, wide_a, off_a)
     _spreads(b0, B0, 4, wide_b, off_b)
     for q in range(1, n):
         aq, bq, Aq, Bq, pq, Pq = a[q], b[q], a[n + q], b[n + q], p[q], p[n + q]
-        rise_aq, rise_bq, rise = a[2 * n + q], b[2 * n + q], p[2 * n + q]
+        growth_aq, growth_bq, growth = a[2 * n + q], b[2 * n + q], p[2 * n + q]
         for lane in range(lanes):
             pq[lane] = a0[lane] * bq[lane] + b0[lane] * aq[lane]
             left = wide_a[lane] * Bq[lane] + off_a[lane] * abs(bq[lane])
             Pq[lane] = left + (wide_b[lane] * Aq[lane] + off_b[lane] * abs(aq[lane]) + TINY)
         for lane in range(lanes):
-            left = wide_a[lane] * rise_bq[lane] + rise_a[lane] * abs(bq[lane])
-            rise[lane] = left + (wide_b[lane] * rise_aq[lane] + rise_b[lane] * abs(aq[lane]))
-    p0, P0, rise0, e0, e1 = p[0], p[n], p[2 * n], p[3 * n], p[3 * n + 1]
+            left = wide_a[lane] * growth_bq[lane] + growth_a[lane] * abs(bq[lane])
+            growth[lane] = left + (wide_b[lane] * growth_aq[lane] + growth_b[lane] * abs(aq[lane]))
+    p0, P0, growth0, e0, e1 = p[0], p[n], p[2 * n], p[3 * n], p[3 * n + 1]
     for lane in range(lanes):
         p0[lane] = a0[lane] * b0[lane]
     for lane in range(lanes):
         P0[lane] = (abs(a0[lane]) * B0[lane] + A0[lane] * wide_b[lane] + EPS * abs(p0[lane]) + TINY) * UP_KERNEL
     for lane in range(lanes):
-        rise0[lane] = (abs(a0[lane]) * rise_b[lane] + rise_a[lane] * wide_b[lane]) * DOWN_SUM
+        growth0[lane] = (abs(a0[lane]) * growth_b[lane] + growth_a[lane] * wide_b[lane]) * DOWN_SUM
     steep_a, steep_b = work[d], work[d + 1]
     largest(a, 1, 1 + d, steep_a)
     largest(b, 1, 1 + d, steep_b)
@@ -178,41 +178,41 @@ def multiply(a, b, p, r, work):
         e1[lane] = e1[lane] * UP_KERNEL + 4 * EPS * (abs(a0[lane]) * steep_b[lane] + abs(b0[lane]) * steep_a[lane]) + TINY
     q = 1 + d
     for i in range(d):
-        ai, bi, rise_a, rise_b = a[1 + i], b[1 + i], a[2 * n + 1 + i], b[2 * n + 1 + i]
+        ai, bi, growth_a, growth_b = a[1 + i], b[1 + i], a[2 * n + 1 + i], b[2 * n + 1 + i]
         _spreads(ai, a[n + 1 + i], 8, wide_a, off_a)
         _spreads(bi, b[n + 1 + i], 8, wide_b, off_b)
         for j in range(i, d):
             aj, bj, Aj, Bj, pq, Pq = a[1 + j], b[1 + j], a[n + 1 + j], b[n + 1 + j], p[q], p[n + q]
-            rise_aj, rise_bj, rise = a[2 * n + 1 + j], b[2 * n + 1 + j], p[2 * n + q]
+            growth_aj, growth_bj, growth = a[2 * n + 1 + j], b[2 * n + 1 + j], p[2 * n + q]
             for lane in range(lanes):
                 pq[lane] += ai[lane] * bj[lane] + bi[lane] * aj[lane]
                 left = wide_a[lane] * Bj[lane] + off_a[lane] * abs(bj[lane])
                 Pq[lane] = Pq[lane] + left + (wide_b[lane] * Aj[lane] + off_b[lane] * abs(aj[lane]))
             for lane in range(lanes):
-                left = wide_a[lane] * rise_bj[lane] + rise_a[lane] * abs(bj[lane])
-                rise[lane] = rise[lane] + left + (wide_b[lane] * rise_aj[lane] + rise_b[lane] * abs(aj[lane]))
+                left = wide_a[lane] * growth_bj[lane] + growth_a[lane] * abs(bj[lane])
+                growth[lane] = growth[lane] + left + (wide_b[lane] * growth_aj[lane] + growth_b[lane] * abs(aj[lane]))
             q += 1
     for q in range(1, n):
-        Pq, rise = p[n + q], p[2 * n + q]
+        Pq, growth = p[n + q], p[2 * n + q]
         for lane in range(lanes):
             Pq[lane] *= UP_KERNEL
         for lane in range(lanes):
-            rise[lane] *= DOWN_SUM
-    sharpen(p, r, work)
+            growth[lane] *= DOWN_SUM
+    tighten(p, r, work)
 
 
 @njit(cache=True, error_model="numpy")
 def add(a, b, sign, work):
-    """a += sign b, not sharpened."""
+    """a += sign b, not tightened."""
     n, lanes = len(a) // 3, a.shape[1]
     for q in range(n):
-        aq, bq, Aq, Bq, rise, other = a[q], b[q], a[n + q], b[n + q], a[2 * n + q], b[2 * n + q]
+        aq, bq, Aq, Bq, growth, other = a[q], b[q], a[n + q], b[n + q], a[2 * n + q], b[2 * n + q]
         for lane in range(lanes):
             aq[lane] += sign * bq[lane]
         for lane in range(lanes):
             Aq[lane] = (Aq[lane] + Bq[lane]) * UP_KERNEL + EPS * abs(aq[lane])
         for lane in range(lanes):
-            rise[lane] = (rise[lane] + other[lane]) * DOWN_SUM
+            growth[lane] = (growth[lane] + other[lane]) * DOWN_SUM
     noise = work[0]
     largest(a, 0, n, noise)  # of second derivatives too: an error need not be small
     a0, ae0, ae1, be0, be1 = a[0], a[3 * n], a[3 * n + 1], b[3 * n], b[3 * n + 1]
@@ -236,7 +236,7 @@ def exponential(sign, s, p, r, work):
     d, lanes = r.shape
     n = numbers_of(d)
     e, away, off, steep, grown = work[d + 3], work[d + 4], work[d + 5], work[d + 6], work[d + 7]
-    s0, S0, rise0, se0, se1 = s[0], s[n], s[2 * n], s[3 * n], s[3 * n + 1]
+    s0, S0, growth0, se0, se1 = s[0], s[n], s[2 * n], s[3 * n], s[3 * n + 1]
     for lane in range(lanes):
         # beyond, numbers underflow or overflow
         e[lane] = math.exp(sign * s0[lane]) if abs(s0[lane]) < LARGEST_EXPONENT else math.inf
@@ -244,8 +244,8 @@ def exponential(sign, s, p, r, work):
         away[lane] = most * UP_KERNEL + 8 * EPS * e[lane]
         off[lane] = e[lane] * math.expm1(se0[lane]) * UP_KERNEL + 8 * EPS * e[lane]
         # convex in the distance: below the line from its value at the middle to that at the end
-        rise = most - e[lane] * math.expm1((S0[lane] - rise0[lane]) * UP_KERNEL) - 64 * EPS * (e[lane] + most)
-        grown[lane] = rise if rise > 0.0 else 0.0
+        growth = most - e[lane] * math.expm1((S0[lane] - growth0[lane]) * UP_KERNEL) - 64 * EPS * (e[lane] + most)
+        grown[lane] = growth if growth > 0.0 else 0.0
     p0, P0, own, pe0, pe1 = p[0], p[n], p[2 * n], p[3 * n], p[3 * n + 1]
     for lane in range(lanes):
         p0[lane] = e[lane]
@@ -256,13 +256,13 @@ def exponential(sign, s, p, r, work):
     for lane in range(lanes):
         pe0[lane] = off[lane]
     for q in range(1, n):
-        sq, Sq, pq, Pq, rise_s, rise = s[q], s[n + q], p[q], p[n + q], s[2 * n + q], p[2 * n + q]
+        sq, Sq, pq, Pq, growth_s, growth = s[q], s[n + q], p[q], p[n + q], s[2 * n + q], p[2 * n + q]
         for lane in range(lanes):
             pq[lane] = sign * e[lane] * sq[lane]
         for lane in range(lanes):
             Pq[lane] = (e[lane] * Sq[lane] + away[lane] * (abs(sq[lane]) + Sq[lane])) * UP_KERNEL + 4 * EPS * abs(pq[lane]) + TINY
         for lane in range(lanes):
-            rise[lane] = e[lane] * rise_s[lane] + grown[lane] * (abs(sq[lane]) + Sq[lane])
+            growth[lane] = e[lane] * growth_s[lane] + grown[lane] * (abs(sq[lane]) + Sq[lane])
     largest(s, 1, 1 + d, steep)
     for lane in range(lanes):
         pe1[lane] = (
@@ -270,9 +270,9 @@ def exponential(sign, s, p, r, work):
         )
     q = 1 + d
     for i in range(d):
-        si, Si, rise_i = s[1 + i], s[n + 1 + i], s[2 * n + 1 + i]
+        si, Si, growth_i = s[1 + i], s[n + 1 + i], s[2 * n + 1 + i]
         for j in range(i, d):
-            sj, Sj, rise_j, pq, Pq, rise = s[1 + j], s[n + 1 + j], s[2 * n + 1 + j], p[q], p[n + q], p[2 * n + q]
+            sj, Sj, growth_j, pq, Pq, growth = s[1 + j], s[n + 1 + j], s[2 * n + 1 + j], p[q], p[n + q], p[2 * n + q]
             for lane in range(lanes):
                 Pq[lane] += 8 * EPS * (abs(pq[lane]) + abs(e[lane] * si[lane] * sj[lane])) + TINY
             for lane in range(lanes):
@@ -282,15 +282,15 @@ def exponential(sign, s, p, r, work):
             for lane in range(lanes):
                 Pq[lane] += away[lane] * (abs(si[lane]) + Si[lane]) * (abs(sj[lane]) + Sj[lane]) * UP_KERNEL
             for lane in range(lanes):
-                rise[lane] += e[lane] * (abs(si[lane]) * rise_j[lane] + rise_i[lane] * (abs(sj[lane]) + Sj[lane]))
+                growth[lane] += e[lane] * (abs(si[lane]) * growth_j[lane] + growth_i[lane] * (abs(sj[lane]) + Sj[lane]))
             for lane in range(lanes):
-                rise[lane] += grown[lane] * (abs(si[lane]) + Si[lane]) * (abs(sj[lane]) + Sj[lane])
+                growth[lane] += grown[lane] * (abs(si[lane]) + Si[lane]) * (abs(sj[lane]) + Sj[lane])
             q += 1
     for q in range(1, n):
-        rise = p[2 * n + q]
+        growth = p[2 * n + q]
         for lane in range(lanes):
-            rise[lane] *= DOWN_SUM
-    sharpen(p, r, work)
+            growth[lane] *= DOWN_SUM
+    tighten(p, r, work)
     for lane in range(lanes):
         if not abs(s0[lane]) < LARGEST_EXPONENT:
             for q in range(n):
@@ -299,28 +299,28 @@ def exponential(sign, s, p, r, work):
 
 
 @njit(cache=True, error_model="numpy")
-def compose(place, f, wrong, x, seen, k, p, r, work):
+def compose(place, f, errors, x, seen, k, p, r, work):
     """p = f(u), where u are some of the jets x.
 
-    `f` has middles, radii and what rises of these, each in the order of `towers`, on the windows of the inputs; `wrong` are the
-    errors of the middles, of all lanes. `place` says where f stands among these, then its slopes, then its second derivatives,
-    row by row.
+    `f` has middles, radii and what grows of these, each in the order of `mlp_derivatives`, on the windows of the inputs;
+    `errors` are the errors of the middles, of all lanes. `place` says where f stands among these, then its slopes, then its
+    second derivatives, row by row.
     """
     d, lanes = r.shape
     n = numbers_of(d)
     off, turn, steep, slip = work[d + 3], work[d + 4], work[d + 5], work[d + 6]
-    f0, F0, rise0, p0, P0, own = f[0, place[0]], f[1, place[0]], f[2, place[0]], p[0], p[n], p[2 * n]
+    f0, F0, growth0, p0, P0, own = f[0, place[0]], f[1, place[0]], f[2, place[0]], p[0], p[n], p[2 * n]
     for lane in range(lanes):
         p0[lane] = f0[lane]
     for lane in range(lanes):
         P0[lane] = F0[lane] + TINY
     for lane in range(lanes):
-        own[lane] = rise0[lane]
+        own[lane] = growth0[lane]
     for q in range(1, n):
         fill(p[q], 0.0)
         fill(p[n + q], TINY)
         fill(p[2 * n + q], 0.0)
-    fill(off, wrong[place[0]])
+    fill(off, errors[place[0]])
     fill(turn, 0.0)
     for i in range(k):
         u, e0, e1 = x[seen[i]], x[seen[i], 3 * n], x[seen[i], 3 * n + 1]
@@ -328,7 +328,7 @@ def compose(place, f, wrong, x, seen, k, p, r, work):
         for lane in range(lanes):
             off[lane] += (abs(slope[lane]) + wide[lane]) * e0[lane]
         for q in range(1, n):
-            uq, Uq, rise_q, pq, Pq, rise = u[q], u[n + q], u[2 * n + q], p[q], p[n + q], p[2 * n + q]
+            uq, Uq, growth_q, pq, Pq, growth = u[q], u[n + q], u[2 * n + q], p[q], p[n + q], p[2 * n + q]
             for lane in range(lanes):
                 pq[lane] += slope[lane] * uq[lane]
                 size = abs(slope[lane])
@@ -336,10 +336,10 @@ def compose(place, f, wrong, x, seen, k, p, r, work):
                     uq[lane]
                 ) * size
             for lane in range(lanes):
-                rise[lane] += abs(slope[lane]) * rise_q[lane] + grown[lane] * (abs(uq[lane]) + Uq[lane])
+                growth[lane] += abs(slope[lane]) * growth_q[lane] + grown[lane] * (abs(uq[lane]) + Uq[lane])
         largest(u, 1, 1 + d, steep)
         # the slope's error: its own, and that of where it is taken
-        fill(slip, wrong[place[1 + i]])
+        fill(slip, errors[place[1 + i]])
         for j in range(k):
             bend, spread = f[0, place[1 + k + i * k + j]], f[1, place[1 + k + i * k + j]]
             there = x[seen[j], 3 * n]
@@ -355,10 +355,10 @@ def compose(place, f, wrong, x, seen, k, p, r, work):
             bend, wide, grown = f[0, there], f[1, there], f[2, there]
             q = 1 + d
             for g in range(d):
-                ug, Ug, rise_g = u[1 + g], u[n + 1 + g], u[2 * n + 1 + g]
+                ug, Ug, growth_g = u[1 + g], u[n + 1 + g], u[2 * n + 1 + g]
                 for h in range(g, d):
-                    vh, Vh, rise_h = v[1 + h], v[n + 1 + h], v[2 * n + 1 + h]
-                    pq, Pq, rise = p[q], p[n + q], p[2 * n + q]
+                    vh, Vh, growth_h = v[1 + h], v[n + 1 + h], v[2 * n + 1 + h]
+                    pq, Pq, growth = p[q], p[n + q], p[2 * n + q]
                     for lane in range(lanes):
                         pq[lane] += bend[lane] * ug[lane] * vh[lane]
                         size, whole = abs(bend[lane]), abs(ug[lane]) + Ug[lane]
@@ -368,19 +368,19 @@ def compose(place, f, wrong, x, seen, k, p, r, work):
                         Pq[lane] += spread * UP_KERNEL + 64 * EPS * (size * whole * abs(vh[lane]))
                     for lane in range(lanes):
                         whole = abs(ug[lane]) + Ug[lane]
-                        part = abs(bend[lane]) * (whole * rise_h[lane] + rise_g[lane] * abs(vh[lane]))
-                        rise[lane] += part + grown[lane] * whole * (abs(vh[lane]) + Vh[lane])
+                        part = abs(bend[lane]) * (whole * growth_h[lane] + growth_g[lane] * abs(vh[lane]))
+                        growth[lane] += part + grown[lane] * whole * (abs(vh[lane]) + Vh[lane])
                     q += 1
     # running sums of these terms, rounded
     for q in range(1, n):
-        Pq, rise = p[n + q], p[2 * n + q]
+        Pq, growth = p[n + q], p[2 * n + q]
         for lane in range(lanes):
             Pq[lane] = Pq[lane] * UP_SUM + TINY
         for lane in range(lanes):
-            rise[lane] *= DOWN_SUM
+            growth[lane] *= DOWN_SUM
     pe0, pe1 = p[3 * n], p[3 * n + 1]
     for lane in range(lanes):
         pe0[lane] = off[lane] * UP_SUM + TINY
     for lane in range(lanes):
         pe1[lane] = turn[lane] * UP_SUM + TINY
-    sharpen(p, r, work)
+    tighten(p, r, work)

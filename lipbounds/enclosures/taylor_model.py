@@ -26,8 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.activations import coefficients, ranges
-from lipbounds.maps.layers import Affine, Conditioner, Layer, PartialCoupling, Permutation, expanded
+from lipbounds.maps.activations import Activation
+from lipbounds.maps.activations.linear import LINEAR
+from lipbounds.maps.conditioner import Conditioner
+from lipbounds.maps.layers import Affine, Layer, PartialCoupling, Permutation
+from lipbounds.maps.structure import expanded
 from lipbounds.rounding import FUNCTION_ERROR, TINY, UNIT, UP
 
 __all__ = ["Expansion", "Slice", "is_readable"]
@@ -151,69 +154,70 @@ def _composed(outer: Expansion, inner: Expansion) -> Expansion:
 
 @dataclass(frozen=True, eq=False)
 class _Derivatives:
-    """A function of one variable about c: value, first two derivatives, and M_2, M_3 on |x - c| <= A."""
+    """A function of one variable about c: value, first two derivatives, and M_2, M_3 on |x - c| <= A, infinite where unknown."""
 
     value: Array
     first: Array
     second: Array
     m2: Array
-    m3: Array | float
+    m3: Array
 
 
-Function = Callable[[Array, Array], _Derivatives]
-
-
-def _known(activation: str) -> Function:
-    def function(c: Array, reach: Array) -> _Derivatives:
-        value, first, half = coefficients(activation, c, 2)
-        away = reach * UP + 4 * UNIT * np.abs(c)
-        known = ranges(activation, c - away, c + away, 3)
-        m2, m3 = (
-            math.factorial(n) * (most + FUNCTION_ERROR * (1 + most)) * UP for n in (2, 3) for most in [np.abs(known[n]).max(0)]
-        )
-        return _Derivatives(value, first, 2 * half, m2, m3)
-
-    return function
+def _of_activation(activation: Activation, c: Array, reach: Array) -> _Derivatives:
+    value, first, half = activation.coefficients(c, 2)
+    away = reach * UP + 4 * UNIT * np.abs(c)
+    known = activation.ranges(c - away, c + away, 3)
+    m2, m3 = (math.factorial(n) * (most + FUNCTION_ERROR * (1 + most)) * UP for n in (2, 3) for most in [np.abs(known[n]).max(0)])
+    return _Derivatives(value, first, 2 * half, m2, m3)
 
 
 def _falling_exponential(c: Array, reach: Array) -> _Derivatives:
     value = np.exp(-c)
-    most = np.exp(reach - c) * (1 + FUNCTION_ERROR + 4096 * UNIT) + TINY  # the difference is off by ulps of numbers below 1e3
+    # the difference is off by ulps of numbers below 1e3
+    most = np.exp(reach - c) * (1 + FUNCTION_ERROR + 4096 * UNIT) + TINY
     return _Derivatives(value, -value, value, most, most)
 
 
-SMOOTH: dict[str, Function] = {name: _known(name) for name in ("tanh", "arctan", "softplus", "silu")}
-
-
-def _applied(x: Expansion, function: Function) -> Expansion:
-    """f(x), as the module says."""
+def _composed_with(x: Expansion, f: _Derivatives) -> Expansion:
+    """f(x), as the module says; where M_3 is unknown without second derivatives, whose radius is then M_2 A."""
     reach, turn = x.reach(), x.turn()
-    f = function(x.c, reach)
-    steep, bend = np.abs(f.first), np.abs(f.second)
+    known = np.isfinite(f.m3)
+    second, m3 = np.where(known, f.second, 0.0), np.where(known, f.m3, 0.0)
+    steep, bend = np.abs(f.first), np.abs(second)
     cross = x.g[:, None] * x.g[None]
-    g, H = f.first * x.g, f.first * x.H + f.second * cross
+    g, H = f.first * x.g, f.first * x.H + second * cross
     square = 0.5 * reach * reach
     # derivatives of activations are of order one or smaller, with absolute errors: a saturated tanh has a slope that is not 0
     scale = 2 * FUNCTION_ERROR * (1.0 + steep + bend)  # the second derivative is twice a coefficient
     steep, bend = steep + scale, bend + scale
     r = (steep * x.r + f.m2 * square) * UP
-    rho = (steep * x.rho + bend * (x.r * np.abs(x.g) + reach * turn) + f.m3 * square * (np.abs(x.g) + turn)) * UP
+    turned = bend * (x.r * np.abs(x.g) + reach * turn) + m3 * square * (np.abs(x.g) + turn)
+    turned = np.where(known, turned, f.m2 * reach * (np.abs(x.g) + turn))
+    rho = (steep * x.rho + turned) * UP
     return Expansion(f.value, g, H, r, rho, x.h).rounded(
         FUNCTION_ERROR * np.abs(f.value), scale * np.abs(x.g), scale * (np.abs(x.H) + np.abs(cross))
     )
 
 
-def _relu(x: Expansion) -> Expansion:
-    """Where a box has the kink, x/2 and as much of either sign."""
+def _piecewise_linear(x: Expansion, activation: Activation) -> Expansion:
+    """Where a box has the kink, the mean of both slopes times x, and as much of either sign as they differ."""
     reach, turn = x.reach(), x.turn()
-    low, high = x.c - reach > 0, x.c + reach >= 0
-    slope = 0.5 * (low.astype(float) + high)
-    unsure = 0.5 * (high & ~low)
-    r = (slope * x.r + unsure * (np.abs(x.c) + reach)) * UP
-    rho = (slope * x.rho + unsure * (np.abs(x.g) + turn)) * UP
-    # halves and wholes are exact but for underflow
+    below, above = activation.ranges(x.c - reach, x.c + reach, 1)[1]
+    slope, unsure = 0.5 * (below + above), 0.5 * (above - below)
+    r = (np.abs(slope) * x.r + unsure * (np.abs(x.c) + reach)) * UP
+    rho = (np.abs(slope) * x.rho + unsure * (np.abs(x.g) + turn)) * UP
     plain = Expansion(slope * x.c, slope * x.g, slope * x.H, r, rho, x.h)
-    return plain.rounded(np.zeros_like(x.c), np.zeros_like(x.g), np.zeros_like(x.H))
+    if np.isin(slope, (0.0, 0.5, 1.0)).all():  # exact but for underflow
+        return plain.rounded(np.zeros_like(x.c), np.zeros_like(x.g), np.zeros_like(x.H))
+    return plain.rounded(4 * UNIT * np.abs(x.c), 4 * UNIT * np.abs(x.g), 4 * UNIT * np.abs(x.H))
+
+
+def _activated(x: Expansion, activation: Activation) -> Expansion:
+    if activation is LINEAR:
+        return x
+    if activation.kink == 1:
+        return _piecewise_linear(x, activation)
+    return _composed_with(x, _of_activation(activation, x.c, x.reach()))
 
 
 class _Linear:
@@ -245,15 +249,12 @@ class _Linear:
 
 class _Network:
     def __init__(self, network: Conditioner) -> None:
-        self._layers = [_Linear(matrix, bias) for matrix, bias in zip(network.weights, network.biases, strict=True)]
-        self._activation = network.activation
+        self._stages = [(_Linear(stage.matrix, stage.bias), stage.activation) for stage in network.stages]
 
     def __call__(self, inputs: Expansion) -> Expansion:
         x = Expansion.identity(inputs.c, inputs.reach())
-        for index, linear in enumerate(self._layers):
-            x = linear(x)
-            if index < len(self._layers) - 1:
-                x = _relu(x) if self._activation == "relu" else _applied(x, SMOOTH[self._activation])
+        for linear, activation in self._stages:
+            x = _activated(linear(x), activation)
         return _composed(x, inputs)
 
 
@@ -261,27 +262,25 @@ Step = Callable[[Expansion], Expansion]
 
 
 def _uncoupled(layer: PartialCoupling) -> Step:
-    r"""$(v_c-t)e^{-s}$ with $s=\frac{2\alpha}\pi\arctan(\mathrm{raw}/\alpha)$."""
-    network, half, alpha = _Network(layer.network), len(layer.changed), layer.clamp
-    # both factors are rounded: as multiplications by one number they cost an ulp or two of everything
-    inner, outer = _scaled(1 / alpha), _scaled(2 * alpha / math.pi)
+    r"""$(v_c-t)e^{-s}$ with $s=a\,\varphi(b\,\mathrm{raw}+c)$."""
+    network, half, scale = _Network(layer.network), len(layer.changed), layer.scale
 
     def step(v: Expansion) -> Expansion:
         out = network(v.part(layer.seen))
-        s = outer(_applied(inner(out.part(slice(0, half))), SMOOTH["arctan"]))
+        raw = _scaled(out.part(slice(0, half)), scale.inner, scale.shift)
+        s = _scaled(_activated(raw, scale.function), scale.outer)
         moved = v.part(layer.changed) - out.part(slice(half, None))
-        return v.replaced(layer.changed, moved.times(_applied(s, _falling_exponential)))
+        return v.replaced(layer.changed, moved.times(_composed_with(s, _falling_exponential(s.c, s.reach()))))
 
     return step
 
 
-def _scaled(factor: float) -> Step:
-    def step(x: Expansion) -> Expansion:
-        c, g, H = factor * x.c, factor * x.g, factor * x.H
-        plain = Expansion(c, g, H, factor * x.r * UP, factor * x.rho * UP, x.h)
-        return plain.rounded(8 * UNIT * np.abs(c), 8 * UNIT * np.abs(g), 8 * UNIT * np.abs(H))
-
-    return step
+def _scaled(x: Expansion, factor: float, shift: float = 0.0) -> Expansion:
+    """factor x + shift; the factor itself is rounded, which costs an ulp or two of everything."""
+    c, g, H = factor * x.c + shift, factor * x.g, factor * x.H
+    plain = Expansion(c, g, H, abs(factor) * x.r * UP, abs(factor) * x.rho * UP, x.h)
+    error = 8 * UNIT * (np.abs(c) + abs(shift))
+    return plain.rounded(error, 8 * UNIT * np.abs(g), 8 * UNIT * np.abs(H))
 
 
 def _solved(layer: Affine) -> Step:
@@ -319,26 +318,17 @@ def _solved(layer: Affine) -> Step:
     return step
 
 
-def _permuted(order: NDArray[np.intp]) -> Step:
-    back = np.argsort(order)
-    return lambda x: x.part(back)
+RULES: dict[type[Layer], Callable[..., Step]] = {
+    Permutation: lambda layer: lambda x: x.part(layer.back),
+    Affine: _solved,
+    PartialCoupling: _uncoupled,
+}
+"""How each kind of layer is undone; a new kind needs a rule here to be fast."""
 
 
 def is_readable(layers: Sequence[Layer]) -> bool:
-    """Whether these are layers that this method reads: couplings, permutations and linear layers."""
-    return all(isinstance(step, Permutation | Affine | PartialCoupling) for step in expanded(layers))
-
-
-def _step(layer: Layer) -> Step:
-    match layer:
-        case Permutation(order=order):
-            return _permuted(order)
-        case Affine():
-            return _solved(layer)
-        case PartialCoupling():
-            return _uncoupled(layer)
-        case _:
-            raise InvalidInput("layers", type(layer).__name__, "couplings, permutations and linear layers", "see is_readable")
+    """Whether this method has rules for all layers."""
+    return all(type(step) in RULES for step in expanded(layers))
 
 
 class Slice:
@@ -351,7 +341,7 @@ class Slice:
     """
 
     def __init__(self, layers: Sequence[Layer], y: Array, outputs: NDArray[np.intp]) -> None:
-        self._steps = [_step(layer) for layer in reversed(expanded(layers))]
+        self._steps = [RULES[type(layer)](layer) for layer in reversed(expanded(layers))]
         self._y, self._outputs = y, outputs
 
     def __call__(self, middles: Array, radii: Array) -> Expansion:

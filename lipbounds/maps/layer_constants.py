@@ -22,25 +22,28 @@ import numpy as np
 from flint import arb, arb_mat
 from numpy.typing import NDArray
 
-from lipbounds.arb import ends, spectral_norm, working_precision
+from lipbounds.arb import Row, column, ends, high_end, spectral_norm, working_precision
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
+from lipbounds.maps.activations import Activation, get_activation
+from lipbounds.maps.conditioner import Conditioner
 
 __all__ = [
     "CouplingNumbers",
     "LayerConstants",
+    "ball_constant",
     "bound_of_coupling",
     "bound_of_linear",
     "bound_of_network",
     "bound_of_residual",
     "lipschitz_of_mlp",
+    "network_over_box",
+    "rows_of",
 ]
 
 Array = NDArray[np.float64]
 
 BITS = 128
-# largest slope of the activations, rounded up; that of silu is 1.0998, so the paper's bound needs it as a factor
-SLOPES = {"relu": 1.0, "tanh": 1.0, "softplus": 1.0, "arctan": 1.0, "silu": 1.0998393201288672, "linear": 1.0}
 
 
 def lipschitz_of_mlp(weights: Sequence[Array], activation: str) -> Enclosure:
@@ -48,7 +51,7 @@ def lipschitz_of_mlp(weights: Sequence[Array], activation: str) -> Enclosure:
 
     Args:
         weights: The matrices $A_1,\dots,A_l$, input side first, A_i of shape (out, in).
-        activation: Between the layers: relu, tanh, softplus, arctan, silu or linear.
+        activation: Name of the activation between the layers.
 
     Returns:
         An EXACT enclosure from 0. The singular values are exact, rounded up by 1e-12 a layer.
@@ -63,14 +66,13 @@ def lipschitz_of_mlp(weights: Sequence[Array], activation: str) -> Enclosure:
         >>> round(lipschitz_of_mlp([np.array([[3.0], [4.0]]), np.array([[1.0, 0.0]])], "relu").upper, 6)
         5.0
     """
-    if activation not in SLOPES:
-        raise InvalidInput("activation", repr(activation), f"one of {sorted(SLOPES)}", "give its largest slope as a factor")
+    slope = get_activation(activation).slope
     if not weights:
         raise InvalidInput("weights", "no matrix", "at least one", "pass the matrices in order")
     for before, after in itertools.pairwise(weights):
         if after.shape[1] != before.shape[0]:
             raise InvalidInput("weights", (before.shape, after.shape), "matrices that compose", "input side first")
-    value = math.prod(float(np.linalg.norm(matrix, 2)) for matrix in weights) * SLOPES[activation] ** (len(weights) - 1)
+    value = math.prod(float(np.linalg.norm(matrix, 2)) for matrix in weights) * slope ** (len(weights) - 1)
     return Enclosure(0.0, value * (1 + 1e-12) ** len(weights), Guarantee.EXACT, "product of matrix norms")
 
 
@@ -117,7 +119,7 @@ def bound_of_residual(weights: Sequence[Array], activation: str) -> tuple[Enclos
 
     Args:
         weights: Matrices of g, input side first.
-        activation: Between them: relu, tanh, softplus, arctan, silu or linear.
+        activation: Name of the activation between them.
 
     Returns:
         CERTIFIED enclosures from 0; that of the inverse is infinite for c >= 1, where the layer need not be invertible.
@@ -135,13 +137,52 @@ def bound_of_residual(weights: Sequence[Array], activation: str) -> tuple[Enclos
     """
     lipschitz_of_mlp(weights, activation)  # checks
     with working_precision(BITS):
-        c = arb(SLOPES[activation]) ** (len(weights) - 1)
-        for matrix in weights:
-            c *= spectral_norm(arb_mat(matrix.tolist()))
+        c = ball_constant(weights, get_activation(activation))
         method = "product of singular values in ball arithmetic"
         forward = Enclosure(0.0, ends(1 + c)[1], Guarantee.CERTIFIED, method)
         upper = ends(1 / (1 - c))[1] if c < 1 else math.inf
         return forward, Enclosure(0.0, upper, Guarantee.CERTIFIED, method)
+
+
+def ball_constant(weights: Sequence[Array], activation: Activation) -> arb:
+    """Bound the constant of a fully connected network in ball arithmetic: norms of matrices and slopes, multiplied."""
+    c = arb(activation.slope) ** (len(weights) - 1)
+    for matrix in weights:
+        c *= spectral_norm(arb_mat(matrix.tolist()))
+    return c
+
+
+def network_over_box(network: Conditioner, inputs: Row) -> tuple[Row, arb, arb_mat]:
+    r"""Follow a box of inputs through a network, with the constants of its layers there.
+
+    With W_i the matrices and D_i the largest slopes of the units on the box, the constant is at most
+    $\|W_lD_{l-1}\|_2\cdots\|W_2D_1\|_2\|W_1\|_2$.
+
+    Returns:
+        The outputs over the box, the constant of all before the last matrix, and the last matrix times the slopes before it.
+    """
+    values, constant = inputs, arb(1)
+    slopes: list[float] | None = None
+    matrix = arb_mat(0, 0)
+    for index, (weights, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
+        exact = arb_mat(weights.tolist())
+        product = exact * column(values)
+        values = [product[i, 0] + arb(b) for i, b in enumerate(bias.tolist())]
+        matrix = (
+            exact
+            if slopes is None
+            else arb_mat([[arb(w) * s for w, s in zip(row, slopes, strict=True)] for row in weights.tolist()])
+        )
+        if index < len(network.weights) - 1:
+            constant *= spectral_norm(matrix)
+            slopes = [high_end(abs(slope)) for slope in network.kind.slope_balls(values)]
+            values = network.kind.balls(values)
+    return values, constant, matrix
+
+
+def rows_of(matrix: arb_mat, start: int, stop: int) -> arb_mat:
+    """Some rows of a matrix."""
+    return arb_mat([[matrix[i, j] for j in range(matrix.ncols())] for i in range(start, stop)])
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ on many maps that is the constant already, and all that follows makes sure.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,10 +23,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from lipbounds.domains import Domain
-from lipbounds.enclosure import Guarantee
+from lipbounds.domains import ConditionalSlice, Domain
+from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.search.singular_values import Exact, Map, Quantity, Stretch, check_map, evaluate, stretch_of
+from lipbounds.maps.model import as_model
+from lipbounds.progress import Progress, Report, report_to
+from lipbounds.search.singular_values import FullSVD, Map, Quantity, SingularValues, check_map, evaluate, singular_values_of
 
 __all__ = ["BiLipschitz", "Found", "Map", "find_bilipschitz", "find_lipschitz", "jacobian_norms", "quotient"]
 
@@ -47,12 +51,13 @@ BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """A lower bound of Lip(f; D) with its witness.
+class Found(Enclosure):
+    """A lower bound of Lip(f; D) with its witness: [lower, infinity).
+
+    `lower` is |f(a) - f(b)| / |a - b| of the pair (a, b), evaluated in float64: a lower bound of Lip(f; D) up to the rounding of
+    f at two points. It is labelled EXACT: nothing but rounding stands between it and a proven lower bound.
 
     Attributes:
-        value: |f(a) - f(b)| / |a - b| of the pair (a, b), evaluated in float64; a lower bound of Lip(f; D) up to the
-            rounding of f at two points.
         jacobian_norm: Largest singular value of the Jacobian at `point` as torch differentiates (on the span of the domain),
             the limit of such quotients where f is differentiable; at a kink it can be larger than any quotient.
         point: The point that the pair lies about, a local maximum of the Jacobian's norm, shape (d,).
@@ -62,18 +67,15 @@ class Found:
         evaluations: Number of points at which the derivative of f was evaluated.
         history: Largest value seen, from the first quotients of segments on, after every stage of the search and every step of
             its ascent.
-        guarantee: EXACT: nothing but rounding stands between `value` and a proven lower bound.
     """
 
-    value: float
-    jacobian_norm: float
-    point: NDArray[np.float64]
-    direction: NDArray[np.float64]
-    pair: tuple[NDArray[np.float64], NDArray[np.float64]]
-    on_boundary: bool
-    evaluations: int
-    history: tuple[float, ...]
-    guarantee: Guarantee = Guarantee.EXACT
+    jacobian_norm: float = field(kw_only=True)
+    point: NDArray[np.float64] = field(kw_only=True)
+    direction: NDArray[np.float64] = field(kw_only=True)
+    pair: tuple[NDArray[np.float64], NDArray[np.float64]] = field(kw_only=True)
+    on_boundary: bool = field(kw_only=True)
+    evaluations: int = field(kw_only=True)
+    history: tuple[float, ...] = field(kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,36 +84,36 @@ class BiLipschitz:
 
     Attributes:
         stretch: Lower bound of Lip(f; D).
-        shrink: Lower bound of the constant of the inverse on f(D), for an injective f: `value` is |a - b| / |f(a) - f(b)|.
-        condition: Largest quotient of extreme singular values of the Jacobian found.
+        shrink: Lower bound of the constant of the inverse on f(D), for an injective f: |a - b| / |f(a) - f(b)|.
+        condition: Lower bound of the largest quotient of extreme singular values of the Jacobian, in floating point; ESTIMATE.
         condition_point: Where, shape (d,).
     """
 
     stretch: Found
     shrink: Found
-    condition: float
+    condition: Enclosure
     condition_point: NDArray[np.float64]
 
 
-def jacobian_norms(f: Map, points: Tensor) -> Tensor:
-    """Return the spectral norm of the Jacobian of f at each row of `points`, shape (n,).
+def jacobian_norms(model: object, points: Tensor) -> Tensor:
+    """Return the spectral norm of the Jacobian of a model's map latent -> data at each row of `points`, shape (n,).
 
     Example:
         >>> norms = jacobian_norms(lambda z: z * torch.tensor([2.0, 3.0]), torch.zeros(1, 2, dtype=torch.float64))
         >>> round(float(norms[0]), 12)
         3.0
     """
-    return Exact(f).values(points)
+    return FullSVD(as_model(model).inverse).values(points)
 
 
-def quotient(f: Map, pair: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:
-    """Return |f(a) - f(b)| / |a - b| for the pair (a, b), in float64: the check of a witness.
+def quotient(model: object, pair: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:
+    """Return |f(a) - f(b)| / |a - b| for the pair (a, b) and f the map latent -> data, in float64: the check of a witness.
 
     Example:
         >>> quotient(lambda z: 2.0 * z, (np.array([0.0, 0.0]), np.array([3.0, 4.0])))
         2.0
     """
-    points = torch.as_tensor(np.stack(pair))
+    f, points = as_model(model).inverse, torch.as_tensor(np.stack(pair))
     if torch.equal(points[0], points[1]):
         raise InvalidInput("pair", pair, "two different points", "a quotient needs a distance")
     with torch.no_grad():
@@ -120,31 +122,31 @@ def quotient(f: Map, pair: tuple[NDArray[np.float64], NDArray[np.float64]]) -> f
 
 
 def find_lipschitz(
-    f: Map,
+    model: object,
     domain: Domain,
     *,
-    seed: int,
+    seed: int = 0,
     starts: Tensor | None = None,
     segments: Sequence[tuple[Tensor, Tensor]] = (),
     screening: int = 4096,
-    callback: Callable[[float], None] | None = None,
+    progress: Report | None = None,
 ) -> Found:
-    r"""Search for the largest stretching of f on a convex domain; the result is a lower bound with a witness.
+    r"""Search for the largest stretching of a map latent -> data on a convex domain: a lower bound with a witness.
 
     Nothing is claimed about how far the value lies below the truth: failing to find a larger one proves nothing. Up to 24
     dimensions (of input or output) singular values are exact; above, power iteration keeps memory linear in the dimension.
 
     Args:
-        f: Map on batches, (n, d) to (n, m), in float64 on the CPU, differentiable almost everywhere by torch; row i of the
-            result depends on row i only. For a flow T the map of interest is T^{-1}, latent to data; at a fixed label y it is
-            `conditional(f, y)`.
-        domain: Convex set of dimension d.
+        model: A flow of a known library or of `inn`, whose map is T^{-1}, latent to data; a torch module or any callable on
+            batches, (n, d) to (n, m), in float64 on the CPU, differentiable almost everywhere by torch. Row i of the result
+            depends on row i only.
+        domain: Convex set of dimension d; a `ConditionalSlice` holds a label, and then points are those of z.
         seed: Seeds the screening.
         starts: Further points to screen, shape (k, d), for example latent images of data.
         segments: Pairs of tensors of shape (k, d); the segments between corresponding rows are screened too. Give
             latent images of points of different modes.
         screening: Number of random points screened.
-        callback: Called with the largest norm so far after every step.
+        progress: Called with the largest norm so far after every step.
 
     Returns:
         The best finite pair found, with the point of largest derivative.
@@ -155,33 +157,35 @@ def find_lipschitz(
 
     Example:
         >>> from lipbounds.domains import Ball
-        >>> found = find_lipschitz(lambda z: torch.tanh(5.0 * z), Ball([0.0, 0.0], 1.0), seed=0)
-        >>> round(found.value, 4)
+        >>> found = find_lipschitz(lambda z: torch.tanh(5.0 * z), Ball([0.0, 0.0], 1.0))
+        >>> round(found.lower, 4)
         5.0
     """
-    return _Search(f, domain, seed, starts, segments, screening, callback).run("largest")
+    return _Search(model, domain, _Places(seed, starts, segments, screening), progress).run("largest")
 
 
 def find_bilipschitz(
-    f: Map,
+    model: object,
     domain: Domain,
     *,
-    seed: int,
+    seed: int = 0,
     starts: Tensor | None = None,
     segments: Sequence[tuple[Tensor, Tensor]] = (),
     screening: int = 4096,
+    progress: Report | None = None,
 ) -> BiLipschitz:
     r"""Search Lip(f; D), the constant of the inverse of f on f(D), and the worst condition number of the Jacobian.
 
     For a flow, f = T^{-1}: `stretch` is Lip(T^{-1}) on the latent domain, `shrink` Lip(T) on its image.
 
     Args:
-        f: As in `find_lipschitz`, injective, with at least as many outputs as inputs, at most 24 of them.
+        model: As in `find_lipschitz`, its map f injective, with at least as many outputs as inputs, at most 24 of them.
         domain: Convex set of dimension d.
         seed: Seeds the screening.
         starts: As in `find_lipschitz`.
         segments: As in `find_lipschitz`.
         screening: As in `find_lipschitz`.
+        progress: As in `find_lipschitz`.
 
     Returns:
         Lower bounds with witnesses.
@@ -191,32 +195,37 @@ def find_bilipschitz(
 
     Example:
         >>> from lipbounds.domains import Ball
-        >>> both = find_bilipschitz(lambda z: z * torch.tensor([4.0, 0.5]), Ball([0.0, 0.0], 1.0), seed=0)
-        >>> round(both.stretch.value, 6), round(both.shrink.value, 6), round(both.condition, 6)
+        >>> both = find_bilipschitz(lambda z: z * torch.tensor([4.0, 0.5]), Ball([0.0, 0.0], 1.0))
+        >>> round(both.stretch.lower, 6), round(both.shrink.lower, 6), round(both.condition.lower, 6)
         (4.0, 2.0, 8.0)
     """
-    search = _Search(f, domain, seed, starts, segments, screening, None)
+    search = _Search(model, domain, _Places(seed, starts, segments, screening), progress)
     worst = search.run("condition")
-    return BiLipschitz(search.run("largest"), search.run("smallest"), worst.jacobian_norm, worst.point)
+    condition = Enclosure(worst.jacobian_norm, math.inf, Guarantee.ESTIMATE, "singular values of the Jacobian in floating point")
+    return BiLipschitz(search.run("largest"), search.run("smallest"), condition, worst.point)
+
+
+class _Places(NamedTuple):
+    """Where a search begins."""
+
+    seed: int
+    starts: Tensor | None
+    segments: Sequence[tuple[Tensor, Tensor]]
+    screening: int
 
 
 class _Search:
     """One search: the map, the domain and the points that are screened."""
 
-    def __init__(
-        self,
-        f: Map,
-        domain: Domain,
-        seed: int,
-        starts: Tensor | None,
-        segments: Sequence[tuple[Tensor, Tensor]],
-        screening: int,
-        callback: Callable[[float], None] | None,
-    ) -> None:
+    def __init__(self, model: object, domain: Domain, places: _Places, progress: Report | None) -> None:
+        seed, self._given, segments, screening = places
         if screening < STARTS:
             raise InvalidInput("screening", screening, f"an integer >= {STARTS}", "the search starts from the best of these")
-        self._f, self._domain, self._seed, self._callback = f, domain, seed, callback
-        self._given, self._segments, self._screening = starts, segments, screening
+        f = as_model(model).inverse
+        if isinstance(domain, ConditionalSlice):
+            f, domain = domain.restricted(f), domain.latent
+        self._f, self._domain, self._seed, self._report = f, domain, seed, report_to(progress)
+        self._segments, self._screening = segments, screening
         self._rng = np.random.default_rng(seed)
         random = domain.project(domain.sample(2 * min(FOLLOWED, screening), self._rng))
         self._outputs = check_map(f, random[: min(64, len(random))])
@@ -271,39 +280,42 @@ class _Search:
 
     def run(self, quantity: Quantity) -> Found:
         """Raise one quantity; the value is the quotient of the pair, inverted for the smallest singular value."""
-        stretch = stretch_of(self._f, self._outputs, self._domain.dim, self._domain.span, quantity)
+        values_of = singular_values_of(self._f, self._outputs, self._domain.dim, self._domain.span, quantity)
         rng = np.random.default_rng([self._seed, 1])
         self._quantity, self._evaluations, self._history = quantity, 0, [0.0]
         self._steepest = 0.0, self._middle, self._middle
 
         places = [self._followed(*self._first)]
-        sizes = [self._values(stretch, places[0])]
-        polished, value, _, _ = self._polished(stretch, places[0][sizes[0].argmax()], float(sizes[0].max()))
+        sizes = [self._values(values_of, places[0])]
+        polished, value, _, _ = self._polished(values_of, places[0][sizes[0].argmax()], float(sizes[0].max()))
         # where segments led to before all other points: there the steepest place mostly is
         places += [polished[None], self._followed(*self._others)]
-        sizes += [sizes[0].new_tensor([value]), self._values(stretch, places[-1])]
-        points, norms = torch.cat((*places, self._points)), torch.cat((*sizes, self._values(stretch, self._points)))
+        sizes += [sizes[0].new_tensor([value]), self._values(values_of, places[-1])]
+        points, norms = torch.cat((*places, self._points)), torch.cat((*sizes, self._values(values_of, self._points)))
         order = torch.as_tensor(rng.permutation(len(norms)))
         subsets = [subset[norms[subset].argmax()] for subset in order.tensor_split(STARTS // 2)]
         chosen = torch.unique(torch.cat((norms.topk(min(STARTS // 2, len(norms))).indices, torch.stack(subsets))))
 
-        points, values = self._ascend(stretch, points[chosen])
-        points, values = self._scatter(stretch, points, values, rng)
+        points, values = self._ascend(values_of, points[chosen])
+        points, values = self._scatter(values_of, points, values, rng)
         found = []
         for index in values.topk(min(POLISHED, len(values))).indices:
-            point, value, direction, slope = self._polished(stretch, points[index], float(values[index]))
+            point, value, direction, slope = self._polished(values_of, points[index], float(values[index]))
             # of each: at a kink the norm promises more than pairs keep
             found.append((*self._best_pair(point, direction, slope), value, direction, point))
         steepest, a, b = self._steepest
         if quantity == "largest" and steepest > (1 + ROUNDING) * max(one[0] for one in found):
             # a jump, where no derivative shows it
-            value = float(stretch.values(0.5 * (a + b)[None])[0])
+            value = float(values_of.values(0.5 * (a + b)[None])[0])
             found.append((steepest, (a.numpy(), b.numpy()), value, (b - a) / torch.linalg.vector_norm(b - a), 0.5 * (a + b)))
         _, pair, value, direction, point = max(found, key=lambda one: one[0])
         # of the pair alone: in a batch f may round differently
         shown = quotient(self._f, pair)
         return Found(
-            value=1.0 / shown if quantity == "smallest" else shown,
+            1.0 / shown if quantity == "smallest" else shown,
+            math.inf,
+            Guarantee.EXACT,
+            "quotient of a pair of points",
             jacobian_norm=value,
             point=point.numpy(),
             direction=direction.numpy(),
@@ -313,37 +325,36 @@ class _Search:
             history=tuple(self._history),
         )
 
-    def _values(self, stretch: Stretch, points: Tensor) -> Tensor:
+    def _values(self, values_of: SingularValues, points: Tensor) -> Tensor:
         if not len(points):
             return points.new_zeros(0)
-        norms = stretch.values(points)
+        norms = values_of.values(points)
         self._evaluations += len(points)
         self._record(float(norms.max()))
         return norms
 
-    def _polished(self, stretch: Stretch, point: Tensor, value: float) -> tuple[Tensor, float, Tensor, float]:
+    def _polished(self, values_of: SingularValues, point: Tensor, value: float) -> tuple[Tensor, float, Tensor, float]:
         """Polish a point; returns the better of both with value, direction and slope there."""
-        polished, count = self._polish(stretch, point)
+        polished, count = self._polish(values_of, point)
         self._evaluations += count
-        found, direction, slope = stretch.direction(polished)
+        found, direction, slope = values_of.direction(polished)
         if found < value:
             polished = point
-            found, direction, slope = stretch.direction(polished)
+            found, direction, slope = values_of.direction(polished)
         self._record(found)
         return polished, found, direction, slope
 
     def _record(self, value: float) -> None:
         self._history.append(max(self._history[-1], value))
-        if self._callback is not None:
-            self._callback(self._history[-1])
+        self._report(Progress("searching", lower=self._history[-1]))
 
-    def _ascend(self, stretch: Stretch, points: Tensor) -> tuple[Tensor, Tensor]:
+    def _ascend(self, values_of: SingularValues, points: Tensor) -> tuple[Tensor, Tensor]:
         """Projected Adam on the log of the value from every row; returns the best point of each path and its value."""
         best_points = points.clone()
         best_values = torch.full((len(points),), -1.0, dtype=points.dtype)
         mean, square = torch.zeros_like(points), torch.zeros_like(points)
         for step in range(1, ASCENT_STEPS + 1):
-            values, gradient = stretch.values_and_gradients(points)
+            values, gradient = values_of.values_and_gradients(points)
             self._evaluations += len(points)
             better = values > best_values
             best_points[better], best_values[better] = points[better], values[better]
@@ -358,7 +369,9 @@ class _Search:
             points = self._domain.project((points + size * update).detach())
         return best_points, best_values
 
-    def _scatter(self, stretch: Stretch, points: Tensor, values: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _scatter(
+        self, values_of: SingularValues, points: Tensor, values: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Random steps of shrinking size from the best points; each keeps its best."""
         kept = values.topk(min(SCATTERED, len(values))).indices
         points, values = points[kept], values[kept]
@@ -367,7 +380,7 @@ class _Search:
         for _ in range(SCATTER_ROUNDS):
             steps = torch.as_tensor(rng.standard_normal((len(points), children, self._domain.dim))) * size
             moved = self._domain.project((points[:, None] + steps).reshape(-1, self._domain.dim))
-            found = stretch.values(moved).reshape(len(points), children)
+            found = values_of.values(moved).reshape(len(points), children)
             self._evaluations += len(moved)
             best = found.max(1)
             better = best.values > values
@@ -377,13 +390,13 @@ class _Search:
             size *= 0.35
         return points, values
 
-    def _polish(self, stretch: Stretch, start: Tensor) -> tuple[Tensor, int]:
+    def _polish(self, values_of: SingularValues, start: Tensor) -> tuple[Tensor, int]:
         """L-BFGS on minus the log of the value at the projected point; returns the point of D and the number of evaluations."""
 
         def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             free = torch.as_tensor(flat[None].copy()).requires_grad_()
             inside = self._domain.project(free)
-            values, slope = stretch.values_and_gradients(inside.detach())
+            values, slope = values_of.values_and_gradients(inside.detach())
             if not float(values[0]) > 0:
                 return 0.0, np.zeros_like(flat)
             (gradient,) = torch.autograd.grad((inside * slope).sum(), free)

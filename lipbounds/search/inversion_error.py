@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lipbounds.domains import Domain
+from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import NotInvertible
-from lipbounds.search.find import Map
+from lipbounds.maps.model import Map
 
 __all__ = ["InversionError", "find_inversion_error"]
 
@@ -21,21 +23,21 @@ CHILDREN = 32
 
 
 @dataclass(frozen=True, eq=False)
-class InversionError:
-    """The largest |x - f(T(x))| found, x = f(z).
+class InversionError(Enclosure):
+    """The largest |x - f(T(x))| found, x = f(z), a Euclidean distance in data space: [lower, infinity).
 
     Attributes:
-        value: The Euclidean error in data space.
         point: The latent point z, shape (d,).
         evaluations: Number of points tried.
     """
 
-    value: float
-    point: NDArray[np.float64]
-    evaluations: int
+    point: NDArray[np.float64] = field(kw_only=True)
+    evaluations: int = field(kw_only=True)
 
 
-def find_inversion_error(forward: Map, inverse: Map, domain: Domain, *, seed: int, dtype: torch.dtype) -> InversionError:
+def find_inversion_error(
+    forward: Map, inverse: Map, domain: Domain, *, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> InversionError:
     r"""Search latent points z of a domain for the largest $|x-T^{-1}(T(x))|$ at $x=T^{-1}(z)$; a lower bound.
 
     The error is rounding, which has no useful gradient: many points are screened, then the worst are perturbed at shrinking
@@ -54,9 +56,9 @@ def find_inversion_error(forward: Map, inverse: Map, domain: Domain, *, seed: in
     Example:
         >>> from lipbounds.domains import Ball
         >>> error = find_inversion_error(
-        ...     torch.log, torch.exp, Ball([0.0], 1.0), seed=0, dtype=torch.float32
+        ...     torch.log, torch.exp, Ball([0.0], 1.0), dtype=torch.float32
         ... )
-        >>> 0.0 < error.value < 1e-6
+        >>> 0.0 < error.lower < 1e-6
         True
     """
     rng = np.random.default_rng(seed)
@@ -83,4 +85,11 @@ def find_inversion_error(forward: Map, inverse: Map, domain: Domain, *, seed: in
         evaluations += len(children)
         radius *= 0.3
     index = int(found.argmax())
-    return InversionError(float(found[index]), points[index].numpy(), evaluations)
+    return InversionError(
+        float(found[index]),
+        math.inf,
+        Guarantee.ESTIMATE,
+        "error in floating point",
+        point=points[index].numpy(),
+        evaluations=evaluations,
+    )

@@ -1,7 +1,7 @@
-r"""How strongly a map stretches at points: singular values of its Jacobian, exactly or by power iteration, with gradients.
+r"""Singular values of the Jacobian of a map at points, with gradients: by a full SVD or by power iteration.
 
-*Exact* for small dimensions: the Jacobian by one reverse pass a row, or by one pass a column where the image has many more
-dimensions, its singular values by SVD.
+*Full SVD* for small dimensions: the Jacobian by one reverse pass a row, or by one pass a column where the image has many more
+dimensions.
 
 *Power iteration* above: $v\mapsto J^TJv$ by Jacobian-vector and vector-Jacobian products on one graph of f, so memory is that
 of a few evaluations. Values are norms |Jv| of unit vectors v: never above $\sigma_{\max}$.
@@ -15,20 +15,19 @@ A domain of lower dimension (a segment, a flat hull) has few directions: J is re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lipbounds.errors import InvalidInput
+from lipbounds.maps.model import Map
 
-__all__ = ["Exact", "Map", "Power", "Quantity", "Stretch", "evaluate", "stretch_of"]
+__all__ = ["FullSVD", "Map", "PowerIteration", "Quantity", "SingularValues", "check_map", "evaluate", "singular_values_of"]
 
-Map = Callable[[Tensor], Tensor]
 Quantity = Literal["largest", "smallest", "condition"]
 
-LARGEST_EXACT = 24  # of min(inputs, outputs)
+LARGEST_FULL = 24  # of min(inputs, outputs)
 CHUNK_ENTRIES = 4_000_000  # of Jacobians held at a time
 MOST_COPIES = 2048  # rows that a Jacobian may be evaluated on at once
 FEW_COLUMNS = 3  # with more outputs than so many times the inputs, columns of the Jacobian cost less than rows
@@ -76,7 +75,7 @@ def check_map(f: Map, points: Tensor) -> int:
     return int(image.shape[1])
 
 
-class Stretch(ABC):
+class SingularValues(ABC):
     """A score of points that the search raises: the logarithm of a singular value, or of the condition number."""
 
     @abstractmethod
@@ -92,17 +91,17 @@ class Stretch(ABC):
         """Return the value at one point, shape (d,), the unit vector v of the domain's span that attains it, and |Jv|."""
 
 
-def stretch_of(f: Map, outputs: int, dim: int, span: Tensor | None, quantity: Quantity) -> Stretch:
-    """Choose how the stretching is computed: exactly in small dimensions, by power iteration above."""
+def singular_values_of(f: Map, outputs: int, dim: int, span: Tensor | None, quantity: Quantity) -> SingularValues:
+    """Choose how singular values are computed: by a full SVD in small dimensions, by power iteration above."""
     inputs = dim if span is None else span.shape[1]
-    if min(inputs, outputs) <= LARGEST_EXACT:
-        return Exact(f, span, quantity)
+    if min(inputs, outputs) <= LARGEST_FULL:
+        return FullSVD(f, span, quantity)
     if quantity != "largest":
-        raise InvalidInput("f", f"{min(inputs, outputs)} dimensions", f"at most {LARGEST_EXACT}", "search the largest alone")
-    return Power(f, span)
+        raise InvalidInput("f", f"{min(inputs, outputs)} dimensions", f"at most {LARGEST_FULL}", "search the largest alone")
+    return PowerIteration(f, span)
 
 
-class Exact(Stretch):
+class FullSVD(SingularValues):
     """By the Jacobian and its singular values."""
 
     def __init__(self, f: Map, span: Tensor | None = None, quantity: Quantity = "largest") -> None:
@@ -196,7 +195,7 @@ def _columns(f: Map, points: Tensor) -> Tensor:
     return torch.stack(columns, dim=2)
 
 
-class Power(Stretch):
+class PowerIteration(SingularValues):
     """By power iteration; remembers the vectors of the points that it saw last."""
 
     def __init__(self, f: Map, span: Tensor | None = None) -> None:

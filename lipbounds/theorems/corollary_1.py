@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
 from lipbounds.errors import InvalidInput
 from lipbounds.theorems.proposition_1 import (
     LARGEST,
@@ -33,14 +33,14 @@ def _positive(distance: float) -> None:
         raise InvalidInput("distance", distance, "a finite number > 0", "choose sets that do not touch")
 
 
-def forced_as_printed(dim: int, distance: float, delta: float, epsilon: Enclosure) -> Enclosure:
+def forced_as_printed(dim: int, distance: float, delta: float, epsilon: float | Enclosure) -> Enclosure:
     """Bound Lip(T^{-1}) from below as Corollary 1 prints it, with the explicit constant C.
 
     Args:
         dim: Latent dimension n.
         distance: dist(Q, R) > 0.
         delta: 1 - 2 min(mu(Q), mu(R)), below 1/4.
-        epsilon: Enclosure of W_1(T#mu, N(0, I_n)), upper end below 1/4; only this end is used.
+        epsilon: W_1(T#mu, N(0, I_n)), a number or an enclosure, upper end below 1/4; only this end is used.
 
     Returns:
         [bound, inf) with the guarantee of epsilon.
@@ -49,23 +49,24 @@ def forced_as_printed(dim: int, distance: float, delta: float, epsilon: Enclosur
         Hagemann and Neumayer (2022), Corollary 1.
 
     Example:
-        >>> forced_as_printed(1, 1.0, 0.0, Enclosure(0.0, 1e-4, Guarantee.EXACT, "given")).lower < 1e-6
+        >>> forced_as_printed(1, 1.0, 0.0, 1e-4).lower < 1e-6
         True
     """
     _positive(distance)
+    epsilon = as_accuracy(epsilon)
     if not (0.0 <= delta < LARGEST and epsilon.upper < LARGEST):
         raise InvalidInput("delta, epsilon", (delta, epsilon.upper), "both below 1/4", "use separation, which has no limit")
     value = math.exp(math.log(distance) - printed_distance(dim, delta, epsilon.upper).upper) * (1 - 1e-14)
     return Enclosure(value, math.inf, min(epsilon.guarantee, Guarantee.EXACT), "Corollary 1, explicit C", epsilon.alpha)
 
 
-def forced_in_latent_space(distance: float, masses: Masses, epsilon: Enclosure) -> Enclosure:
+def forced_in_latent_space(distance: float, masses: Masses, epsilon: float | Enclosure) -> Enclosure:
     r"""Bound $\mathrm{Lip}(T^{-1})$ from below by dist(Q, R) / rho*(epsilon) (S2, the sharp Corollary 1), in every dimension.
 
     Args:
         distance: dist(Q, R) > 0.
         masses: Lower bounds of mu(Q) and mu(R), and what remains; on a domain shrunk by kappa (S7).
-        epsilon: Enclosure of W_1(T#mu, N(0, I)); only its upper end is used.
+        epsilon: W_1(T#mu, N(0, I)), a number or an enclosure; only its upper end is used.
 
     Returns:
         [bound, inf) with the weaker guarantee of epsilon and the masses; infinite if epsilon and the gap are 0.
@@ -76,10 +77,11 @@ def forced_in_latent_space(distance: float, masses: Masses, epsilon: Enclosure) 
         >>> from lipbounds.measures import GaussianMixture
         >>> x = GaussianMixture([[-1.0], [1.0]], [[[0.25]], [[0.25]]])
         >>> masses = Masses.equal(gap=x.slab_mass([1.0], -1e-5, 1e-5))
-        >>> round(forced_in_latent_space(2e-5, masses, Enclosure(0.0, 0.0, Guarantee.EXACT, "given")).lower, 4)
+        >>> round(forced_in_latent_space(2e-5, masses, 0.0).lower, 4)
         3.6945
     """
     _positive(distance)
+    epsilon = as_accuracy(epsilon)
     width = separation(epsilon.upper, masses)
     guarantee, alpha = combined(width, epsilon)
     return Enclosure(over(distance, width)[0], math.inf, guarantee, "S2, half-spaces", alpha)

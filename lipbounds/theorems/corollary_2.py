@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
 from lipbounds.errors import InvalidInput
 from lipbounds.theorems.proposition_1 import SeparatedSets, exponentials, extremal_sets, small_enough, standard_latent
 from lipbounds.theorems.separation import Masses, over, separation
@@ -49,26 +49,25 @@ class ConditionalSets:
             raise InvalidInput("diameter", self.diameter.lower, "a number >= 0", "pass diam(A); 0 at a single y")
 
 
-def forced_for_condition(distance: float, masses: Masses, epsilon: Enclosure, diameter: Enclosure) -> Enclosure:
+def forced_for_condition(distance: float, masses: Masses, epsilon: float | Enclosure, diameter: float | Enclosure) -> Enclosure:
     r"""Bound Lip(T^{-1}) from below for a conditional network (S3, the sharp Corollary 2).
 
     Args:
         distance: dist(Q, R) > 0.
         masses: Of Q and R under the law of X given Y in A.
-        epsilon: Enclosure of W_1(T_z#mu, N(0, I_k)).
-        diameter: Enclosure of diam(A) or of the spread of T_y over Q x R; 0 at a single y.
+        epsilon: W_1(T_z#mu, N(0, I_k)), a number or an enclosure.
+        diameter: diam(A), likewise, or of the spread of T_y over Q x R; 0 at a single y.
 
     Returns:
         [bound, inf) with the weakest guarantee of what it uses.
 
     Example:
-        >>> given = lambda value: Enclosure(value, value, Guarantee.EXACT, "given")
-        >>> round(forced_for_condition(2.0, Masses.equal(0.0), given(0.02), given(0.1)).lower, 3)
+        >>> round(forced_for_condition(2.0, Masses.equal(0.0), 0.02, 0.1).lower, 3)
         4.35
     """
     if not 0.0 < distance < math.inf:
         raise InvalidInput("distance", distance, "a finite number > 0", "choose sets that do not touch")
-    apart = _apart(masses, epsilon, diameter)
+    apart = _apart(masses, as_accuracy(epsilon), as_accuracy(diameter))
     return Enclosure(over(distance, apart)[0], math.inf, apart.guarantee, "S3, conditional half-spaces", apart.alpha)
 
 

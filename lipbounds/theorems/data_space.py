@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
 from lipbounds.theorems.example_1 import ramp_error
 from lipbounds.theorems.separation import Masses, least_stretch
 from lipbounds.theorems.statement import Hypothesis, Statement
@@ -24,13 +24,13 @@ from lipbounds.theorems.statement import Hypothesis, Statement
 __all__ = ["DataSets", "TwoSetBound", "forced_by_two_sets"]
 
 
-def forced_by_two_sets(distance: float, masses: Masses, epsilon: Enclosure) -> Enclosure:
+def forced_by_two_sets(distance: float, masses: Masses, epsilon: float | Enclosure) -> Enclosure:
     r"""Bound Lip(f) from below by two sets of the data (S4): the smallest L with $L\,E(D/L)\le\epsilon$.
 
     Args:
         distance: D = dist(Q, R) > 0.
         masses: Lower bounds of mu(Q) and mu(R), and what remains.
-        epsilon: Enclosure of $W_1(s_\#f_\#\gamma,s_\#\mu)$; only its upper end is used.
+        epsilon: $W_1(s_\#f_\#\gamma,s_\#\mu)$, a number or an enclosure; only its upper end is used.
 
     Returns:
         [L, inf) with the weaker guarantee of epsilon and the masses. At epsilon = 0 it is D / rho*(0), infinite without gap.
@@ -38,12 +38,12 @@ def forced_by_two_sets(distance: float, masses: Masses, epsilon: Enclosure) -> E
     Example:
         Two atoms at -1 and 1 in the limit of sharp modes, at accuracy 0.02 (the paper's Example 1 at fixed accuracy):
 
-        >>> epsilon = Enclosure(0.0, 0.02, Guarantee.EXACT, "given")
-        >>> round(forced_by_two_sets(2.0, Masses.equal(gap=0.0), epsilon).lower, 2)
+        >>> round(forced_by_two_sets(2.0, Masses.equal(gap=0.0), 0.02).lower, 2)
         19.94
     """
-    least = least_stretch(distance, masses, epsilon.upper)
-    guarantee, alpha = combined(least, epsilon)
+    accuracy = as_accuracy(epsilon)
+    least = least_stretch(distance, masses, accuracy)
+    guarantee, alpha = combined(least, accuracy)
     return Enclosure(least.lower, math.inf, guarantee, "S4, two sets", alpha)
 
 

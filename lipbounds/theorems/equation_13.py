@@ -7,7 +7,7 @@ are exact lower bounds of the constants: they confirm the inequality for these p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from lipbounds.enclosure import Enclosure
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.layer_constants import SLOPES, CouplingNumbers, bound_of_coupling, bound_of_network, lipschitz_of_mlp
+from lipbounds.maps.activations import get_activation
+from lipbounds.maps.layer_constants import CouplingNumbers, bound_of_coupling, bound_of_network, lipschitz_of_mlp
 from lipbounds.rounding import EPS
 from lipbounds.theorems.remark_3 import lipschitz_on
 from lipbounds.theorems.statement import Hypothesis, Statement, Version
@@ -24,15 +25,6 @@ from lipbounds.theorems.statement import Hypothesis, Statement, Version
 __all__ = ["ClampedCoupling", "Inequality13", "LayersOnBox", "MatrixProduct", "Mlp", "MlpOnPoints", "SharpInequality13"]
 
 Array = NDArray[np.float64]
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": lambda x: np.maximum(x, 0.0),
-    "tanh": np.tanh,
-    "softplus": lambda x: np.logaddexp(0.0, x),
-    "arctan": np.arctan,
-    "silu": lambda x: x / (1.0 + np.exp(-x)),
-    "linear": lambda x: x,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +46,7 @@ class Mlp:
         for index, (matrix, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = x @ matrix.T + bias
             if index < len(self.weights) - 1:
-                x = ACTIVATIONS[self.activation](x)
+                x = get_activation(self.activation).coefficients(x, 1)[0]
         return x
 
     def error(self, size: float, inherited: float = 0.0) -> float:
@@ -86,7 +78,7 @@ class MatrixProduct(Statement[MlpOnPoints]):
 
     def hypotheses(self, instance: MlpOnPoints) -> list[Hypothesis]:
         """Return that the activation is 1-Lipschitz: silu is not."""
-        slope = SLOPES[instance.network.activation]
+        slope = get_activation(instance.network.activation).slope
         return [Hypothesis(f"slope of {instance.network.activation} {slope} <= 1", slope <= 1.0)]
 
     def left(self, instance: MlpOnPoints) -> Enclosure:

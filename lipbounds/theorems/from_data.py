@@ -18,7 +18,7 @@ the sets twice and added to epsilon for the frontier.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from scipy.special import ndtri
 from lipbounds.distances import clopper_pearson
 from lipbounds.distances.inputs import Points, as_discrete
 from lipbounds.distances.statistics import DistanceDifference, Projection, Statistic, candidates, turned
-from lipbounds.enclosure import Enclosure, Guarantee
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete
 from lipbounds.rounding import EPS
@@ -50,28 +50,44 @@ TAIL = 0.002  # cut off on both sides where the frontier needs a bounded statist
 
 
 @dataclass(frozen=True, eq=False)
-class Forced:
-    """A lower bound of the Lipschitz constant, and what forces it.
+class Forced(Enclosure):
+    """A lower bound of the Lipschitz constant, [lower, infinity), and what forces it.
 
     Attributes:
-        bound: [L, inf).
         statistic: The 1-Lipschitz statistic of the data.
         thresholds: The ends of the gap, for a bound by two sets.
         masses: What is known of the masses of both sets, least favourable.
     """
 
-    bound: Enclosure
-    statistic: Statistic
-    thresholds: tuple[float, float] | None
-    masses: Masses | None
+    statistic: Statistic = field(kw_only=True)
+    thresholds: tuple[float, float] | None = field(kw_only=True)
+    masses: Masses | None = field(kw_only=True)
+
+    @classmethod
+    def by(
+        cls,
+        value: float,
+        alpha: float | None,
+        method: str,
+        statistic: Statistic,
+        *,
+        thresholds: tuple[float, float] | None = None,
+        masses: Masses | None = None,
+    ) -> Forced:
+        """A bound with confidence 1 - alpha, or for alpha = None a certified one."""
+        guarantee = Guarantee.CERTIFIED if alpha is None else Guarantee.CONFIDENCE
+        low = max(0.0, value)
+        return cls(low, math.inf, guarantee, method, alpha, statistic=statistic, thresholds=thresholds, masses=masses)
 
 
-def forced_lipschitz(samples: Points, epsilon: float, *, alpha: float | None = 0.05, seed: int, clusters: int = 6) -> Forced:
+def forced_lipschitz(
+    samples: Points, epsilon: float | Enclosure, *, alpha: float | None = 0.05, seed: int = 0, clusters: int = 6
+) -> Forced:
     r"""Bound from below the constant of every generator with standard normal latent and $W_1(f_\#\gamma,\mu)\le\epsilon$.
 
     Args:
         samples: Independent draws of mu, shape (N, d), N >= 20, array or tensor.
-        epsilon: The accuracy asked for, >= 0.
+        epsilon: The accuracy asked for, finite and >= 0, a number or an enclosure whose upper end is used.
         alpha: Error probability; mu is the law behind the samples. None: mu is the law of the samples themselves, uniform on
             them, and nothing is random.
         seed: Seed of the split, the clustering and the search.
@@ -90,14 +106,15 @@ def forced_lipschitz(samples: Points, epsilon: float, *, alpha: float | None = 0
     Example:
         >>> from lipbounds.theorems.example_1 import two_modes
         >>> x = two_modes(0.1).sample(4000, np.random.default_rng(0))
-        >>> forced = forced_lipschitz(x, 0.02, seed=0)
-        >>> 5.0 < forced.bound.lower < 12.5, forced.bound.guarantee.name  # 12.5 is the exact value
+        >>> forced = forced_lipschitz(x, 0.02)
+        >>> 5.0 < forced.lower < 12.5, forced.guarantee.name  # 12.5 is the exact value
         (True, 'CONFIDENCE')
     """
     points = as_discrete("samples", samples, None).points
     if len(points) < FEWEST:
         raise InvalidInput("samples", f"{len(points)} points", f"at least {FEWEST}", "draw more points")
-    if not 0.0 <= epsilon < math.inf:
+    accuracy = as_accuracy(epsilon).upper
+    if not accuracy < math.inf:
         raise InvalidInput("epsilon", epsilon, "a finite number >= 0", "pass the accuracy asked for")
     if alpha is not None and not 0.0 < alpha < 1.0:
         raise InvalidInput("alpha", alpha, "a number in (0, 1), or None", "0.05 is usual")
@@ -111,7 +128,7 @@ def forced_lipschitz(samples: Points, epsilon: float, *, alpha: float | None = 0
     extent = float(np.abs(points / 2 - centre / 2).max())
     if extent == 0.0:
         nothing = Projection(np.eye(points.shape[1])[0])
-        return Forced(_enclosure(0.0, alpha, "equal points"), nothing, None, None)
+        return Forced.by(0.0, alpha, "equal points", nothing)
     exponent = int(np.frexp(extent)[1]) + 1
     if not -900 < exponent < 1000:
         raise InvalidInput("samples", f"an extent of 2^{exponent}", "between 2^-900 and 2^1000", "use other units")
@@ -119,14 +136,11 @@ def forced_lipschitz(samples: Points, epsilon: float, *, alpha: float | None = 0
     scaled = np.ldexp(points - centre, -exponent)
     scale = float(np.ldexp(1.0, exponent))
     chosen_on, tested_on = scaled[order[:half]], scaled[order if alpha is None else order[half:]]
-    return _unscaled(_search(chosen_on, tested_on, epsilon / scale, alpha, clusters, rng), centre, scale)
+    return _unscaled(_search(chosen_on, tested_on, accuracy / scale, alpha, clusters, rng), centre, scale)
 
 
 def _unscaled(forced: Forced, centre: Array, scale: float) -> Forced:
     """The same in the units and about the origin of the caller."""
-    bound = Enclosure(
-        min(forced.bound.lower * scale, math.inf), math.inf, forced.bound.guarantee, forced.bound.method, forced.bound.alpha
-    )
     statistic, thresholds = forced.statistic, forced.thresholds
     if isinstance(statistic, Projection):
         moved: Statistic = statistic
@@ -136,7 +150,7 @@ def _unscaled(forced: Forced, centre: Array, scale: float) -> Forced:
         offset = 0.0
     if thresholds is not None:
         thresholds = (thresholds[0] * scale + offset, thresholds[1] * scale + offset)
-    return Forced(bound, moved, thresholds, forced.masses)
+    return replace(forced, lower=min(forced.lower * scale, math.inf), statistic=moved, thresholds=thresholds)
 
 
 def _rounding(points: Array) -> float:
@@ -160,7 +174,7 @@ def _search(
         trials += [
             _frontier(one.statistic, one.statistic(chosen_on), chosen_on, epsilon, alpha, error) for one in tried[:FRONTIERS]
         ]
-    best = max(trials, key=lambda trial: trial.bound.lower)
+    best = max(trials, key=lambda trial: trial.lower)
     if alpha is None:
         return best
     values = best.statistic(tested_on)
@@ -262,19 +276,19 @@ def _at_thresholds(
     n = len(values)
     distance = (thresholds[1] - thresholds[0]) * (1 - 4 * EPS) - 2 * error
     if not distance > 0:
-        return Forced(_enclosure(0.0, alpha, "constant statistic"), statistic, thresholds, None)
+        return Forced.by(0.0, alpha, "constant statistic", statistic, thresholds=thresholds)
     below, between = int((values <= thresholds[0]).sum()), int(((values > thresholds[0]) & (values < thresholds[1])).sum())
     a, b, gap = _limits(below, between, n, alpha)
     guarantee = Guarantee.CERTIFIED if alpha is None else Guarantee.CONFIDENCE
     best: Forced | None = None
     for first, second in ((a, 1 - gap - a), (1 - gap - b, b)):
         if min(first, second) < SMALLEST_MASS:
-            return Forced(_enclosure(0.0, alpha, "a set without mass"), statistic, thresholds, None)
+            return Forced.by(0.0, alpha, "a set without mass", statistic, thresholds=thresholds)
         # counts and limits are rounded: each mass loses an ulp
         masses = Masses(first * (1 - 1e-15), second * (1 - 1e-15), gap * (1 + 1e-15), guarantee, alpha)
         forced = least_stretch(distance, masses, epsilon).lower
-        if best is None or forced < best.bound.lower:
-            best = Forced(_enclosure(forced, alpha, f"S4, two sets, {statistic}"), statistic, thresholds, masses)
+        if best is None or forced < best.lower:
+            best = Forced.by(forced, alpha, f"S4, two sets, {statistic}", statistic, thresholds=thresholds, masses=masses)
     assert best is not None
     return best
 
@@ -284,7 +298,7 @@ def _frontier(statistic: Statistic, values: Array, chosen_on: Array, epsilon: fl
     reference = statistic(chosen_on)
     low, high = np.quantile(reference, [TAIL, 1 - TAIL]) if alpha is not None else (reference.min(), reference.max())
     middle, radius = float(0.5 * (low + high)), float(0.5 * (high - low))
-    none = Forced(_enclosure(0.0, alpha, "constant statistic"), statistic, None, None)
+    none = Forced.by(0.0, alpha, "constant statistic", statistic)
     if radius <= 0.0:
         return none
     clipped = np.clip(values - middle, -radius, radius)
@@ -296,9 +310,4 @@ def _frontier(statistic: Statistic, values: Array, chosen_on: Array, epsilon: fl
         value = forced_by_frontier(Discrete(clipped[:, None]), accuracy, clip=radius).lower
     except NotConverged:
         return none
-    return Forced(_enclosure(value * (1 - 1e-13), alpha, f"S4, frontier, {statistic}"), statistic, None, None)
-
-
-def _enclosure(value: float, alpha: float | None, method: str) -> Enclosure:
-    guarantee = Guarantee.CERTIFIED if alpha is None else Guarantee.CONFIDENCE
-    return Enclosure(max(0.0, value), math.inf, guarantee, method, alpha)
+    return Forced.by(value * (1 - 1e-13), alpha, f"S4, frontier, {statistic}", statistic)

@@ -36,7 +36,7 @@ from scipy.sparse import bmat, coo_array, csc_array, diags_array, identity
 from scipy.special import ndtr, ndtri
 
 from lipbounds.arb import ends, normal_cdf, normal_density, normal_quantile, working_precision
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete, GaussianMixture
 from lipbounds.theorems.statement import Hypothesis, Statement
@@ -55,13 +55,13 @@ ACCEPTED_LOSS = 1e-3  # between the solver's value and the certified one, relati
 
 
 def forced_by_frontier(
-    law: GaussianMixture | Discrete, epsilon: Enclosure, *, clip: float | None = None, cells: int = 1000
+    law: GaussianMixture | Discrete, epsilon: float | Enclosure, *, clip: float | None = None, cells: int = 1000
 ) -> Enclosure:
     r"""Bound Lip(f) from below: L*(epsilon) for the law of a 1-Lipschitz statistic of the data.
 
     Args:
         law: Law of the statistic s(X) on the line, a mixture or finitely many atoms (data).
-        epsilon: Enclosure of $W_1(s_\#f_\#\gamma,s_\#\mu)$; only its upper end is used.
+        epsilon: $W_1(s_\#f_\#\gamma,s_\#\mu)$, a number or an enclosure; only its upper end is used.
         clip: If the statistic is clipped to [-clip, clip], as confidence bounds for epsilon need.
         cells: Number of cells; the bound tends to L* as it grows, though not monotonically, because the cuts move.
 
@@ -78,11 +78,12 @@ def forced_by_frontier(
 
     Example:
         >>> x = GaussianMixture([[-1.0], [1.0]], [[[0.25]], [[0.25]]])
-        >>> round(forced_by_frontier(x, Enclosure(0.0, 0.02, Guarantee.EXACT, "given")).lower, 1)
+        >>> round(forced_by_frontier(x, 0.02).lower, 1)
         2.0
     """
     if law.dim != 1:
         raise InvalidInput("law", f"dimension {law.dim}", "dimension 1", "pass the law of a 1-Lipschitz statistic")
+    epsilon = as_accuracy(epsilon)
     if epsilon.upper <= 0.0:
         raise InvalidInput("epsilon", epsilon.upper, "an upper end > 0", "at 0 use sup phi(z) / density of the data")
     if cells < FEWEST_CELLS:

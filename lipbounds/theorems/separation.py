@@ -22,7 +22,7 @@ from flint import arb
 from scipy.optimize import brentq
 
 from lipbounds.arb import ends, normal_quantile, profile, working_precision
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
 from lipbounds.errors import InvalidInput
 from lipbounds.rounding import EPS
 
@@ -182,14 +182,14 @@ def over(distance: float, width: Enclosure) -> tuple[float, float]:
     return low, high
 
 
-def separation(epsilon: float, masses: Masses) -> Enclosure:
+def separation(epsilon: float | Enclosure, masses: Masses) -> Enclosure:
     r"""Enclose $\rho^*(\epsilon)$: T moves mu to within W_1 <= epsilon of N(0, I), so dist(T(Q), T(R)) <= rho*.
 
     At epsilon = 0 it is $\Phi^{-1}(a+\delta)-\Phi^{-1}(a)$. In the symmetric case without gap,
     $\rho^*\sim2(2\pi)^{1/4}\sqrt\epsilon$, in every dimension.
 
     Args:
-        epsilon: Upper bound of the W_1 distance, at least 0; infinity is allowed and bounds nothing.
+        epsilon: Upper bound of the W_1 distance, at least 0, or an enclosure of it; infinity is allowed and bounds nothing.
         masses: Masses of the two sets and of the gap.
 
     Returns:
@@ -257,13 +257,13 @@ def separation_cost(rho: float, masses: Masses) -> Enclosure:
     return _enclosure(masses, max(0.0, min(lower, upper)), max(0.0, upper), METHOD)
 
 
-def least_stretch(distance: float, masses: Masses, epsilon: float) -> Enclosure:
+def least_stretch(distance: float, masses: Masses, epsilon: float | Enclosure) -> Enclosure:
     r"""Enclose the smallest L with $L\,E(D/L)\le\epsilon$, the constant that S4 forces.
 
     Args:
         distance: D > 0.
         masses: Masses of the two sets and of the gap.
-        epsilon: Upper bound of the W_1 error, at least 0; infinity forces nothing.
+        epsilon: Upper bound of the W_1 error, at least 0, or an enclosure of it; infinity forces nothing.
 
     Returns:
         An enclosure with the guarantee of the masses: [0, 0] if epsilon >= D min(a, b), D / rho*(0) at epsilon = 0, which is
@@ -278,8 +278,7 @@ def least_stretch(distance: float, masses: Masses, epsilon: float) -> Enclosure:
     """
     if not 0.0 < distance < math.inf:
         raise InvalidInput("distance", distance, "a finite number > 0", "choose sets that do not touch")
-    if not epsilon >= 0.0:
-        raise InvalidInput("epsilon", epsilon, "a number >= 0", "pass an upper bound of the W_1 error")
+    epsilon = as_accuracy(epsilon).upper
     if epsilon == math.inf:
         return _enclosure(masses, 0.0, 0.0, "nothing is forced at this accuracy")
     with working_precision(2 * SPARE_BITS):

@@ -58,21 +58,21 @@ def torn():
 
 def test_a_known_generator(torn):
     found, said = torn
-    assert found.found.value == pytest.approx(20.0 + SIGMA, rel=1e-4)
-    assert found.both.shrink.value == pytest.approx(1 / SIGMA, rel=1e-3)
+    assert found.found.lower == pytest.approx(20.0 + SIGMA, rel=1e-4)
+    assert found.both.shrink.lower == pytest.approx(1 / SIGMA, rel=1e-3)
     assert len(found.modes.means) == 2
     assert found.generated_shares == pytest.approx([0.5, 0.5], abs=0.03)
     # the mass between the modes: |tanh(20 z) + 0.2 z| far from both means
     assert 0.0 < found.between < 0.08
     # the order of the sandwich
-    assert 1.0 < found.forced.lower < found.found.value
-    assert 1.0 < found.black_box.bound.lower < found.found.value
+    assert 1.0 < found.forced.lower < found.found.lower
+    assert 1.0 < found.black_box.lower < found.found.lower
     assert found.forced.guarantee is Guarantee.ESTIMATE
     assert set(found.torn_pair) == set(found.forcing_pair) == {0, 1}
     assert found.certified is None
     assert found.certified_note == "unavailable, no structure"
     assert isinstance(found.inversion.float64, InversionError)
-    assert found.inversion.float32.value > found.inversion.float64.value
+    assert found.inversion.float32.lower > found.inversion.float64.lower
     # one component for each mode: no tearing, and the cost is about that of the widths
     assert found.recommended.components == 2
     assert found.recommended.cost < 0.3 < found.latents[0].cost
@@ -102,7 +102,7 @@ def test_one_mode_needs_no_mixture():
     assert len(found.modes.means) == 1
     assert found.recommended.components == 1
     assert found.torn_pair is None
-    assert found.forced.lower <= found.found.value == pytest.approx(0.5)
+    assert found.forced.lower <= found.found.lower == pytest.approx(0.5)
     assert "single Gaussian" in found.verdict
     assert found.inversion.float32 == "unavailable, no inverse of the generator"
 
@@ -114,14 +114,14 @@ def test_a_structured_network_is_certified_and_a_mixture_latent_has_components()
         data = flow.inverse(torch.tensor(z, dtype=torch.float32)).numpy()
     found = diagnose(flow, data=data, seconds=10.0)
     assert found.certified.guarantee is Guarantee.CERTIFIED
-    assert found.certified.lower <= found.certified.upper < 1.1 * found.found.value
+    assert found.certified.lower <= found.certified.upper < 1.1 * found.found.lower
     assert found.accuracy.upper < 1.3 * found.floor
     assert next(flow.parameters()).dtype == torch.float32  # the user's own stays as it is
     # the identity on two far components: pooled, the black box would say hundreds
     latent = GaussianMixture([[-5.0, 0.0], [5.0, 0.0]], [np.eye(2)] * 2)
     x = latent.sample(2000, np.random.default_rng(1))
     mixed = diagnose(lambda z: 1.0 * z, data=x, latent=latent, seconds=1.0)
-    assert mixed.black_box.bound.lower <= 1.0 == pytest.approx(mixed.found.value)
+    assert mixed.black_box.lower <= 1.0 == pytest.approx(mixed.found.lower)
     assert mixed.forced.lower == 0.0
     assert len(mixed.modes.means) == 2
 
@@ -220,7 +220,7 @@ def test_flows_of_other_libraries(library):
         torch.testing.assert_close(flow.log_prob(x32), expected, rtol=1e-3, atol=1e-3)
     assert next(flow.parameters()).dtype == torch.float32
     found = diagnose(flow, data=generator.inverse(torch.randn(400, 2, dtype=torch.float64)).detach().numpy(), seconds=1.0)
-    assert found.found.value > 0
+    assert found.found.lower > 0
     assert isinstance(found.inversion.float32, InversionError)
 
 
@@ -274,5 +274,5 @@ def test_forced_is_below_the_exact_frontier_value():
     # one dimension, the monotone map exactly: the least constant at accuracy e is known to be below Lip(f) only
     x = np.random.default_rng(0).permutation(norm.ppf((np.arange(4000) + 0.5) / 4000))[:, None]
     found = diagnose(lambda z: 3.0 * z, data=3.0 * x, seconds=1.0)
-    assert math.isclose(found.found.value, 3.0)
+    assert math.isclose(found.found.lower, 3.0)
     assert 2.0 < found.forced.lower <= 3.0

@@ -380,7 +380,7 @@ def test_the_ratio_is_reached_with_a_proven_cover(dim, inputs, activation, ratio
 def test_without_a_witness_nothing_hides():
     # started from a found value of almost 0 every box must stand on its own
     flow, domain = random_flow(3, "tanh", 4, gain=1.5), latent_ball(np.zeros(3), mass=0.5)
-    truth = find_lipschitz(flow.inverse, domain, seed=0).value
+    truth = find_lipschitz(flow.inverse, domain, seed=0).lower
     nothing = {"improve": lambda z: 1e-6, "callback": lambda low, high: None}
     bound = bound_in_space(
         flow.structure(), domain, 1e-6, ratio=2.0, seconds=3.0, seed=0, threads=1, device=torch.device("cpu"), **nothing

@@ -225,7 +225,7 @@ def test_a_trained_network_confirms_them_for_drawn_half_spaces(measured, t, angl
         masses=Masses.equal(gap).shrunk(kappa),
         image_distance=Enclosure(0.0, nearest, Guarantee.EXACT, "pair"),
         distance=2 * t,
-        lipschitz=Enclosure(found.value, math.inf, Guarantee.EXACT, "pair"),
+        lipschitz=Enclosure(found.lower, math.inf, Guarantee.EXACT, "pair"),
     )
     expected = Outcome.CONFIRMED if instance.masses.delta < 0.25 else Outcome.NOT_APPLICABLE
     assert Proposition1().check(instance).outcome is expected
@@ -233,7 +233,7 @@ def test_a_trained_network_confirms_them_for_drawn_half_spaces(measured, t, angl
     masses = Masses.equal(gap).shrunk(kappa)
     # the sharp versions, which are within reach of refutation
     assert nearest <= separation(epsilon.upper, masses).upper
-    assert forced_in_latent_space(2 * t, masses, epsilon).lower <= found.value
+    assert forced_in_latent_space(2 * t, masses, epsilon).lower <= found.lower
 
 
 def test_the_default_search_is_above_every_bound_on_a_trained_network(measured):
@@ -242,9 +242,9 @@ def test_the_default_search_is_above_every_bound_on_a_trained_network(measured):
     x = flow.inverse(z).numpy()
     accuracy = wasserstein_1_line(Discrete(x[:, :1]), two_modes(SIGMA))
     frontier = forced_by_frontier(two_modes(SIGMA), accuracy).lower
-    assert 2.0 < frontier < found.value
+    assert 2.0 < frontier < found.lower
     # negative control: with the error understated by 1e4 the network would have to be steeper than it is
-    assert forced_by_frontier(two_modes(SIGMA), exactly(accuracy.upper / 1e4)).lower > found.value
+    assert forced_by_frontier(two_modes(SIGMA), exactly(accuracy.upper / 1e4)).lower > found.lower
 
 
 @pytest.mark.parametrize(

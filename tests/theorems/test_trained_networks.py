@@ -111,7 +111,7 @@ def test_negative_controls(networks):
     assert SharpCorollary1().check(flat).outcome is Outcome.REFUTED
     law = measured.network.law.marginal(measured.statistic)
     tiny = Enclosure(0.0, 1e-7, Guarantee.EXACT, "wrong")
-    assert forced_by_frontier(law, Enclosure(0.0, 0.05, Guarantee.EXACT, "x")).lower < measured.found.value
+    assert forced_by_frontier(law, Enclosure(0.0, 0.05, Guarantee.EXACT, "x")).lower < measured.found.lower
     assert forced_by_frontier(law, tiny).lower > 0.5 * forced_by_frontier(law, replace(tiny, upper=1e-5)).lower > 1.0
 
 
@@ -120,7 +120,7 @@ def test_measured_quantities(networks):
         for measured in group:
             assert isinstance(measured, Measured)
             assert 0 <= measured.kappa.lower <= measured.kappa.upper < 0.05
-            assert measured.found.value > 0.5
+            assert measured.found.lower > 0.5
             if measured.network.setting.labels:
                 x, y = measured.labelled
                 predicted = measured.network.forward(x[:2000])[:, : y.shape[1]]

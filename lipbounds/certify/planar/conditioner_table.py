@@ -9,21 +9,27 @@ the slopes of s and t with the unit on and with it off are kept as two pairs: th
 has, and the bounds would stay above the truth however small the boxes.
 
 Rounding. Sums of products in the network are charged with an a-priori bound (k + 8 ulps of the sum of absolute values, carried
-through the layers), elementary functions with 4 ulps, which every numpy that we know keeps by a wide margin; that is the one
+through the layers), activations with FUNCTION_ERROR, which takes elementary functions to be good to 4 ulps; that is the one
 assumption. Cells are spaced evenly in asinh(u), fine near 0 and out to 1e4; beyond, nothing is known.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.layers import Conditioner
-from lipbounds.rounding import ELEMENTARY_ULPS, EPS
+from lipbounds.maps.activations import Activation
+from lipbounds.maps.activations.base import Range
+from lipbounds.maps.activations.linear import LINEAR
+from lipbounds.maps.conditioner import Conditioner
+from lipbounds.maps.scales import Scale
+from lipbounds.rounding import EPS, FUNCTION_ERROR, TINY
 
 __all__ = ["REACH", "Table", "tabulate"]
 
@@ -78,84 +84,92 @@ class _Jet:
     spread: Array
     curve: Array
 
+    def unit(self, k: int) -> _Jet:
+        """One unit alone."""
+        return _Jet(*(getattr(self, field.name)[:, k : k + 1] for field in fields(self)))
+
     def reach(self, r: Array) -> Array:
         """How far the quantity may be from its middle value on the cell."""
         return self.error + (np.abs(self.slope) + self.spread) * r
 
 
-def tabulate(network: Conditioner, clamp: float, cells: int = CELLS) -> Table:
+def tabulate(network: Conditioner, scale: Scale, cells: int = CELLS) -> Table:
     """Tabulate a conditioner of one input.
 
     Args:
         network: With one input, outputs (s, t).
-        clamp: alpha of s.
+        scale: Of the coupling.
         cells: Number of cells.
 
     Raises:
         InvalidInput: If the conditioner has several inputs or outputs.
     """
-    if network.weights[0].shape[1] != 1 or network.weights[-1].shape[0] != 2:
-        shape = (network.weights[0].shape[1], network.weights[-1].shape[0])
-        raise InvalidInput("network", f"{shape[0]} inputs, {shape[1]} outputs", "1 and 2", "tables are for planes")
+    if (network.inputs, network.outputs) != (1, 2):
+        got = f"{network.inputs} inputs, {network.outputs} outputs"
+        raise InvalidInput("network", got, "1 and 2", "tables are for planes")
     ends = edges(cells)
     middle = 0.5 * (ends[1:] + ends[:-1])
     # cells overlap a little, so that a number whose cell is looked up with rounding lies in it all the same
     half = np.maximum(ends[1:] - middle, middle - ends[:-1]) * (1 + 1e-6)
-    parts = []
-    for start in range(0, cells, CHUNK):
-        m, r = middle[start : start + CHUNK, None], half[start : start + CHUNK, None]
-        zero = np.zeros_like(m)
-        jet = _Jet(m, zero, np.ones_like(m), zero, zero, zero)
-        masks: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
-        for index, (matrix, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
-            jet = _linear(jet, matrix, bias)
-            if index < len(network.weights) - 1:
-                if network.activation == "relu":
-                    reach = jet.reach(r)
-                    masks.append((jet.value - reach > 0, jet.value + reach < 0))
-                jet = _activate(jet, network.activation, r)
-        fields = (jet.value, jet.error, jet.slope, jet.slope_error, jet.spread, jet.curve)
-        raw, t = (_Jet(*(field[:, k : k + 1] for field in fields)) for k in range(2))
-        s = _smooth(raw, r, *_clamped(raw, r, clamp))
-        rows = [np.concatenate((j.value, j.error, j.slope, j.spread), axis=1).T for j in (s, t)]
-        both = [np.concatenate((s.slope, s.spread, t.slope, t.spread), axis=1)] * 2
-        if masks:
-            both = _sides(network, clamp, masks, raw, r, both[0])
-        parts.append([*rows, np.concatenate(both, axis=1).T])
+    parts = [
+        _tabulated(network, scale, middle[start : start + CHUNK, None], half[start : start + CHUNK, None])
+        for start in range(0, cells, CHUNK)
+    ]
     s_rows, t_rows, pairs = (np.concatenate([part[k] for part in parts], axis=1) for k in range(3))
     return Table(middle, s_rows, t_rows, pairs)
 
 
-def _sides(
-    network: Conditioner,
-    clamp: float,
-    masks: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
-    raw: _Jet,
-    r: Array,
-    hull: Array,
-) -> list[Array]:
-    """Slopes of s and t with the one undecided unit of a cell off and on; the hull where there are several."""
-    undecided = sum((~(on | off)).sum(axis=1, keepdims=True) for on, off in masks)
+def _tabulated(network: Conditioner, scale: Scale, m: Array, r: Array) -> tuple[Array, Array, Array]:
+    """Rows of s, of t and of the pairs on cells with these middles and half widths, shape (cells, 1)."""
+    zero = np.zeros_like(m)
+    jet = _Jet(m, zero, np.ones_like(m), zero, zero, zero)
+    ranges: list[Range] = []  # of the slopes of all units
+    for stage in network.stages:
+        jet = _linear(jet, stage.matrix, stage.bias)
+        if stage.activation.kink == 1:
+            ranges.append(_slopes(jet, stage.activation, r))
+            jet = _piecewise_linear(jet, stage.activation, *ranges[-1])
+        elif stage.activation is not LINEAR:
+            jet = _smooth(jet, stage.activation, r)
+    raw, t = jet.unit(0), jet.unit(1)
+    s = _outer(_smooth(_inner(raw, scale), scale.function, r), scale)
+    rows = [np.concatenate((j.value, j.error, j.slope, j.spread), axis=1).T for j in (s, t)]
+    both = [np.concatenate((s.slope, s.spread, t.slope, t.spread), axis=1)] * 2
+    if ranges:
+        both = _sides(network, scale, ranges, raw, r, both[0])
+    return rows[0], rows[1], np.concatenate(both, axis=1).T
+
+
+def _sides(network: Conditioner, scale: Scale, ranges: Sequence[Range], raw: _Jet, r: Array, hull: Array) -> list[Array]:
+    """Slopes of s and t with the one undecided unit of a cell at its lower and at its upper slope; the hull where several are."""
+    undecided = sum((low < high).sum(axis=1, keepdims=True) for low, high in ranges)
     sides = []
-    for switched in (False, True):
-        slope, error = np.ones_like(r), np.zeros_like(r)
-        for index, (matrix, _) in enumerate(zip(network.weights, network.biases, strict=True)):
-            size, charge = np.abs(matrix), (matrix.shape[1] + 8) * EPS
+    for upper in (False, True):
+        slope, error, known = np.ones_like(r), np.zeros_like(r), iter(ranges)
+        for stage in network.stages:
+            size, charge = np.abs(stage.matrix), (stage.matrix.shape[1] + 8) * EPS
             error = (error @ size.T + charge * (np.abs(slope) @ size.T)) * (1 + charge)
-            slope = slope @ matrix.T
-            if index < len(masks):
-                on, off = masks[index]
-                live = on | (~off & switched)
-                slope, error = np.where(live, slope, 0.0), np.where(live, error, 0.0)
-        # the clamp's slope over the whole cell, from the reach of s there, times that of s before it
+            slope = slope @ stage.matrix.T
+            if stage.activation.kink == 1:
+                low, high = next(known)
+                factor = high if upper else low
+                error, slope = (error + 2 * EPS * np.abs(slope)) * factor, slope * factor
+        # the slope of the clamp over the whole cell, from the reach of s there, times that of s before it
         jet = _Jet(raw.value, raw.error, slope[:, :1], error[:, :1], error[:, :1], np.zeros_like(r))
-        reach = raw.reach(r)
-        _, first, sup_1, sup_2, rounding = _clamped(raw, r, clamp)
-        steepest = np.abs(jet.slope) + jet.spread
-        spread = (sup_1 * jet.spread + sup_2 * reach * steepest + (rounding + 8 * EPS) * steepest) * (1 + 16 * EPS)
-        side = np.concatenate((first * jet.slope, spread, slope[:, 1:], error[:, 1:]), axis=1)
+        s = _side_of_scale(jet, raw, r, scale)
+        side = np.concatenate((s.slope, s.spread, slope[:, 1:], error[:, 1:]), axis=1)
         sides.append(np.where(undecided == 1, side, hull))
     return sides
+
+
+def _side_of_scale(jet: _Jet, raw: _Jet, r: Array, scale: Scale) -> _Jet:
+    """The clamp of s where the slope of s before it is that of one side."""
+    before, whole = _inner(jet, scale), _inner(raw, scale)
+    f = _of_activation(scale.function, whole.value, whole.reach(r))
+    steepest = np.abs(before.slope) + before.spread
+    spread = f.sup_1 * before.spread + f.sup_2 * whole.reach(r) * steepest + (f.rounding + 8 * EPS) * steepest
+    zero = np.zeros_like(r)
+    return _outer(_Jet(f.value, zero, f.first * before.slope, zero, spread * (1 + 16 * EPS), zero), scale)
 
 
 def _linear(jet: _Jet, matrix: Array, bias: Array) -> _Jet:
@@ -170,79 +184,86 @@ def _linear(jet: _Jet, matrix: Array, bias: Array) -> _Jet:
     return _Jet(value, error, slope, slope_error, spread, curve)
 
 
-def _activate(jet: _Jet, activation: str, r: Array) -> _Jet:
-    a, reach = jet.value, jet.reach(r)
-    rounding_1: Array | float
-    nearest = np.maximum(np.abs(a) - reach, 0.0)
-    if activation == "relu":
-        return _relu(jet, reach)
-    if activation == "tanh":
-        y = np.tanh(a)
-        first = 1.0 - y * y
-        sup_1 = 1.0 - np.tanh(nearest) ** 2
-        sup_2 = np.minimum(0.7699, 2 * np.abs(y) * first + 2 * reach)
-        rounding_1 = 16 * EPS  # 1 - y^2 cancels: absolute, not relative
-    elif activation == "arctan":
-        y, first = np.arctan(a), 1.0 / (1.0 + a * a)
-        sup_1 = 1.0 / (1.0 + nearest**2)
-        sup_2 = np.minimum(0.6496, 2 * np.abs(a) * first**2 + 2 * reach)
-        rounding_1 = 16 * EPS
-    elif activation in ("softplus", "silu"):
-        logistic = 0.5 * (1.0 + np.tanh(0.5 * a))
-        product = logistic * (1.0 - logistic)
-        rounding_1 = 16 * EPS * (1 + np.abs(a))
-        if activation == "softplus":
-            y, first, sup_1 = np.logaddexp(0.0, a), logistic, 0.5 * (1.0 + np.tanh(0.5 * (a + reach)))
-            sup_2 = np.minimum(0.25, product + 0.0963 * reach)
-        else:
-            y, first, sup_1 = (
-                a * logistic,
-                logistic + a * product,
-                np.minimum(1.0999, np.abs(logistic + a * product) + 0.5 * reach),
-            )
-            sup_2 = np.minimum(0.5, np.abs(product * (2 + a * (1 - 2 * logistic))) + 0.31 * reach)
-    else:
-        raise InvalidInput("activation", activation, "relu, tanh, softplus, arctan or silu", "use one of these")
-    return _smooth(jet, r, y, first, sup_1 * (1 + 16 * EPS) + 16 * EPS, sup_2 * (1 + 16 * EPS) + 16 * EPS, rounding_1)
+def _multiplied(jet: _Jet, factor: float, shift: float = 0.0) -> _Jet:
+    """factor jet + shift; the factor itself is rounded."""
+    value, slope, size = factor * jet.value + shift, factor * jet.slope, abs(factor)
+    return _Jet(
+        value,
+        (size * jet.error + 8 * EPS * (np.abs(value) + abs(shift))) * (1 + 16 * EPS),
+        slope,
+        (size * jet.slope_error + 8 * EPS * np.abs(slope)) * (1 + 16 * EPS),
+        (size * jet.spread + 8 * EPS * np.abs(slope)) * (1 + 16 * EPS),
+        size * jet.curve * (1 + 16 * EPS),
+    )
 
 
-def _clamped(jet: _Jet, r: Array, alpha: float) -> tuple[Array, Array, Array, Array, float]:
-    """Value and derivatives of (2 alpha / pi) arctan(s / alpha)."""
-    x, reach = jet.value / alpha, jet.reach(r) / alpha
-    first = 2 / math.pi / (1 + x * x)
-    nearest = np.maximum(np.abs(x) - reach, 0.0)
-    sup_1 = 2 / math.pi / (1 + nearest**2) * (1 + 16 * EPS)
-    sup_2 = 2 / math.pi / alpha * np.minimum(0.6496, 2 * np.abs(x) / (1 + x * x) ** 2 + 2 * reach) * (1 + 16 * EPS)
-    return 2 * alpha / math.pi * np.arctan(x), first, sup_1, sup_2, 16 * EPS
+def _inner(raw: _Jet, scale: Scale) -> _Jet:
+    return _multiplied(raw, scale.inner, scale.shift)
 
 
-def _smooth(jet: _Jet, r: Array, y: Array, first: Array, sup_1: Array, sup_2: Array, rounding_1: Array | float) -> _Jet:
-    """The chain rule: y and first are value and slope of the activation at the middle, the suprema hold on the cell."""
+def _outer(jet: _Jet, scale: Scale) -> _Jet:
+    return _multiplied(jet, scale.outer)
+
+
+class _Derivatives(NamedTuple):
+    """Value and slope of an activation at points, suprema of |f'| and |f''| about them, and the error of the slope."""
+
+    value: Array
+    first: Array
+    sup_1: Array
+    sup_2: Array
+    rounding: Array
+
+
+def _of_activation(activation: Activation, a: Array, reach: Array) -> _Derivatives:
+    value, first = activation.coefficients(a, 1)
+    away = reach * (1 + 16 * EPS) + 4 * EPS * np.abs(a)
+    known = activation.ranges(a - away, a + away, 2)
+    largest = (np.maximum(np.abs(known[n][0]), np.abs(known[n][1])) for n in (1, 2))
+    sup_1, half = ((most + FUNCTION_ERROR * (1 + most)) * (1 + 16 * EPS) for most in largest)
+    return _Derivatives(value, first, sup_1, 2 * half, FUNCTION_ERROR * (1 + np.abs(first)))
+
+
+def _smooth(jet: _Jet, activation: Activation, r: Array) -> _Jet:
+    """The chain rule."""
+    if activation is LINEAR:
+        return jet
+    f = _of_activation(activation, jet.value, jet.reach(r))
     steepest = np.abs(jet.slope) + jet.spread
     with np.errstate(invalid="ignore"):  # infinite curvature where the slope of the activation is 0
-        curve = np.nan_to_num(sup_2 * steepest**2 + sup_1 * jet.curve, nan=np.inf, posinf=np.inf) * (1 + 16 * EPS)
+        curve = np.nan_to_num(f.sup_2 * steepest**2 + f.sup_1 * jet.curve, nan=np.inf, posinf=np.inf) * (1 + 16 * EPS)
         # of the slope: by the curvature, or where that is unknown by the spread that comes in
         by_curve = curve * r
-    by_range = sup_1 * jet.spread + sup_2 * jet.reach(r) * steepest
-    wrong = (np.abs(first) * 8 * EPS + rounding_1 + sup_2 * jet.error) * steepest
-    slope_error = (sup_1 * jet.slope_error + wrong) * (1 + 16 * EPS)
-    spread = np.minimum(by_curve + slope_error, by_range + wrong) * (1 + 16 * EPS)
-    error = (sup_1 * jet.error + ELEMENTARY_ULPS * EPS * np.abs(y) + 1e-300) * (1 + 16 * EPS)
-    return _Jet(y, error, first * jet.slope, slope_error, spread, curve)
+    by_range = f.sup_1 * jet.spread + f.sup_2 * jet.reach(r) * steepest
+    error = (np.abs(f.first) * 8 * EPS + f.rounding + f.sup_2 * jet.error) * steepest
+    slope_error = (f.sup_1 * jet.slope_error + error) * (1 + 16 * EPS)
+    spread = np.minimum(by_curve + slope_error, by_range + error) * (1 + 16 * EPS)
+    value_error = (f.sup_1 * jet.error + FUNCTION_ERROR * np.abs(f.value) + TINY) * (1 + 16 * EPS)
+    return _Jet(f.value, value_error, f.first * jet.slope, slope_error, spread, curve)
 
 
-def _relu(jet: _Jet, reach: Array) -> _Jet:
-    on, off = jet.value - reach > 0, jet.value + reach < 0
-    low, high = jet.slope - jet.spread, jet.slope + jet.spread
-    # at a kink the slope is 0 or that of the line: the hull of both
-    low, high = np.where(on, low, np.minimum(low, 0.0)), np.where(on, high, np.maximum(high, 0.0))
+def _slopes(jet: _Jet, activation: Activation, r: Array) -> Range:
+    """The range of the slopes of a piecewise linear activation on the cell."""
+    reach = jet.reach(r)
+    return activation.ranges(jet.value - reach, jet.value + reach, 1)[1]
+
+
+def _piecewise_linear(jet: _Jet, activation: Activation, below: Array, above: Array) -> _Jet:
+    """An activation of two linear pieces; where a cell has the kink, the slope is in the hull of both sides."""
+    kink = below < above
+    first, last = jet.slope - jet.spread, jet.slope + jet.spread
+    corners = [factor * end for factor in (below, above) for end in (first, last)]
+    low, high = np.minimum.reduce(corners), np.maximum.reduce(corners)
     slope, spread = 0.5 * (low + high), 0.5 * (high - low) * (1 + 4 * EPS)
-    kink = ~(on | off)
+    value = activation.coefficients(jet.value, 1)[0]
+    with np.errstate(invalid="ignore"):  # the slope 0 of an infinite curvature
+        curve = np.where(kink, np.inf, np.where(above > 0, above * jet.curve, 0.0))
+    rounding = np.where(np.isin(above, (0.0, 1.0)), 0.0, 4 * EPS)  # of products by other slopes than 0 and 1
     return _Jet(
-        value=np.where(off, 0.0, np.maximum(jet.value, 0.0)),
-        error=np.where(off, 0.0, jet.error),
-        slope=np.where(off, 0.0, np.where(on, jet.slope, slope)),
-        slope_error=np.where(off, 0.0, np.where(on, jet.slope_error, spread)),
-        spread=np.where(off, 0.0, np.where(on, jet.spread, spread)),
-        curve=np.where(off, 0.0, np.where(kink, np.inf, jet.curve)),
+        value=value,
+        error=above * jet.error + rounding * np.abs(value),
+        slope=np.where(kink, slope, above * jet.slope),
+        slope_error=np.where(kink, spread, above * jet.slope_error) + rounding * np.abs(jet.slope),
+        spread=np.where(kink, spread, above * jet.spread) + rounding * np.abs(jet.slope),
+        curve=curve,
     )

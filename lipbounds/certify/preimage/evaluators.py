@@ -1,8 +1,8 @@
 """Bounds of many boxes of data at once: by threads of the processor, or on a GPU, one thread a box.
 
-Both run the same functions (`orbits`), compiled for either; what these need of conditioners at points (`towers`) numpy computes
-for one and torch for the other. A GPU contracts products with sums, which rounds less often; its elementary functions are good to
-2 ulps by the manual of its maker, where 4 are charged.
+Both run the same functions (`jacobian_kernel`), compiled for either; the derivatives of conditioners at points that these need
+(`mlp_derivatives`) numpy computes for one and torch for the other. A GPU contracts products with sums, which rounds less often;
+its elementary functions are good to 2 ulps by the manual of its maker, where 4 are charged.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lipbounds.certify.preimage.jacobian_kernel import LANES, Batch, Bounds, Program, Region, bound_boxes, scratch_of
-from lipbounds.certify.preimage.range_table import Ripmaps
-from lipbounds.enclosures.mlp_derivatives import derivatives, values
+from lipbounds.certify.preimage.jacobian_kernel import LANES, Batch, Bounds, Program, Zonotope, bound_boxes, scratch_of
+from lipbounds.certify.preimage.range_table import RangeTable
+from lipbounds.enclosures.mlp_derivatives import derivative_values, multi_indices
 from lipbounds.enclosures.power_series import Series, compose_numbers, compose_tensors
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layers import Layer, PartialCoupling, Permutation
 
-__all__ = ["Evaluator", "Gpu", "Problem", "Processor", "check_device", "towers_on_orbits"]
+__all__ = ["Evaluator", "Gpu", "KernelInput", "Processor", "check_device", "derivatives_along"]
 
 Array = NDArray[np.float64]
 
-CACHED = 256  # boxes of a task: their towers stay in the processor's cache
+CACHED = 256  # boxes of a task: their derivatives stay in the processor's cache
 AT_ONCE = 2**17  # boxes on the GPU at most
-SHARE = 0.2  # of its free memory: for boxes, which are copied, and for towers
+SHARE = 0.2  # of its free memory: for boxes, which are copied, and for derivatives of conditioners
 THREADS = 64  # of a block
 ROUNDED = 1024  # numbers of scratch
 MOST_SCRATCH = 2**19  # bytes of a thread: the limit of CUDA
 
 
-class Problem(NamedTuple):
-    """What boxes are looked at for.
+class KernelInput(NamedTuple):
+    """The map and the domain, as the kernels take them.
 
     Attributes:
         layers: Couplings and permutations.
         program: The same for the compiled loop.
-        maps: Tables of the conditioners.
-        region: The domain.
+        table: Tables of the conditioners.
+        zonotope: The domain.
     """
 
     layers: Sequence[Layer]
     program: Program
-    maps: Ripmaps
-    region: Region
+    table: RangeTable
+    zonotope: Zonotope
 
 
 class Evaluator(Protocol):
@@ -67,8 +67,8 @@ class Evaluator(Protocol):
     batch: int
     most: int
 
-    def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """As `orbits.bound_boxes`; shapes (n, d) twice and (n, d, d) to (n,), (n, d) and (n, d, d), doubles on the device."""
+    def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, with_jacobian: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """As `jacobian_kernel.bound_boxes`: shapes (n, d), (n, d), (n, d, d) to (n,), (n, d), (n, d, d), on the device."""
         ...
 
 
@@ -79,25 +79,25 @@ class Processor:
     batch = 512
     most = 4_000_000
 
-    def __init__(self, problem: Problem, pool: ThreadPoolExecutor) -> None:
-        self._problem, self._pool, self._threads = problem, pool, pool._max_workers
+    def __init__(self, tabulated: KernelInput, pool: ThreadPoolExecutor) -> None:
+        self._tabulated, self._pool, self._threads = tabulated, pool, pool._max_workers
 
-    def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, with_jacobian: bool) -> tuple[Tensor, Tensor, Tensor]:
         """See `Evaluator`."""
-        layers, program, maps, region = self._problem
-        scratch = scratch_of(program, len(region.center), len(region.generators), LANES)
+        layers, program, table, zonotope = self._tabulated
+        scratch = scratch_of(program, len(zonotope.center), len(zonotope.generators), LANES)
 
         def part(rows: slice) -> Bounds:
             own, sides, edges = (numbers.numpy()[rows] for numbers in (middles, radii, frames))
             result: Bounds = bound_boxes(
-                Batch(own, sides, edges, towers_on_orbits(layers, own)), program, maps, region, deep, scratch
+                Batch(own, sides, edges, derivatives_along(layers, own)), program, table, zonotope, with_jacobian, scratch
             )
             return result
 
         size = min(CACHED, -(-len(middles) // self._threads))
         results = list(self._pool.map(part, [slice(i, i + size) for i in range(0, len(middles), size)]))
-        bounds, scores, bends = (torch.as_tensor(np.concatenate(one)) for one in zip(*results, strict=True))
-        return bounds, scores, bends
+        bounds, smear, curvature = (torch.as_tensor(np.concatenate(one)) for one in zip(*results, strict=True))
+        return bounds, smear, curvature
 
 
 class Gpu:
@@ -109,52 +109,52 @@ class Gpu:
 
     batch = 2**15
 
-    def __init__(self, problem: Problem, device: torch.device) -> None:
+    def __init__(self, tabulated: KernelInput, device: torch.device) -> None:
         from numba import cuda  # its compiler is started where it is wanted
 
         from lipbounds.certify.preimage import gpu_kernels as kernels
 
-        self.device, self._layers, self._kernels = device, problem.layers, kernels
-        _, program, maps, region = problem
+        self.device, self._layers, self._kernels = device, tabulated.layers, kernels
+        _, program, table, zonotope = tabulated
         # rounded up: networks of about the same size share a kernel, whose compilation takes one to two minutes
-        sizes = [-(-size // ROUNDED) * ROUNDED for size in scratch_of(program, len(region.center), len(region.generators), 1)]
+        sizes = [-(-size // ROUNDED) * ROUNDED for size in scratch_of(program, len(zonotope.center), len(zonotope.generators), 1)]
         free = _check_memory(device, 8 * sum(sizes))
-        self.most = int(free * SHARE / (8 * (3 * len(region.center) + 2)))
-        self._at_once = int(min(AT_ONCE, max(THREADS, free * SHARE / _bytes_of_towers(problem.layers))))
+        self.most = int(free * SHARE / (8 * (3 * len(zonotope.center) + 2)))
+        self._at_once = int(min(AT_ONCE, max(THREADS, free * SHARE / _bytes_of_derivatives(tabulated.layers))))
         with _in_order(device):
             self._launch = kernels.boxes_kernel(*sizes)
             self._rest = (
                 Program(*map(cuda.to_device, program)),
-                Ripmaps(*map(cuda.to_device, maps)),
-                Region(cuda.to_device(region.center), region.radius, cuda.to_device(region.generators)),
+                RangeTable(*map(cuda.to_device, table)),
+                Zonotope(cuda.to_device(zonotope.center), zonotope.radius, cuda.to_device(zonotope.generators)),
             )
 
-    def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def bound(self, middles: Tensor, radii: Tensor, frames: Tensor, with_jacobian: bool) -> tuple[Tensor, Tensor, Tensor]:
         """See `Evaluator`."""
         boxes = zip(*(torch.split(part, self._at_once) for part in (middles, radii, frames)), strict=True)
         with _in_order(self.device):
-            parts = [self._bound(*part, deep=deep) for part in boxes]
-        bounds, scores, bends = (torch.cat(part) for part in zip(*parts, strict=True))
-        return bounds, scores, bends
+            parts = [self._bound(*part, with_jacobian=with_jacobian) for part in boxes]
+        bounds, smear, curvature = (torch.cat(part) for part in zip(*parts, strict=True))
+        return bounds, smear, curvature
 
-    def _bound(self, middles: Tensor, radii: Tensor, frames: Tensor, *, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
-        points = towers_on_orbits(self._layers, middles, self._compose)
+    def _bound(self, middles: Tensor, radii: Tensor, frames: Tensor, *, with_jacobian: bool) -> tuple[Tensor, Tensor, Tensor]:
+        points = derivatives_along(self._layers, middles, self._compose)
         boxes = middles, radii, frames, points
-        results = self._run(boxes, deep=False)
-        if deep:
+        results = self._run(boxes, with_jacobian=False)
+        if with_jacobian:
             left = results[0] != 0
-            for whole, own in zip(results, self._run([part[left] for part in boxes], deep=True), strict=True):
+            for whole, own in zip(results, self._run([part[left] for part in boxes], with_jacobian=True), strict=True):
                 whole[left] = own
         return results
 
-    def _run(self, boxes: Sequence[Tensor], *, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _run(self, boxes: Sequence[Tensor], *, with_jacobian: bool) -> tuple[Tensor, Tensor, Tensor]:
         middles, _, frames, _ = boxes
         # infinite: a kernel that did not run proves nothing
         results = middles.new_full((len(middles),), math.inf), torch.zeros_like(middles), torch.zeros_like(frames)
         if len(middles):
             arrays = [self._kernels.shared(part.contiguous()) for part in (*boxes, *results)]
             blocks = -(-len(middles) // THREADS)
-            self._launch[blocks, THREADS](Batch(*arrays[:4]), *self._rest, deep, Bounds(*arrays[4:]))
+            self._launch[blocks, THREADS](Batch(*arrays[:4]), *self._rest, with_jacobian, Bounds(*arrays[4:]))
         return results
 
     def _compose(self, f: Sequence[Tensor], u: Tensor, terms: Series) -> Tensor:
@@ -192,10 +192,10 @@ def _check_memory(device: torch.device, scratch: int) -> float:
     return free - reserved
 
 
-def _bytes_of_towers(layers: Sequence[Layer]) -> float:
-    """Of a box: what `towers_on_orbits` returns, twice, and of the widest step some arrays at a time."""
+def _bytes_of_derivatives(layers: Sequence[Layer]) -> float:
+    """Of a box: what `derivatives_along` returns, twice, and of the widest step some arrays at a time."""
     steps = [layer for layer in layers if isinstance(layer, PartialCoupling)]
-    counts = [len(derivatives(len(step.seen))) for step in steps]
+    counts = [len(multi_indices(len(step.seen))) for step in steps]
     kept = sum(len(step.seen) + 2 * len(step.changed) * count for step, count in zip(steps, counts, strict=True))
     widest = max(count * max(len(bias) for bias in step.network.biases) for step, count in zip(steps, counts, strict=True))
     return 8.0 * (2 * kept + 8 * widest)
@@ -224,10 +224,10 @@ def check_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def towers_on_orbits(layers: Sequence[Layer], x: Any, compose: Callable[..., Any] = compose_numbers) -> Any:
-    """The inputs of all conditioners on the orbits of points, each with the tower there; shape (n, numbers).
+def derivatives_along(layers: Sequence[Layer], x: Any, compose: Callable[..., Any] = compose_numbers) -> Any:
+    """The inputs of all conditioners along the images of points, each with its derivatives there; shape (n, numbers).
 
-    For arrays, or for tensors with their own function in place of `series.compose_numbers`.
+    For arrays, or for tensors with their own function in place of `power_series.compose_numbers`.
     """
     xp = torch if isinstance(x, Tensor) else np
     parts: list[Any] = []
@@ -237,7 +237,7 @@ def towers_on_orbits(layers: Sequence[Layer], x: Any, compose: Callable[..., Any
                 x = x[:, layer.order]
             elif isinstance(layer, PartialCoupling):
                 seen, m = x[:, layer.seen], len(layer.changed)
-                numbers = values(layer.network, layer.clamp, seen, compose)
+                numbers = derivative_values(layer.network, layer.scale, seen, compose)
                 parts += [seen, numbers.reshape(len(x), -1)]
                 moved = 1.0 * x
                 moved[:, layer.changed] = x[:, layer.changed] * xp.exp(numbers[:, :m, 0]) + numbers[:, m:, 0]

@@ -27,21 +27,21 @@ def on_device(content: bytes, columns: int) -> Any:
 
 @cache
 def boxes_kernel(numbers: int, integers: int) -> Any:
-    """`orbits.bound_boxes` with scratch of this size, which is to be known when it is compiled."""
+    """`jacobian_kernel.bound_boxes` with scratch of this size, which is to be known when it is compiled."""
 
     @cuda.jit
-    def bound(boxes, program, maps, region, deep, out):
+    def bound(boxes, program, table, zonotope, with_jacobian, out):
         box = cuda.grid(1)
         own_numbers, own_integers = cuda.local.array(numbers, float64), cuda.local.array(integers, int64)
         if box < len(boxes.middles):
-            bound_block(box, 1, boxes, program, maps, region, deep, out, own_numbers, own_integers)
+            bound_block(box, 1, boxes, program, table, zonotope, with_jacobian, out, own_numbers, own_integers)
 
     return bound
 
 
 @cache
 def products_kernel() -> Any:
-    """What `series.compose_tensors` asks for: adds products of rows of a and b to rows of p."""
+    """What `power_series.compose_tensors` asks for: adds products of rows of a and b to rows of p."""
 
     @cuda.jit
     def products(rows, a, b, p):

@@ -6,8 +6,8 @@ $$A_{\cdot u}\leftarrow A_{\cdot u}-A_{\cdot c}\,(\mathrm{diag}(x_c)s'+\mathrm{d
 A_{\cdot c}\leftarrow A_{\cdot c}\,\mathrm{diag}(e^{-s}),$$
 so no matrix is inverted.
 
-Jets of all these (`taylor`) need ranges of the conditioners and their derivatives, which come from tables (`ripmaps`) and are
-sharpened by the mean value theorem.
+Jets of all these (`taylor_kernel`) need ranges of the conditioners and their derivatives, which come from tables (`range_table`)
+and are tightened by the mean value theorem.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lipbounds.enclosures import taylor_kernel as taylor
 from lipbounds.enclosures.taylor_kernel import QUARTER, ROWS, TWO_THIRDS, fill, larger, numbers_of
 from lipbounds.rounding import DOWN_SUM, EPS, TINY, UP_KERNEL, UP_SUM
 
-__all__ = ["LANES", "MOST_INPUTS", "Batch", "Bounds", "Program", "Region", "bound_block", "bound_boxes", "scratch_of"]
+__all__ = ["LANES", "MOST_INPUTS", "Batch", "Bounds", "Program", "Zonotope", "bound_block", "bound_boxes", "scratch_of"]
 
 SQUARINGS = 8
 SWEEPS = 6
@@ -38,7 +38,7 @@ class Program(NamedTuple):
     Attributes:
         sizes: A row a step: outputs changed m, inputs seen k, derivatives of k inputs, those of the fourth order.
         coordinates: For every step those changed, then those seen, padded.
-        begins: Where the numbers of each step begin in a row of points (k inputs, then their towers), and of errors.
+        begins: Where the numbers of each step begin in a row of points (k inputs, then their derivatives), and of errors.
         first: Place of the derivative along input i among the numbers of an output.
         second: Of (i, j) of k inputs, shape (5, 4, 4).
         third: Of (i, j, l).
@@ -54,7 +54,7 @@ class Program(NamedTuple):
     fourth: NDArray[np.int64]
 
 
-class Region(NamedTuple):
+class Zonotope(NamedTuple):
     """A ball plus the segments between -g and g for the rows g of `generators`, in coordinates of `Program`.
 
     Attributes:
@@ -72,10 +72,8 @@ class Batch(NamedTuple):
     """Boxes of data: the points c + Fh with c the middle, F the frame and |h| at most the radii.
 
     Attributes:
-        middles: Shape (n, d).
-        radii: Likewise.
-        frames: Shape (n, d, d).
-        points: The inputs of all conditioners at the middles, with their towers there, shape (n, numbers); see `Program.begins`.
+        middles: Shape (n, d). radii: Likewise. frames: Shape (n, d, d). points: The inputs of all conditioners at the middles,
+            with their derivatives there, shape (n, numbers); see `Program.begins`.
     """
 
     middles: NDArray[np.float64]
@@ -88,16 +86,16 @@ class Bounds(NamedTuple):
     """What is found of boxes.
 
     Attributes:
-        norms: Bounds of the norm of A; 0 if the image provably misses the region, infinity if nothing is known. Where A was not
+        norms: Bounds of the norm of A; 0 if the image provably misses the zonotope, infinity if nothing is known. Where A was not
             looked at: how many times too wide the image is for that. Shape (n,).
-        scores: What the sides contribute to the bound, or where A was not looked at to the distance, shape (n, d).
-        bends: How A bends at the middle: the sum of squares of its entries' matrices of second derivatives in h; zero where it
+        smear: What the sides contribute to the bound, or where A was not looked at to the distance, shape (n, d). curvature: How
+            A curvature at the middle: the sum of squares of its entries' matrices of second derivatives in h; zero where it
             was not looked at. Shape (n, d, d).
     """
 
     norms: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    bends: NDArray[np.float64]
+    smear: NDArray[np.float64]
+    curvature: NDArray[np.float64]
 
 
 @njit(cache=True, error_model="numpy")
@@ -114,32 +112,32 @@ def _within(jet, n, low, high):
 
 
 @njit(cache=True, error_model="numpy")
-def _reach(q, k, f, wrong, next_order, begin, places, reach, means, work):
+def _reach(q, k, f, errors, next_order, begin, places, reach, means, work):
     """The mean value theorem for one derivative of a conditioner, from those of the next order, k of them.
 
     `next_order` and `means` bound the mean absolute values of derivatives on segments from the window's middle. Of `reach` the
-    first are the window's half sides, and of these the second rise with the distance from the middle of the box.
+    first are the window's half sides, and of these the second growth with the distance from the middle of the box.
     """
     lanes = f.shape[2]
-    m, R, L, mean, whole, rise = f[0, q], f[1, q], f[2, q], means[q], work[0], work[1]
+    m, R, L, mean, whole, growth = f[0, q], f[1, q], f[2, q], means[q], work[0], work[1]
     fill(whole, 0.0)
-    fill(rise, 0.0)
+    fill(growth, 0.0)
     for g in range(k):
         size, far, close = next_order[begin + places[g]], reach[0, g], reach[1, g]
         for lane in range(lanes):
             whole[lane] += size[lane] * far[lane]
         for lane in range(lanes):
-            rise[lane] += size[lane] * close[lane]
+            growth[lane] += size[lane] * close[lane]
     for lane in range(lanes):
-        turn = (wrong[q] + whole[lane]) * UP_KERNEL
-        better = turn - QUARTER * rise[lane] < R[lane]
+        turn = (errors[q] + whole[lane]) * UP_KERNEL
+        better = turn - QUARTER * growth[lane] < R[lane]
         R[lane] = turn if better else R[lane]
-        L[lane] = rise[lane] * DOWN_SUM if better else 0.0
+        L[lane] = growth[lane] * DOWN_SUM if better else 0.0
         mean[lane] = abs(m[lane]) + (R[lane] - 0.5 * DOWN_SUM * whole[lane] if better else R[lane])
 
 
 @njit(cache=True, error_model="numpy")
-def _radii(program, step, f, wrong, ranges, reach, work):
+def _radii(program, step, f, errors, ranges, reach, work):
     """Radii of a conditioner's numbers on a window, from the table and by the mean value theorem, highest order first."""
     m, k, count, further = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2], program.sizes[step, 3]
     means, steepest = ranges[3], ranges[2]
@@ -156,18 +154,18 @@ def _radii(program, step, f, wrong, ranges, reach, work):
             for j in range(i, k):
                 for g in range(j, k):
                     q = begin + program.third[k, i, j, g]
-                    _reach(q, k, f, wrong, steepest, far, program.fourth[k, i, j, g], reach, means, work)
+                    _reach(q, k, f, errors, steepest, far, program.fourth[k, i, j, g], reach, means, work)
         for i in range(k):
             for j in range(i, k):
                 q = begin + program.second[k, i, j]
-                _reach(q, k, f, wrong, means, begin, program.third[k, i, j], reach, means, work)
+                _reach(q, k, f, errors, means, begin, program.third[k, i, j], reach, means, work)
         for i in range(k):
-            _reach(begin + 1 + i, k, f, wrong, means, begin, program.second[k, i], reach, means, work)
-        _reach(begin, k, f, wrong, means, begin, program.first, reach, means, work)
+            _reach(begin + 1 + i, k, f, errors, means, begin, program.second[k, i], reach, means, work)
+        _reach(begin, k, f, errors, means, begin, program.first, reach, means, work)
 
 
 @njit(cache=True, error_model="numpy")
-def _look(points, program, maps, step, deep, x, f, wrong, ranges, joint, ends, most, reach, integers, dead, work):
+def _look(points, program, table, step, with_jacobian, x, f, errors, ranges, joint, ends, most, reach, integers, dead, work):
     """For one coupling: the numbers of its conditioner at every lane's point, and their radii on its window."""
     m, k, count, further = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2], program.sizes[step, 3]
     width, lanes, n = 2 * m * count, x.shape[2], x.shape[1] // 3
@@ -186,7 +184,7 @@ def _look(points, program, maps, step, deep, x, f, wrong, ranges, joint, ends, m
             moved[c], spread[c] = x[changed[c], 0, lane], x[changed[c], n, lane]
         for q in range(width):
             f[0, q, lane] = row[begin + k + q]
-        known = look_up(program, maps, step, deep, ends, most, integers)
+        known = look_up(program, table, step, with_jacobian, ends, most, integers)
         if not known:
             dead[lane] = 1
         for q in range(width):
@@ -196,7 +194,7 @@ def _look(points, program, maps, step, deep, x, f, wrong, ranges, joint, ends, m
             ranges[2, q, lane] = ends[2, q] if known else math.inf
         for q in range(m * (1 + k)):
             joint[0, q, lane], joint[1, q, lane] = ends[3, q] if known else -math.inf, ends[4, q] if known else math.inf
-    _radii(program, step, f, wrong, ranges, reach, work)
+    _radii(program, step, f, errors, ranges, reach, work)
 
 
 @njit(cache=True, error_model="numpy")
@@ -287,15 +285,15 @@ def _choose(tried, chosen, counts):
 
 
 @njit(cache=True, error_model="numpy")
-def _bound(a, r, lead, rest, scratch, scores, tried, chosen, counts, out, work):
-    """Upper bounds of the norms of matrices of jets; scores receive how much each side contributes.
+def _bound(a, r, lead, rest, scratch, smear, tried, chosen, counts, out, work):
+    """Upper bounds of the norms of matrices of jets; smear receive how much each side contributes.
 
     The most important directions of the linear part are tried at both ends, the others are added to the rest.
     """
     d, lanes = r.shape
     n = numbers_of(d)
     for v in range(d):
-        side, straight, whole = r[v], tried[v], scores[v]
+        side, straight, whole = r[v], tried[v], smear[v]
         fill(straight, 0.0)
         fill(whole, 0.0)
         for i in range(d):
@@ -399,7 +397,7 @@ def _bound(a, r, lead, rest, scratch, scores, tried, chosen, counts, out, work):
 
 
 @njit(cache=True, error_model="numpy")
-def _bend(a, d, out):
+def _curvature_at(a, d, out):
     """The sum of the squares of the matrices of second derivatives at the middle, of all entries of A."""
     n, lanes = numbers_of(d), out.shape[2]
     for g in range(d):
@@ -481,7 +479,7 @@ def _direction(x, r, center, generators, shifts, out, length, work):
 
 
 @njit(cache=True, error_model="numpy")
-def _excess(x, r, center, radius, generators, line, normal, shifts, scores, out, work):
+def _excess(x, r, center, radius, generators, line, normal, shifts, smear, out, work):
     """0 if the image is beyond a half-space about the domain; else how many times too wide it is for that, or infinity.
 
     Scores receive how much each side contributes to the image along its normal.
@@ -509,13 +507,13 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, scores, out,
             Line0[lane] += abs(along[lane]) * X0[lane]
         for q in range(1, n):
             xq, Xq, own, radii = x[i, q], x[i, n + q], line[q], line[n + q]
-            risen, rising = x[i, 2 * n + q], line[2 * n + q]
+            grown_part, growing = x[i, 2 * n + q], line[2 * n + q]
             for lane in range(lanes):
                 own[lane] += along[lane] * xq[lane]
             for lane in range(lanes):
                 radii[lane] += abs(along[lane]) * (Xq[lane] + 32 * EPS * abs(xq[lane]))
             for lane in range(lanes):
-                rising[lane] += abs(along[lane]) * risen[lane]
+                growing[lane] += abs(along[lane]) * grown_part[lane]
         taylor.largest(x[i], 1, 1 + d, part)
         for lane in range(lanes):
             steep[lane] = larger(steep[lane], part[lane])
@@ -524,11 +522,11 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, scores, out,
         for lane in range(lanes):
             error1[lane] += abs(along[lane]) * e1[lane]
     for q in range(n):
-        radii, rising = line[n + q], line[2 * n + q]
+        radii, growing = line[n + q], line[2 * n + q]
         for lane in range(lanes):
             radii[lane] *= UP_SUM
         for lane in range(lanes):
-            rising[lane] *= DOWN_SUM
+            growing[lane] *= DOWN_SUM
     for lane in range(lanes):
         error0[lane] = error0[lane] * UP_SUM + 64 * EPS * size[lane]
     for lane in range(lanes):
@@ -537,12 +535,12 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, scores, out,
         Line0[lane] += 64 * EPS * size[lane]
     for lane in range(lanes):
         part[lane] = Line0[lane]
-    taylor.sharpen(line, r, work)
-    for lane in range(lanes):  # what of it rises does not matter here
+    taylor.tighten(line, r, work)
+    for lane in range(lanes):  # what of it grows does not matter here
         Line0[lane] = part[lane] if part[lane] < Line0[lane] else Line0[lane]
     for i in range(d):
         for lane in range(lanes):
-            scores[i, lane] = (abs(line[1 + i, lane]) + line[n + 1 + i, lane]) * r[i, lane]
+            smear[i, lane] = (abs(line[1 + i, lane]) + line[n + 1 + i, lane]) * r[i, lane]
     fill(inside, 0.0)
     for g in range(len(generators)):
         fill(part, 0.0)
@@ -565,7 +563,7 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, scores, out,
         if not 1e-140 < length[lane] < math.inf:  # else squares are not what they should be
             out[lane] = math.inf
             for i in range(d):
-                scores[i, lane] = 0.0
+                smear[i, lane] = 0.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -623,7 +621,7 @@ def _places(program, k, place, g, at):
 
 
 @njit(cache=True, error_model="numpy")
-def _turn(program, step, f, wrong, joint, x, a, y, w, pair, places, filled, r, work):
+def _turn(program, step, f, errors, joint, x, a, y, w, pair, places, filled, r, work):
     """Multiply A with the inverse of the coupling's derivative; y are the jets of exp(-s), w and the pair scratch."""
     d = len(r)
     m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
@@ -633,14 +631,14 @@ def _turn(program, step, f, wrong, joint, x, a, y, w, pair, places, filled, r, w
         for g in range(k):
             own = w[c * k + g]
             _places(program, k, c * count, g, places)
-            taylor.compose(places, f, wrong, x, seen, k, p, r, work)
+            taylor.compose(places, f, errors, x, seen, k, p, r, work)
             taylor.multiply(x[changed[c]], p, own, r, work)
             _places(program, k, (m + c) * count, g, places)
-            taylor.compose(places, f, wrong, x, seen, k, p, r, work)
+            taylor.compose(places, f, errors, x, seen, k, p, r, work)
             taylor.multiply(y[c], p, v, r, work)
             taylor.add(own, v, 1.0, work)
             _within(own, numbers_of(d), joint[0, c * (1 + k) + 1 + g], joint[1, c * (1 + k) + 1 + g])
-            taylor.sharpen(own, r, work)
+            taylor.tighten(own, r, work)
     for row in range(d):
         for c in range(m):
             here = changed[c] * d + row
@@ -656,20 +654,20 @@ def _turn(program, step, f, wrong, joint, x, a, y, w, pair, places, filled, r, w
         for g in range(k):
             there = seen[g] * d + row
             if filled[there]:
-                taylor.sharpen(a[there], r, work)
+                taylor.tighten(a[there], r, work)
 
 
 @njit(cache=True, error_model="numpy")
-def bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, integers):
+def bound_block(start, lanes, boxes, program, table, zonotope, with_jacobian, out, numbers, integers):
     """Bound the norm of A over at most `lanes` boxes, from number `start` on; see `bound_boxes`.
 
-    Of the rows of `out` that are theirs `scores` and `bends` are zeros; `numbers` and `integers` are scratch (`scratch_of`),
+    Of the rows of `out` that are theirs `smear` and `curvature` are zeros; `numbers` and `integers` are scratch (`scratch_of`),
     whatever stands there.
     """
     part = slice(start, min(start + lanes, len(boxes.middles)))
     middles, sides, frames, points = boxes.middles[part], boxes.radii[part], boxes.frames[part], boxes.points[part]
-    bounds, scores, bends = out.norms[part], out.scores[part], out.bends[part]
-    center, radius, generators = region.center, region.radius, region.generators
+    bounds, smear, curvature = out.norms[part], out.smear[part], out.curvature[part]
+    center, radius, generators = zonotope.center, zonotope.radius, zonotope.generators
     size, d = middles.shape
     steps, most_m, most_k, width = len(program.sizes), 1, 1, 1
     for step in range(steps):
@@ -686,12 +684,12 @@ def bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, 
     lead, end = _matrices(numbers, end, 1 + d, d, lanes)
     rest, end = _matrices(numbers, end, 1, d, lanes)
     scratch, end = _matrices(numbers, end, 3 + CORNERS, d, lanes)
-    f, end = _rows(numbers, end, 3, width, lanes)  # numbers of a conditioner, their radii, and what rises of these
+    f, end = _rows(numbers, end, 3, width, lanes)  # numbers of a conditioner, their radii, and what grows of these
     ranges, end = _rows(numbers, end, 4, width, lanes)  # of these: lower and upper ends, the fourth order, means
     joint, end = _rows(numbers, end, 2, most_m * (1 + most_k), lanes)  # lower and upper ends of images and slopes of couplings
-    reach, end = _rows(numbers, end, 2, most_k, lanes)  # of its inputs from their middles, and what rises of that
+    reach, end = _rows(numbers, end, 2, most_k, lanes)  # of its inputs from their middles, and what grows of that
     r, end = _vectors(numbers, end, d, lanes)
-    score, end = _vectors(numbers, end, d, lanes)
+    side_smear, end = _vectors(numbers, end, d, lanes)
     tried, end = _vectors(numbers, end, d, lanes)
     normal, end = _vectors(numbers, end, d, lanes)
     shifts, end = _vectors(numbers, end, d + len(generators), lanes)
@@ -712,14 +710,14 @@ def bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, 
     for lane in range(lanes):
         for i in range(d):
             r[i, lane] = sides[min(lane, size - 1), i]
-    if deep:
+    if with_jacobian:
         a[:], filled[:] = 0.0, 0
         for i in range(d):
             fill(a[i * d + i, 0], 1.0)
             filled[i * d + i] = 1
     x[:], n = 0.0, numbers_of(d)
     for i in range(d):
-        x0, X0, rise = x[i, 0], x[i, n], x[i, 2 * n]
+        x0, X0, growth = x[i, 0], x[i, n], x[i, 2 * n]
         for lane in range(lanes):
             x0[lane] = middles[min(lane, size - 1), i]
         for g in range(d):
@@ -729,62 +727,63 @@ def bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, 
             for lane in range(lanes):
                 X0[lane] += abs(edge[lane]) * side[lane]
         for lane in range(lanes):
-            rise[lane] = X0[lane] * DOWN_SUM
+            growth[lane] = X0[lane] * DOWN_SUM
         for lane in range(lanes):
             X0[lane] *= UP_KERNEL
     for step in range(steps):
         m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
         changed, seen = program.coordinates[step, :m], program.coordinates[step, m : m + k]
         begin = program.begins[step, 1]
-        wrong = maps.errors[begin : begin + 2 * m * count]
-        _look(points, program, maps, step, deep, x, f, wrong, ranges, joint, ends, most, reach, looked, dead, work)
+        errors = table.errors[begin : begin + 2 * m * count]
+        _look(points, program, table, step, with_jacobian, x, f, errors, ranges, joint, ends, most, reach, looked, dead, work)
         for c in range(m):
             _places(program, k, c * count, -1, places)
-            taylor.compose(places, f, wrong, x, seen, k, s[c], r, work)
+            taylor.compose(places, f, errors, x, seen, k, s[c], r, work)
             _places(program, k, (m + c) * count, -1, places)
-            taylor.compose(places, f, wrong, x, seen, k, t[c], r, work)
-        if deep:
+            taylor.compose(places, f, errors, x, seen, k, t[c], r, work)
+        if with_jacobian:
             for c in range(m):
                 taylor.exponential(-1.0, s[c], y[c], r, work)
-            _turn(program, step, f, wrong, joint, x, a, y, w, pair, places, filled, r, work)
+            _turn(program, step, f, errors, joint, x, a, y, w, pair, places, filled, r, work)
         for c in range(m):
             row = changed[c]
             taylor.exponential(1.0, s[c], p, r, work)
             taylor.multiply(x[row], p, v, r, work)
             taylor.add(v, t[c], 1.0, work)
             _within(v, n, joint[0, c * (1 + k)], joint[1, c * (1 + k)])
-            taylor.sharpen(v, r, work)
+            taylor.tighten(v, r, work)
             taylor.copy(v, x[row])
-    _excess(x, r, center, radius, generators, p, normal, shifts, score, wide, work)
+    _excess(x, r, center, radius, generators, p, normal, shifts, side_smear, wide, work)
     missed = True
     for lane in range(size):
         bounds[lane] = math.inf if dead[lane] else wide[lane]
         missed = missed and bounds[lane] == 0.0
         for i in range(d):
-            scores[lane, i] = 0.0 if dead[lane] else score[i, lane]
-    if not deep or missed:
+            smear[lane, i] = 0.0 if dead[lane] else side_smear[i, lane]
+    if not with_jacobian or missed:
         return
-    _bound(a, r, lead, rest[0], scratch, score, tried, chosen, counts, bound, work)
-    _bend(a, d, scratch[0])
+    _bound(a, r, lead, rest[0], scratch, side_smear, tried, chosen, counts, bound, work)
+    _curvature_at(a, d, scratch[0])
     for lane in range(size):
         if bounds[lane] != 0.0 and not dead[lane]:
             bounds[lane] = bound[lane]
             for i in range(d):
-                scores[lane, i] = score[i, lane]
+                smear[lane, i] = side_smear[i, lane]
                 for j in range(d):
-                    bends[lane, i, j] = scratch[0, i, j, lane]
+                    curvature[lane, i, j] = scratch[0, i, j, lane]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def bound_boxes(boxes, program, maps, region, deep, scratch):
-    """Bound the norm of A over a batch of boxes whose images may meet a region; see `Bounds`.
+def bound_boxes(boxes, program, table, zonotope, with_jacobian, scratch):
+    """Bound the norm of A over a batch of boxes whose images may meet a zonotope; see `Bounds`.
 
-    `scratch` has the sizes from `scratch_of` for LANES. Without `deep` A is not looked at, only which images miss the region.
+    `scratch` has the sizes from `scratch_of` for LANES. Without `with_jacobian` A is not looked at, only which images miss the
+    zonotope.
     """
     dim = boxes.middles.shape[1]
     out = Bounds(np.empty(len(boxes.middles)), np.zeros(boxes.middles.shape), np.zeros((len(boxes.middles), dim, dim)))
     numbers, integers = np.zeros(scratch[0]), np.zeros(scratch[1], dtype=np.int64)
     lanes = min(LANES, len(boxes.middles))
     for start in range(0, len(boxes.middles), lanes):
-        bound_block(start, lanes, boxes, program, maps, region, deep, out, numbers, integers)
+        bound_block(start, lanes, boxes, program, table, zonotope, with_jacobian, out, numbers, integers)
     return out

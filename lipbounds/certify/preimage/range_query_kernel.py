@@ -38,28 +38,28 @@ def _cell(edges, begin, count, u):
 
 
 @njit(cache=True, error_model="numpy")
-def _window(maps, step, middle, away, window):
+def _window(table, step, middle, away, window):
     """First and last cells of inputs at most `away` from their middles; False outside the table."""
     for i in range(len(middle)):
         radius = away[i] * UP_KERNEL
         low, high = middle[i] - radius, middle[i] + radius
-        count, begin = maps.counts[step, i], maps.begins[step, i]
-        if not (low > maps.edges[begin] and high < maps.edges[begin + count]):
+        count, begin = table.counts[step, i], table.begins[step, i]
+        if not (low > table.edges[begin] and high < table.edges[begin + count]):
             return False
-        window[0, i], window[1, i] = _cell(maps.edges, begin, count, low), _cell(maps.edges, begin, count, high)
+        window[0, i], window[1, i] = _cell(table.edges, begin, count, low), _cell(table.edges, begin, count, high)
     return True
 
 
 @njit(cache=True, error_model="numpy")
-def _place(maps, step, k, joined):
+def _place(table, step, k, joined):
     """Where the numbers of a joined cell begin, counted in cells, and which row of the places that counts from."""
-    table, cell = 0, 0
+    combination, cell = 0, 0
     for i in range(k):
-        level, count, levels = joined[0, i], maps.counts[step, i], 1
+        level, count, levels = joined[0, i], table.counts[step, i], 1
         while (1 << levels) <= count:
             levels += 1
-        table, cell = table * levels + level, cell * (count >> level) + joined[1, i]
-    return maps.first[step] + table, cell
+        combination, cell = combination * levels + level, cell * (count >> level) + joined[1, i]
+    return table.first[step] + combination, cell
 
 
 @njit(cache=True, error_model="numpy")
@@ -89,7 +89,7 @@ def _halve(window, k, stack, place, axis):
 
 
 @njit(cache=True, error_model="numpy")
-def _hull(maps, step, k, width, further, window, stack, ends):
+def _hull(table, step, k, width, further, window, stack, ends):
     """Ranges of numbers on a window: lower and upper ends, and the largest absolute values of those of the fourth order."""
     least, greatest, steepest = ends[0], ends[1], ends[2]
     for q in range(width):
@@ -107,28 +107,28 @@ def _hull(maps, step, k, width, further, window, stack, ends):
         if axis >= 0:
             waiting += _halve(window, k, stack, waiting - 1, axis) - 1
             continue
-        table, cell = _place(maps, step, k, joined)
+        row, cell = _place(table, step, k, joined)
         waiting -= 1
-        place = maps.places[table, 0] + cell * width
-        lower, upper = maps.least[place : place + width], maps.greatest[place : place + width]
+        place = table.places[row, 0] + cell * width
+        lower, upper = table.least[place : place + width], table.greatest[place : place + width]
         for q in range(width):
             least[q] = lower[q] if lower[q] < least[q] else least[q]
         for q in range(width):
             greatest[q] = upper[q] if upper[q] > greatest[q] else greatest[q]
-        place = maps.places[table, 1] + cell * further
-        most = maps.steepest[place : place + further]
+        place = table.places[row, 1] + cell * further
+        most = table.steepest[place : place + further]
         for q in range(further):
             steepest[q] = most[q] if most[q] > steepest[q] else steepest[q]
 
 
 @njit(cache=True, error_model="numpy")
-def _runs(maps, step, k, window, levels, starts):
+def _runs(table, step, k, window, levels, starts):
     """Of a window, in cells joined to given levels: where its runs along the last input start, and how long they are."""
     rows, size = 1, 1
     starts[0] = 0
     for i in range(k):
         level = levels[i]
-        first, number, count = window[0, i] >> level, (window[1, i] >> level) - (window[0, i] >> level) + 1, maps.counts[step, i]
+        first, number, count = window[0, i] >> level, (window[1, i] >> level) - (window[0, i] >> level) + 1, table.counts[step, i]
         if i == k - 1:
             number = 1
         for row in range(rows - 1, -1, -1):  # the last first: their places are taken by those that grow of them
@@ -186,8 +186,8 @@ def _farthest_slope(numbers, shrunk, scale, shift, size, starts, rows, run, sign
 
 
 @njit(cache=True, error_model="numpy")
-def _together(maps, step, k, changed, spread, window, deep, integers, most, lowest, highest):
-    """Ranges of x e^s + t, and if `deep` of x s' + e^{-s} t' for k inputs, on a window.
+def _together(table, step, k, changed, spread, window, with_jacobian, integers, most, lowest, highest):
+    """Ranges of x e^s + t, and if `with_jacobian` of x s' + e^{-s} t' for k inputs, on a window.
 
     There s and t may go far and these not: what scale and shift do together is known cell by cell.
     """
@@ -198,8 +198,8 @@ def _together(maps, step, k, changed, spread, window, deep, integers, most, lowe
             level += 1
         joined[0, i], joined[1, i] = level, 0
     run = (window[1, k - 1] >> joined[0, k - 1]) - (window[0, k - 1] >> joined[0, k - 1]) + 1
-    rows, size = _runs(maps, step, k, window, joined[0], starts)
-    begin = maps.places[_place(maps, step, k, joined)[0], 2]
+    rows, size = _runs(table, step, k, window, joined[0], starts)
+    begin = table.places[_place(table, step, k, joined)[0], 2]
     for c in range(len(changed)):
         q, place = c * (1 + k), begin + c * 2 * (3 + 2 * k) * size
         low, high = changed[c] - spread[c], changed[c] + spread[c]
@@ -209,34 +209,34 @@ def _together(maps, step, k, changed, spread, window, deep, integers, most, lowe
                 lowest[q + g], highest[q + g] = -math.inf, math.inf
             continue
         grown, shrunk, shift = place, place + 2 * size, place + 4 * size
-        one = _farthest_image(maps.joint, grown + (size if low < 0.0 else 0), shift, starts, rows, run, -1.0, low, most)
+        one = _farthest_image(table.joint, grown + (size if low < 0.0 else 0), shift, starts, rows, run, -1.0, low, most)
         lowest[q] = -one - TINY
-        one = _farthest_image(maps.joint, grown + (size if high > 0.0 else 0), shift + size, starts, rows, run, 1.0, high, most)
+        one = _farthest_image(table.joint, grown + (size if high > 0.0 else 0), shift + size, starts, rows, run, 1.0, high, most)
         highest[q] = one + TINY
-        for g in range(k if deep else 0):
+        for g in range(k if with_jacobian else 0):
             scale, shift = place + (6 + 2 * g) * size, place + (6 + 2 * k + 2 * g) * size
-            one = _farthest_slope(maps.joint, shrunk, scale, shift, size, starts, rows, run, -1.0, low, high, most)
+            one = _farthest_slope(table.joint, shrunk, scale, shift, size, starts, rows, run, -1.0, low, high, most)
             lowest[q + 1 + g] = -one - TINY
-            one = _farthest_slope(maps.joint, shrunk, scale, shift + size, size, starts, rows, run, 1.0, low, high, most)
+            one = _farthest_slope(table.joint, shrunk, scale, shift + size, size, starts, rows, run, 1.0, low, high, most)
             highest[q + 1 + g] = one + TINY
 
 
 @njit(cache=True, error_model="numpy")
-def look_up(program, maps, step, deep, ends, most, integers):
+def look_up(program, table, step, with_jacobian, ends, most, integers):
     """Ranges of a conditioner and of what it does, for inputs at most so far from their middles; False outside the table.
 
     Rows of `ends` 5 to 8 say for which: middles of the inputs, and how far from them they may be; the same of the coordinates
     that are changed. What is found goes to rows 0 to 4: lower and upper ends of the conditioner's numbers, the largest absolute
-    values of those of the fourth order, and lower and upper ends of images of what is changed, if `deep` with the slopes of their
-    couplings.
+    values of those of the fourth order, and lower and upper ends of images of what is changed, if `with_jacobian` with the
+    slopes of their couplings.
     """
     m, k, count, further = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2], program.sizes[step, 3]
     window = integers[: 2 * MOST_INPUTS].reshape((2, MOST_INPUTS))
     rest = integers[2 * MOST_INPUTS :]
-    if not _window(maps, step, ends[5, :k], ends[6, :k], window):
+    if not _window(table, step, ends[5, :k], ends[6, :k], window):
         return False
     _hull(
-        maps,
+        table,
         step,
         k,
         2 * m * count,
@@ -245,5 +245,5 @@ def look_up(program, maps, step, deep, ends, most, integers):
         rest[: 2 * STACK * MOST_INPUTS].reshape((STACK, 2, MOST_INPUTS)),
         ends,
     )
-    _together(maps, step, k, ends[7, :m], ends[8, :m], window, deep, rest, most, ends[3], ends[4])
+    _together(table, step, k, ends[7, :m], ends[8, :m], window, with_jacobian, rest, most, ends[3], ends[4])
     return True

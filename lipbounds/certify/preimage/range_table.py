@@ -1,10 +1,10 @@
-r"""Ranges of conditioners and of their derivatives over any box of their inputs, looked up.
+r"""Ranges of conditioners and of their derivatives over any box of their inputs, from a table.
 
-A grid of cells, each with the enclosures of `towers`, and the same for cells joined along each input by powers of two, so that a
-window long in one input and short in another is covered by a few cells that are likewise (a rip-map, as for textures). Cells are
-small where the conditioner bends; beyond the inputs that are expected they grow from one to the next. What the window's own
-middle and the next derivatives say is added where it is looked up (`orbits`), so cells need not be finer than the features of the
-network.
+A grid of cells holds the enclosures of `mlp_derivatives` on each, and the same for cells joined along each input by powers of
+two, so that a window long in one input and short in another is covered by a few joined cells of its shape (a rip-map, as for
+textures). Cells are small where the conditioner curves; beyond the expected inputs each is larger than the one before. The
+middle of the window itself and the next derivatives add to this where it is looked up (`range_query_kernel`), so cells need not
+be finer than the features of the network.
 """
 
 from __future__ import annotations
@@ -18,40 +18,41 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lipbounds.enclosures.mlp_derivatives import derivatives, errors, tower, values
+from lipbounds.enclosures.mlp_derivatives import derivative_errors, derivative_ranges, derivative_values, multi_indices
 from lipbounds.maps.layers import PartialCoupling
 
-__all__ = ["Ripmaps", "ripmaps"]
+__all__ = ["RangeTable", "build_range_table"]
 
 Array = NDArray[np.float64]
+Single = NDArray[np.float32]
 
-CELLS = {1: 2**12, 2: 2**13, 3: 2**15, 4: 2**12}  # of a step, by its inputs
-FEWEST = 8  # along an input
+CELLS = {1: 2**12, 2: 2**13, 3: 2**15, 4: 2**12}  # cells of a coupling, by the number of its inputs
+FEWEST = 8  # cells along an input
 MEMORY = 3e9  # bytes of all tables
-MARGIN = 0.1  # of the inputs that are expected
-BINS = 64  # in which it is seen where a conditioner bends
-EVEN = 0.3  # share of the mean bending that counts everywhere
+MARGIN = 0.1  # of the range of the expected inputs
+BINS = 64  # in which the curvature of a conditioner is measured
+EVEN = 0.3  # share of the mean curvature that counts everywhere
 OVERLAP = 1e-6  # of a cell: places are rounded
 PART = 512  # cells a task of a thread
-LARGEST_FACTOR = 80.0  # its logarithm; in single precision
+LARGEST_FACTOR = 80.0  # logarithm of the largest scale that is tabulated, in single precision
 
 
-class Ripmaps(NamedTuple):
-    """The tables of all steps; what is not known is infinite, not NaN.
+class RangeTable(NamedTuple):
+    """The tables of all couplings; what is not known is infinite, not NaN.
 
     Attributes:
-        counts: Cells along each input, powers of two, shape (steps, inputs).
+        counts: Cells along each input, powers of two, shape (couplings, inputs).
         begins: Where the edges of these cells begin, likewise.
-        edges: One more than cells along each input of each step.
-        first: Where the places of a step begin.
+        edges: One more than cells along each input of each coupling.
+        first: Where the places of a coupling begin.
         places: Where the table of each combination of levels begins, where that of derivatives of the fourth order does, and
-            where that of what is looked at together.
-        least: Lower ends, for each cell in the order of `towers`.
+            where the joint one does.
+        least: Lower ends, for each cell in the order of `mlp_derivatives`.
         greatest: Upper ends.
         steepest: The largest absolute values of derivatives of the fourth order.
         joint: For each output, and then for each cell: lower ends, then upper ends of e^s; of e^{-s}; of t; of the derivatives of
             s; of those of t.
-        errors: Bounds of the errors of `values` on the grid, one step after the other.
+        errors: Bounds of the errors of `derivative_values` on the grid, one coupling after the other.
     """
 
     counts: NDArray[np.int64]
@@ -59,82 +60,92 @@ class Ripmaps(NamedTuple):
     edges: Array
     first: NDArray[np.int64]
     places: NDArray[np.int64]
-    least: NDArray[np.float32]
-    greatest: NDArray[np.float32]
-    steepest: NDArray[np.float32]
-    joint: NDArray[np.float32]
+    least: Single
+    greatest: Single
+    steepest: Single
+    joint: Single
     errors: Array
 
 
-def ripmaps(steps: Sequence[PartialCoupling], visited: Sequence[Array], pool: ThreadPoolExecutor) -> Ripmaps:
+def build_range_table(steps: Sequence[PartialCoupling], visited: Sequence[Array], pool: ThreadPoolExecutor) -> RangeTable:
     """Tabulate every conditioner about the inputs that are expected.
 
     Args:
         steps: The couplings.
-        visited: For every step a sample of its inputs, shape (n, k).
+        visited: For every coupling a sample of its inputs, shape (n, k).
         pool: Threads that share the work.
     """
-    bends = [_bending(step, inputs) for step, inputs in zip(steps, visited, strict=True)]
-    grids = _grids(steps, bends)
+    densities = [_densities(step, inputs) for step, inputs in zip(steps, visited, strict=True)]
     most = max(len(step.seen) for step in steps)
     counts, begins = np.ones((len(steps), most), dtype=np.int64), np.zeros((len(steps), most), dtype=np.int64)
     all_edges: list[Array] = []
     first: list[int] = []
     places: list[tuple[int, int, int]] = []
-    parts: tuple[list[NDArray[np.float32]], ...] = [], [], [], []
-    wrong: list[Array] = []
-    position, further, together = 0, 0, 0
-    for index, (step, cells, bend) in enumerate(zip(steps, grids, bends, strict=True)):
-        k = len(step.seen)
-        axes = [_edges(*one, count) for one, count in zip(bend, cells, strict=True)]
+    parts: tuple[list[Single], ...] = [], [], [], []
+    errors: list[Array] = []
+    position = np.zeros(3, dtype=np.int64)
+    for index, (step, cells, density) in enumerate(zip(steps, _grids(steps, densities), densities, strict=True)):
+        axes = [_edges(*one, count) for one, count in zip(density, cells, strict=True)]
         for i, edges in enumerate(axes):
             counts[index, i], begins[index, i] = cells[i], sum(map(len, all_edges))
             all_edges.append(edges)
         largest = max(float(np.abs(edges).max()) for edges in axes)
-        wrong.append(errors(step.network, step.clamp, largest).ravel())
-        middles = _product([0.5 * (edges[1:] + edges[:-1]) for edges in axes])
-        radii = _product([(0.5 + OVERLAP) * (edges[1:] - edges[:-1]) for edges in axes])
-        ranges = _ranges(step, middles, radii, pool)
+        errors.append(derivative_errors(step.network, step.scale, largest).ravel())
         first.append(len(places))
-        below, above = _jointly(*ranges[:2], k)
-        tops = (False, True, True, False, True)
-        levels = (_levels(part.reshape(*cells, -1), k, top) for part, top in zip((*ranges, below, above), tops, strict=True))
-        for least, greatest, steepest, *joint in zip(*levels, strict=True):
-            both = np.stack([np.moveaxis(end, -1, 0) for end in joint], 1)
-            places.append((position, further, together))
-            position, further, together = position + least.size, further + steepest.size, together + both.size
-            for part, table in zip(parts, (least, greatest, steepest, both), strict=True):
-                part.append(table.ravel())
-    return Ripmaps(
-        counts,
-        begins,
-        np.concatenate(all_edges),
-        np.array(first),
-        np.array(places),
-        np.concatenate(parts[0]),
-        np.concatenate(parts[1]),
-        np.concatenate(parts[2]),
-        np.concatenate(parts[3]),
-        np.concatenate(wrong),
+        for tables in _levels_of(step, axes, pool):
+            places.append(tuple(position.tolist()))
+            position = position + np.array([tables[0].size, tables[2].size, tables[3].size])
+            for part, one in zip(parts, tables, strict=True):
+                part.append(one.ravel())
+    least, greatest, steepest, joint = (np.concatenate(part) for part in parts)
+    return RangeTable(
+        counts=counts,
+        begins=begins,
+        edges=np.concatenate(all_edges),
+        first=np.array(first),
+        places=np.array(places),
+        least=least,
+        greatest=greatest,
+        steepest=steepest,
+        joint=joint,
+        errors=np.concatenate(errors),
     )
 
 
-def _bending(step: PartialCoupling, inputs: Array) -> list[tuple[Array, Array]]:
+def _levels_of(
+    step: PartialCoupling, axes: Sequence[Array], pool: ThreadPoolExecutor
+) -> list[tuple[Single, Single, Single, Single]]:
+    """Of one coupling, for every combination of levels: lower ends, upper ends, fourth derivatives and the joint table."""
+    k, cells = len(axes), [len(edges) - 1 for edges in axes]
+    middles = _product([0.5 * (edges[1:] + edges[:-1]) for edges in axes])
+    radii = _product([(0.5 + OVERLAP) * (edges[1:] - edges[:-1]) for edges in axes])
+    ranges = _ranges(step, middles, radii, pool)
+    below, above = _jointly(*ranges[:2], k)
+    tops = (False, True, True, False, True)
+    levels = (_levels(part.reshape(*cells, -1), k, top) for part, top in zip((*ranges, below, above), tops, strict=True))
+    return [
+        (least, greatest, steepest, np.stack([np.moveaxis(end, -1, 0) for end in joint], 1))
+        for least, greatest, steepest, *joint in zip(*levels, strict=True)
+    ]
+
+
+def _densities(step: PartialCoupling, inputs: Array) -> list[tuple[Array, Array]]:
     """For each input edges of bins, and in each bin how densely cells should stand.
 
     That is the root of how fast second derivatives change along it, among points of the sample: with the rate itself inputs along
-    which a conditioner bends less got so few cells that bounds were worse.
+    which a conditioner curves less got so few cells that bounds were worse.
     """
     k = len(step.seen)
     begin, end = inputs.min(0), inputs.max(0)
     width = end - begin + 1e-3 * (1 + np.abs(begin) + np.abs(end))
     begin, width = begin - MARGIN * width, (1 + 2 * MARGIN) * width
     some = inputs[:: max(1, len(inputs) // 5000)]
-    towers = np.clip(np.nan_to_num(values(step.network, step.clamp, some)), -1e100, 1e100)  # squares are to be finite
+    # clipped: squares are to be finite
+    values = np.clip(np.nan_to_num(derivative_values(step.network, step.scale, some)), -1e100, 1e100)
     result = []
     for i in range(k):
-        rows = [row for row, order in enumerate(derivatives(k)) if len(order) == 3 and i in order]
-        steep = np.sqrt(np.square(towers[:, :, rows]).sum((1, 2)))
+        rows = [row for row, order in enumerate(multi_indices(k)) if len(order) == 3 and i in order]
+        steep = np.sqrt(np.square(values[:, :, rows]).sum((1, 2)))
         place = np.clip(((some[:, i] - begin[i]) / width[i] * BINS).astype(int), 0, BINS - 1)
         number = np.bincount(place, minlength=BINS)
         mean = np.bincount(place, steep, BINS) / np.maximum(number, 1)
@@ -142,13 +153,13 @@ def _bending(step: PartialCoupling, inputs: Array) -> list[tuple[Array, Array]]:
     return result
 
 
-def _grids(steps: Sequence[PartialCoupling], bends: Sequence[list[tuple[Array, Array]]]) -> list[list[int]]:
-    """Cells along each input: as many as a step may have, more where it bends more, fewer if memory is short."""
+def _grids(steps: Sequence[PartialCoupling], densities: Sequence[list[tuple[Array, Array]]]) -> list[list[int]]:
+    """Cells along each input: as many as a step may have, more where it curves more, fewer if memory is short."""
     share = 1.0
     while True:
         result = []
-        for bend in bends:
-            turns = [float((np.diff(edges) * rate).sum()) for edges, rate in bend]
+        for density in densities:
+            turns = [float((np.diff(edges) * rate).sum()) for edges, rate in density]
             cells = [FEWEST] * len(turns)
             while 2 * math.prod(cells) <= share * CELLS[len(turns)]:
                 cells[int(np.argmax([turn / count for turn, count in zip(turns, cells, strict=True)]))] *= 2
@@ -157,7 +168,7 @@ def _grids(steps: Sequence[PartialCoupling], bends: Sequence[list[tuple[Array, A
         size = sum(
             8.0
             * len(step.changed)
-            * (len(derivatives(len(cells))) + len(derivatives(len(cells), 4)) + 3 + 2 * len(cells))
+            * (len(multi_indices(len(cells))) + len(multi_indices(len(cells), 4)) + 3 + 2 * len(cells))
             * math.prod(2 * n for n in cells)
             for step, cells in zip(steps, result, strict=True)
         )
@@ -187,13 +198,13 @@ def _product(axes: Sequence[Array]) -> Array:
     return np.stack([grid.ravel() for grid in grids], 1)
 
 
-def _ranges(
-    step: PartialCoupling, middles: Array, radii: Array, pool: ThreadPoolExecutor
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """What `tower` says over cells, in its shapes, rounded outwards."""
+def _ranges(step: PartialCoupling, middles: Array, radii: Array, pool: ThreadPoolExecutor) -> tuple[Single, Single, Single]:
+    """What `derivative_ranges` says over cells, in its shapes, rounded outwards."""
     parts = -(-len(middles) // PART)
     results = list(
-        pool.map(partial(tower, step.network, step.clamp), np.array_split(middles, parts), np.array_split(radii, parts))
+        pool.map(
+            partial(derivative_ranges, step.network, step.scale), np.array_split(middles, parts), np.array_split(radii, parts)
+        )
     )
     low, high, steepest = (np.concatenate(part) for part in zip(*results, strict=True))
     below, beyond = np.float32(-math.inf), np.float32(math.inf)
@@ -202,10 +213,8 @@ def _ranges(
         return np.nextafter(least, below), np.nextafter(greatest, beyond), np.nextafter(most, beyond)
 
 
-def _jointly(
-    least: NDArray[np.float32], greatest: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lower and upper ends, shape (cells, m, 3 + 2 k), of e^s, e^{-s}, t and derivatives of s and t, from those of a tower.
+def _jointly(least: Single, greatest: Single, k: int) -> tuple[Single, Single]:
+    """Lower and upper ends, shape (cells, m, 3 + 2 k), of e^s, e^{-s}, t and slopes of s and t, from ranges of derivatives.
 
     There is no NaN, and no product of zero and infinity: where something is not known or far, t and its derivatives are all that
     is, and infinite.
@@ -233,12 +242,12 @@ def _jointly(
     return ends[0], ends[1]
 
 
-def _outwards(numbers: Array, infinity: np.float32) -> NDArray[np.float32]:
+def _outwards(numbers: Array, infinity: np.float32) -> Single:
     """In single precision, a unit in the last place nearer to an infinity, of which rounding takes half."""
     return np.nextafter(numbers.astype(np.float32), infinity)
 
 
-def _levels(table: NDArray[np.float32], k: int, top: bool) -> list[NDArray[np.float32]]:
+def _levels(table: Single, k: int, top: bool) -> list[Single]:
     """The table with cells joined along every input by powers of two, the last input's levels fastest."""
     join = np.maximum if top else np.minimum
     tables = [table]

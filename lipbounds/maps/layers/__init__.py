@@ -1,0 +1,9 @@
+"""Layers as plain data that know their map, its inverse, and enclosures of both; one file each."""
+
+from lipbounds.maps.layers.affine import Affine
+from lipbounds.maps.layers.base import Layer
+from lipbounds.maps.layers.coupling import Coupling, PartialCoupling
+from lipbounds.maps.layers.permutation import Permutation
+from lipbounds.maps.layers.residual import Residual
+
+__all__ = ["Affine", "Coupling", "Layer", "PartialCoupling", "Permutation", "Residual"]
