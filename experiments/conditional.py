@@ -34,11 +34,11 @@ from inn import (
 )
 from inn.objectives import Draw
 from inn.schedules import Number
-from lipbounds.certify import certify_slice
+from lipbounds.certify import certify_lipschitz
 from lipbounds.certify.layer_product import bound_by_product
-from lipbounds.domains import Ball, Capsule, Domain, latent_ball
+from lipbounds.domains import Ball, Capsule, ConditionalSlice, Domain, latent_ball
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.layers import structure_of
+from lipbounds.maps import structure_of
 from lipbounds.search import find_lipschitz
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
 LATENT_MASS = 0.99  # of the ball of every component in which constants are searched
 ACTIVE = 0.01  # components of smaller probability do not count
 SCREENING = 1024
+CERTIFY_RATIO = 1.05
 NARROW = 32  # units of a quick run
 
 
@@ -266,7 +267,15 @@ def constants(model: ConditionalModel, y: Tensor, *, seed: int, hull: bool = Tru
         held = np.concatenate((y.numpy(), np.zeros(padding.dim - padding.labels - padding.latent)))
         data = range(padding.dim - padding.data, padding.dim)
         bounds = [
-            certify_slice(model.flow, held, ball, outputs=data, found=one, seed=seed, seconds=seconds)
+            certify_lipschitz(
+                model.flow,
+                ConditionalSlice(held, ball),
+                outputs=data,
+                found=one,
+                seed=seed,
+                ratio=CERTIFY_RATIO,
+                seconds=seconds,
+            )
             for ball, one in zip(balls, found, strict=True)
         ]
         largest, certified = max(largest, *(one.lower for one in bounds)), max(one.upper for one in bounds)

@@ -51,7 +51,7 @@ from inn import (
 )
 from lipbounds.distances import InverseQuadratic
 from lipbounds.domains import Box
-from lipbounds.search.singular_values import Power
+from lipbounds.search.singular_values import PowerIteration
 from lipbounds.theorems import forced_lipschitz
 
 __all__ = ["Inpainting", "kernel_vote", "run", "summary"]
@@ -292,7 +292,7 @@ def _measure(model: ConditionalModel, unit: Unit) -> dict[str, Any]:
 
 def _stretch_at(model: ConditionalModel, x: Tensor) -> float:
     """Largest |DT| at images without padding, shape (n, pixels); power iteration comes from below."""
-    return float(Power(model.flow).values_and_gradients(x)[0].max())
+    return float(PowerIteration(model.flow).values_and_gradients(x)[0].max())
 
 
 def _at_label(model: ConditionalModel, y: Tensor, unit: Unit) -> dict[str, float]:

@@ -19,7 +19,7 @@ from inn import Invertible, Latent
 from lipbounds.distances import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.layers import Layer
+from lipbounds.maps import Layer
 from lipbounds.measures import Discrete
 from lipbounds.search import find_lipschitz
 from lipbounds.theorems import forced_by_frontier, two_modes

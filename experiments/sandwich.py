@@ -25,7 +25,7 @@ from lipbounds.certify import Certificate, certify_lipschitz
 from lipbounds.distances import clopper_pearson, wasserstein, wasserstein_1_line, wasserstein_1_upper
 from lipbounds.domains import Ball, Box
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.maps.layers import Layer
+from lipbounds.maps import Layer
 from lipbounds.measures import Discrete, standard_normal
 from lipbounds.search import Found, find_inversion_error, find_lipschitz, lipschitz_from_components, quotient
 from lipbounds.theorems import (

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "lipbounds.errors": 0,
     "lipbounds.enclosure": 1,
+    "lipbounds.progress": 1,
     "lipbounds.rounding": 1,
     "lipbounds.arb": 2,
     "lipbounds.domains": 2,

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.special import ndtr
 
 from lipbounds.domains import Ball, latent_ball
-from lipbounds.search import Map
+from lipbounds.maps.model import Map
 from lipbounds.theorems import exact_lipschitz
 
 __all__ = ["KnownMap", "known_maps"]

@@ -33,8 +33,8 @@ from lipbounds import Ball, certify_lipschitz, find_lipschitz, latent_ball
 from lipbounds.arb import ends
 from lipbounds.certify.layer_product import bound_by_product, propagated
 from lipbounds.certify.preimage.evaluators import check_device
-from lipbounds.maps.layer_constants import CouplingNumbers, bound_of_coupling
-from lipbounds.maps.layers import Conditioner, PartialCoupling
+from lipbounds.maps import Conditioner, CouplingNumbers, PartialCoupling, bound_of_coupling
+from lipbounds.progress import Progress
 from lipbounds.search import jacobian_norms
 
 __all__ = ["ESTIMATORS", "FLOW_COLUMNS", "run", "summary"]
@@ -65,7 +65,7 @@ def ours(case: KnownMap, budget: float, seed: int) -> Trace:
     trace: Trace = []
     begin = time.perf_counter()
     found = find_lipschitz(
-        case.f, case.domain, seed=seed, callback=lambda value: trace.append((time.perf_counter() - begin, value))
+        case.f, case.domain, seed=seed, progress=lambda event: trace.append((time.perf_counter() - begin, event.lower or 0.0))
     )
     # a norm promised by the derivative counts once a pair has shown it
     end = time.perf_counter() - begin
@@ -288,7 +288,7 @@ def bound_from_subnetworks(
             largest = at_zero + t * float(torch.maximum(low.abs(), high.abs()).norm())
             if not max(s, largest) < math.inf:
                 return math.inf
-            numbers = CouplingNumbers(2 / math.pi * s, t, layer.clamp, largest)
+            numbers = CouplingNumbers(2 / math.pi * s, t, layer.scale.divisor, largest)
             product *= bound_of_coupling(numbers, float(box.abs().max()), inverse=True).upper
     return product
 
@@ -368,9 +368,9 @@ def _flow_row(flow: Flow, threads: int, device: str) -> dict[str, Any]:
     begin = time.perf_counter()
     at: dict[float, float] = {}
 
-    def note(lower: float, upper: float) -> None:
+    def note(event: Progress) -> None:
         for level in (2.0, 1.1):
-            if upper <= level * lower:
+            if event.lower is not None and event.upper is not None and event.upper <= level * event.lower:
                 at.setdefault(level, time.perf_counter() - begin)
 
     certificate = certify_lipschitz(
@@ -382,7 +382,7 @@ def _flow_row(flow: Flow, threads: int, device: str) -> dict[str, Any]:
         seed=flow.seed,
         threads=threads,
         device=device,
-        callback=note,
+        progress=note,
     )
     seconds = time.perf_counter() - begin
     low, high = (corner.numpy() for corner in domain.bounds())

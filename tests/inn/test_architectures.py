@@ -25,8 +25,8 @@ from inn import (
 )
 from inn.architectures import ARCHITECTURES
 from lipbounds.errors import InvalidInput
+from lipbounds.maps import inverse_map, structure_of
 from lipbounds.maps.layer_constants import bound_of_residual
-from lipbounds.maps.layers import inverse_map, structure_of
 
 seeds = st.integers(0, 2**32 - 1)
 CASES = {

@@ -14,14 +14,14 @@ from inn import CouplingFlow, coupling_flow
 from lipbounds import Ball, Box, certify_lipschitz, find_lipschitz, latent_ball
 from lipbounds.arb import ends, spectral_norm, working_precision
 from lipbounds.certify.layer_product import bound_by_product
-from lipbounds.certify.planar.bounder import _compile
+from lipbounds.certify.planar.bounder import compiled
 from lipbounds.certify.planar.conditioner_table import tabulate
 from lipbounds.certify.planar.kernel import bounds_of_boxes
-from lipbounds.certify.witness import _coefficients
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.layers import Affine, Conditioner, Coupling, Permutation, inverse_map
+from lipbounds.maps import Affine, Conditioner, Coupling, Permutation, arctan_scale, inverse_map
 from lipbounds.search import jacobian_norms
+from tests.oracles.conditioner import coefficients_at
 
 ACTIVATIONS = ["tanh", "relu", "softplus", "silu"]
 NO_BALL = np.array([0.0, 0.0, -1.0])
@@ -46,7 +46,7 @@ def random_conditioner(rng, activation, hidden=12, gain=2.0):
 def test_cells_against_ball_arithmetic(seed, activation, clamp):
     rng = np.random.default_rng(seed)
     network = random_conditioner(rng, activation)
-    table = tabulate(network, clamp, 4096)
+    table = tabulate(network, arctan_scale(clamp), 4096)
     cells = rng.integers(1024, 3072, 12)  # |u| up to about 70
     middle = table.middle
     for i in cells:
@@ -54,7 +54,7 @@ def test_cells_against_ball_arithmetic(seed, activation, clamp):
         # values and difference quotients at exact points of the cell, in balls
         points = np.sort(rng.uniform(low, high, 3))
         with working_precision(200):
-            values = [[part[0] for part in _coefficients(network, [arb(float(u))], clamp)] for u in points]
+            values = [[part[0] for part in coefficients_at(network, [arb(float(u))], clamp)] for u in points]
             for k, rows in enumerate((table.s, table.t)):
                 value, error, slope, spread = rows[:, i]
                 for u, at in zip(points, values, strict=True):
@@ -67,7 +67,7 @@ def test_cells_against_ball_arithmetic(seed, activation, clamp):
                     assert abs(quotient - arb(slope)) <= arb(spread) * (1 + arb(1e-14))
             # both slopes together: the pair lies in one of the two boxes
             near = arb(float(points[0])) + arb(1e-9) * (arb(high) - arb(low))
-            moved = [part[0] for part in _coefficients(network, [near], clamp)]
+            moved = [part[0] for part in coefficients_at(network, [near], clamp)]
             slopes = [(moved[k] - values[0][k]) / (near - arb(float(points[0]))) for k in range(2)]
             pairs = table.pairs[:, i]
             inside = [
@@ -92,7 +92,7 @@ def test_no_sampled_norm_is_above_the_bound_of_its_box(seed, activation, size):
 
 
 FLOWS = {activation: strong_flow(activation, seed=1) for activation in ACTIVATIONS}
-PROGRAMS = {activation: _compile(flow.structure(), 1 << 13) for activation, flow in FLOWS.items()}
+PROGRAMS = {activation: compiled(flow.structure(), 1 << 13) for activation, flow in FLOWS.items()}
 
 
 # the relu network has random weights and kinks that cross everywhere; at crossings pieces count that no search looks for
@@ -102,7 +102,7 @@ def test_the_ratio_is_reached_and_no_point_of_the_domain_is_above(activation, ra
     found = find_lipschitz(flow.inverse, domain, seed=0)
     seen = []
     bound = certify_lipschitz(
-        flow, domain, found=found, ratio=ratio, seconds=30, callback=lambda low, high: seen.append(high / low)
+        flow, domain, found=found, ratio=ratio, seconds=30, progress=lambda event: seen.append(event.upper / event.lower)
     )
     assert bound.guarantee is Guarantee.CERTIFIED
     assert 1.0 <= bound.upper / bound.lower <= ratio
@@ -183,7 +183,7 @@ def test_bad_input(change):
 def test_conditioners_of_several_inputs_are_refused():
     wide = Conditioner([np.zeros((2, 2))], [np.zeros(2)], "tanh")
     with pytest.raises(InvalidInput, match="inputs"):
-        tabulate(wide, 1.0, 64)
+        tabulate(wide, arctan_scale(1.0), 64)
 
 
 SIZES = st.sampled_from([1e-6, 0.05, 0.5])

@@ -16,7 +16,7 @@ from lipbounds.diagnosis.diagnose import Modes
 from lipbounds.diagnosis.report import write_report
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.adapters import as_generator
+from lipbounds.maps.model import as_model
 from lipbounds.measures import GaussianMixture
 from lipbounds.search import InversionError
 
@@ -199,7 +199,7 @@ def test_flows_of_other_libraries(library):
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    generator = as_generator(flow)
+    generator = as_model(flow)
     assert generator.source == library
     z = torch.tensor([[0.3, -0.7], [1.2, 0.4]], dtype=torch.float64)
     x = generator.inverse(z)

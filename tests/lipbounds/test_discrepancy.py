@@ -334,7 +334,7 @@ def test_facts_about_the_kernels():
     assert energy.positive_definite is False
     witness = energy.indefinite
     gram = Energy()(torch.cdist(*(torch.as_tensor(witness.points),) * 2) ** 2).numpy()
-    assert witness.coefficients @ gram @ witness.coefficients == pytest.approx(witness.lower)
+    assert witness.coefficients @ gram @ witness.coefficients == pytest.approx(witness.value)
     assert witness.lower < 0
     box = kernel_report(lambda t: (t < 1).double(), 2)  # the indicator of a ball is not positive definite
     assert box.positive_definite is False

@@ -14,13 +14,14 @@ import torch
 
 from inn import CouplingFlow, coupling_flow
 from lipbounds import Ball, certify_lipschitz, latent_ball
-from lipbounds.certify.preimage.bounder import _problem
-from lipbounds.certify.preimage.evaluators import Gpu, Processor, _check_memory, check_device, towers_on_orbits
+from lipbounds.certify.preimage.evaluators import Gpu, Processor, _check_memory, check_device, derivatives_along
+from lipbounds.certify.preimage.program import tabulated
 from lipbounds.enclosure import Guarantee
-from lipbounds.enclosures.mlp_derivatives import errors, values
+from lipbounds.enclosures.mlp_derivatives import derivative_errors, derivative_values
 from lipbounds.enclosures.power_series import compose_tensors
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.layers import Conditioner, dimension_of, expanded
+from lipbounds.maps import Conditioner, arctan_scale, expanded
+from lipbounds.maps.structure import dimension_of
 
 GPU = torch.cuda.is_available() and importlib.util.find_spec("numba_cuda") is not None
 
@@ -46,8 +47,11 @@ def test_towers_of_tensors_are_those_of_arrays(activation, inputs):
     weights = [rng.standard_normal((b, a)) for a, b in itertools.pairwise(sizes)]
     network = Conditioner(weights, [rng.standard_normal(len(one)) for one in weights], activation)
     points = 2 * rng.standard_normal((50, inputs))
-    at, tensor = values(network, 1.5, points), values(network, 1.5, torch.as_tensor(points), composed)
-    wrong = errors(network, 1.5, float(np.abs(points).max()))
+    at, tensor = (
+        derivative_values(network, arctan_scale(1.5), points),
+        derivative_values(network, arctan_scale(1.5), torch.as_tensor(points), composed),
+    )
+    wrong = derivative_errors(network, arctan_scale(1.5), float(np.abs(points).max()))
     wrong = np.where(np.isfinite(wrong), wrong, 1e-9)  # relu: no point is at a kink
     assert (np.abs(tensor.numpy() - at) <= 2 * wrong).all()
     assert np.abs(at).max() > 1.0
@@ -58,9 +62,9 @@ import numpy as np, torch
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from lipbounds import Ball
-from lipbounds.certify.preimage import evaluators, range_table as ripmaps
+from lipbounds.certify.preimage import evaluators, range_table
 from tests.lipbounds.test_evaluators import bounds_of_both, small_flow
-ripmaps.CELLS = {2: 2**6, 1: 2**6}
+range_table.CELLS = {2: 2**6, 1: 2**6}
 evaluators.AT_ONCE = 5
 bounds_of_both(small_flow(3, "tanh"), torch.device("cpu"), 12)
 """
@@ -68,10 +72,10 @@ bounds_of_both(small_flow(3, "tanh"), torch.device("cpu"), 12)
 
 def bounds_of_both(flow, device, count):
     """Boxes within the domain, outside, on its rim, and too large for the tables."""
-    dim, rng = dimension_of(flow.structure()[0]), np.random.default_rng(0)
+    dim, rng = dimension_of(flow.structure()), np.random.default_rng(0)
     images = flow.inverse(torch.as_tensor(rng.standard_normal((200, dim)))).numpy()
     with ThreadPoolExecutor(1) as pool:
-        problem, _ = _problem(flow.structure(), Ball(np.zeros(dim), 1.0), images, pool)
+        problem = tabulated(flow.structure(), Ball(np.zeros(dim), 1.0), images, pool)
         middles = torch.as_tensor(rng.uniform(-2, 2, (count, dim)))
         radii = torch.as_tensor(10.0 ** rng.uniform(-3, 0, (count, dim)))
         middles[0], radii[1] = 0.0, 1e9
@@ -130,10 +134,10 @@ def test_networks_that_are_too_large_for_the_memory_of_a_gpu():
             _check_memory(device, 2**19 + 8)
 
 
-def test_towers_on_orbits_are_at_the_inputs_that_they_name():
+def test_derivatives_along_are_at_the_inputs_that_they_name():
     flow = small_flow(4, "tanh")
     points = np.random.default_rng(0).standard_normal((5, 4))
     steps = expanded(flow.structure())
-    tensor = towers_on_orbits(steps, torch.as_tensor(points), composed)
-    np.testing.assert_allclose(tensor.numpy(), towers_on_orbits(steps, points), rtol=0, atol=1e-12)
+    tensor = derivatives_along(steps, torch.as_tensor(points), composed)
+    np.testing.assert_allclose(tensor.numpy(), derivatives_along(steps, points), rtol=0, atol=1e-12)
     assert (tensor[:, :2].numpy() == points[:, steps[0].order][:, steps[1].seen]).all()

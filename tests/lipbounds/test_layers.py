@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from inn import CouplingFlow, Invertible, coupling_flow
-from inn.subnets import ACTIVATIONS
-from lipbounds.certify import certify_found
-from lipbounds.certify.witness import evaluate_inverse
+from lipbounds.certify import certify_found, evaluate_inverse
 from lipbounds.domains import Ball, latent_ball
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.layers import Affine, Conditioner, Coupling, PartialCoupling, Permutation, inverse_map
+from lipbounds.maps import Affine, Conditioner, Coupling, PartialCoupling, Permutation, activation_names, inverse_map
 from lipbounds.search import find_lipschitz, quotient
 
 
@@ -26,7 +24,7 @@ def strong_flow(dim, activation, seed=0):
     return flow.requires_grad_(False)
 
 
-@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("activation", [name for name in activation_names() if name != "linear"])
 @pytest.mark.parametrize("dim", [2, 3, 5])
 def test_balls_contain_what_torch_computes(dim, activation):
     flow = strong_flow(dim, activation)
@@ -99,5 +97,5 @@ def test_a_witness_whose_images_agree_in_a_coordinate_is_certified():
     f = inverse_map(layers)
     pair = (np.array([0.25, 0.5, 0.5]), np.array([0.75, 0.5, 0.5]))
     found = find_lipschitz(f, Ball([0.5, 0.5, 0.5], 0.5), seed=0, screening=32)
-    found = dataclasses.replace(found, value=quotient(f, pair), pair=pair)
+    found = dataclasses.replace(found, lower=quotient(f, pair), pair=pair)
     assert certify_found(found, layers).lower == pytest.approx(found.lower, rel=1e-12)

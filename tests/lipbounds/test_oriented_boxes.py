@@ -8,9 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lipbounds.certify.preimage.oriented_boxes import Boxes, Frames
+from lipbounds.certify.preimage.oriented_boxes import Frames, OrientedBoxes
 
 CPU = torch.device("cpu")
+
+
+def boxes_of(middles, radii, frames):
+    """Boxes whose longest side counts most."""
+    return OrientedBoxes(middles, radii, frames, radii)
 
 
 def orthogonal(rng, dim):
@@ -57,8 +62,8 @@ def test_every_point_of_a_box_is_in_one_of_its_halves(seed, dim, exponent, kind)
     matrix = orthogonal(rng, dim) if kind == "turned" and seed % 2 else plane_rotation(dim, angle)
     frames, middle = frames_with(matrix), rng.choice([0.0, 1.0]) * rng.standard_normal(dim)
     radii = 10.0**exponent * rng.uniform(0.01, 1, dim)
-    box = Boxes(torch.as_tensor(middle)[None], torch.as_tensor(radii)[None], torch.ones(1, dtype=torch.long))
-    halves = frames.halves(box, box.radii)
+    box = boxes_of(torch.as_tensor(middle)[None], torch.as_tensor(radii)[None], torch.ones(1, dtype=torch.long))
+    halves = frames.halves(box)
     for _ in range(8):
         # corners of the box, and of what both halves share
         sides = [
@@ -76,8 +81,8 @@ def test_halves_without_what_rounding_needs_are_found_out():
     rng, missed = np.random.default_rng(0), 0
     for _ in range(40):
         matrix, middle, radii = orthogonal(rng, 3), 100 * rng.standard_normal(3), rng.uniform(0.01, 1, 3)
-        box = Boxes(torch.as_tensor(middle)[None], torch.as_tensor(radii)[None], torch.ones(1, dtype=torch.long))
-        halves = frames_with(matrix).halves(box, box.radii)
+        box = boxes_of(torch.as_tensor(middle)[None], torch.as_tensor(radii)[None], torch.ones(1, dtype=torch.long))
+        halves = frames_with(matrix).halves(box)
         side = radii.argmax()
         bare = torch.as_tensor(np.where(np.arange(3) == side, 0.5 * radii, radii))
         sides = [Fraction(float(r)) for r in radii]
@@ -103,24 +108,24 @@ def inside(frames, boxes, points):
 
 
 def replaced_and_points(seed, dim):
-    """What `turn` makes of a box that bends along some direction, with points of the box."""
+    """What `oriented` makes of a box that bends along some direction, with points of the box."""
     rng = np.random.default_rng(seed)
     radii = torch.as_tensor(10.0 ** rng.uniform(-1, 0, (1, dim)))
-    box = Boxes(torch.as_tensor(rng.standard_normal((1, dim))), radii, torch.zeros(1, dtype=torch.long))
+    box = boxes_of(torch.as_tensor(rng.standard_normal((1, dim))), radii, torch.zeros(1, dtype=torch.long))
     direction = torch.as_tensor(rng.standard_normal(dim))
     bends = bend_along(direction / direction.norm(), [100.0] + (dim - 1) * [1.0])
     frames = Frames(dim, CPU)
     points = box.middles + radii * torch.as_tensor(np.clip(rng.uniform(-1.5, 1.5, (200, dim)), -1, 1))
-    return box, frames, frames.turn(box, bends[None]), points
+    return box, frames, frames.oriented(box, bends[None]), points
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6))
 def test_what_replaces_a_box_covers_it(seed, dim):
-    box, frames, (rows, pieces, origins, rates), points = replaced_and_points(seed, dim)
+    box, frames, (rows, pieces, origins), points = replaced_and_points(seed, dim)
     if len(rows):
         assert (origins == 0).all()
         assert (pieces.radii.prod(1) <= box.radii.prod()).all()
-        assert rates.shape == pieces.radii.shape
+        assert (pieces.smear > 0).all()
         assert inside(frames, pieces, points).all()
         assert not frames.outside(pieces).any()
 
@@ -130,7 +135,7 @@ def test_many_boxes_are_replaced_and_no_piece_is_there_for_nothing(dim):
     # negative control: without its largest piece a cover leaves points out
     replaced, uncovered = 0, 0
     for seed in range(40):
-        _, frames, (rows, pieces, _, _), points = replaced_and_points(seed, dim)
+        _, frames, (rows, pieces, _), points = replaced_and_points(seed, dim)
         if len(rows):
             replaced += 1
             largest = torch.arange(len(pieces.middles)) == pieces.radii.prod(1).argmax()
@@ -141,21 +146,21 @@ def test_many_boxes_are_replaced_and_no_piece_is_there_for_nothing(dim):
 
 def test_boxes_that_bend_along_a_diagonal_are_turned_and_others_are_not():
     diagonal = torch.ones(3, dtype=torch.float64) / 3**0.5
-    boxes = Boxes(
+    boxes = boxes_of(
         torch.zeros((3, 3), dtype=torch.float64), torch.ones((3, 3), dtype=torch.float64), torch.zeros(3, dtype=torch.long)
     )
     bends = torch.stack(
         (bend_along(diagonal, [50.0, 1.0, 1.0]), torch.eye(3, dtype=torch.float64), bend_along(diagonal, [1.1, 1.0, 1.0]))
     )
     frames = Frames(3, CPU)
-    rows, pieces, _, rates = frames.turn(boxes, bends)
+    rows, pieces, _ = frames.oriented(boxes, bends)
     assert rows.tolist() == [0]
     assert len(frames) == 2
     turned = frames.of(pieces)[0]
     steepest = int((diagonal @ turned).abs().argmax())
     assert float((diagonal @ turned)[steepest].abs()) == pytest.approx(1.0, abs=1e-6)
-    assert (rates.argmax(1) == steepest).sum() > 0
-    again, none, _, _ = frames.turn(pieces, bends[:1].repeat(len(pieces.middles), 1, 1))
+    assert (pieces.smear.argmax(1) == steepest).sum() > 0
+    again, none, _ = frames.oriented(pieces, bends[:1].repeat(len(pieces.middles), 1, 1))
     assert not len(again)  # once turned they stay
     assert not len(none.middles)
 
@@ -163,12 +168,12 @@ def test_boxes_that_bend_along_a_diagonal_are_turned_and_others_are_not():
 def test_only_what_is_apart_from_the_replaced_box_is_dropped():
     rng = np.random.default_rng(1)
     diagonal = torch.ones(3, dtype=torch.float64) / 3**0.5
-    box = Boxes(
+    box = boxes_of(
         torch.zeros((1, 3), dtype=torch.float64), torch.ones((1, 3), dtype=torch.float64), torch.zeros(1, dtype=torch.long)
     )
     frames = Frames(3, CPU)
-    frames.turn(box, bend_along(diagonal, [50.0, 1.0, 1.0])[None])
-    some = Boxes(
+    frames.oriented(box, bend_along(diagonal, [50.0, 1.0, 1.0])[None])
+    some = boxes_of(
         torch.as_tensor(rng.uniform(-2, 2, (2000, 3))),
         torch.as_tensor(rng.uniform(0.01, 0.5, (2000, 3))),
         torch.ones(2000, dtype=torch.long),
@@ -183,9 +188,9 @@ def test_only_what_is_apart_from_the_replaced_box_is_dropped():
 
 @pytest.mark.parametrize("bends", [0.0, torch.inf, torch.nan])
 def test_bends_that_say_nothing_turn_nothing(bends):
-    box = Boxes(
+    box = boxes_of(
         torch.zeros((1, 3), dtype=torch.float64), torch.ones((1, 3), dtype=torch.float64), torch.zeros(1, dtype=torch.long)
     )
-    rows, pieces, _, _ = Frames(3, CPU).turn(box, torch.full((1, 3, 3), bends, dtype=torch.float64))
+    rows, pieces, _ = Frames(3, CPU).oriented(box, torch.full((1, 3, 3), bends, dtype=torch.float64))
     assert not len(rows)
     assert not len(pieces.middles)

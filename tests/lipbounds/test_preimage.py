@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from time import perf_counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,20 +18,32 @@ from hypothesis import strategies as st
 from inn import CouplingFlow, coupling_flow
 from lipbounds import Ball, Box, Capsule, ConvexHull, certify_lipschitz, find_lipschitz, latent_ball
 from lipbounds.arb import working_precision
+from lipbounds.certify.branch_and_bound import Budget, branch_and_bound
 from lipbounds.certify.layer_product import bound_by_product
-from lipbounds.certify.preimage.bounder import _Cover, _flatten, _problem, bound_in_space
-from lipbounds.certify.preimage.evaluators import Processor, towers_on_orbits
+from lipbounds.certify.preimage.bounder import Preimage
+from lipbounds.certify.preimage.containment import Containment
+from lipbounds.certify.preimage.evaluators import Processor, derivatives_along
 from lipbounds.certify.preimage.jacobian_kernel import LANES, Batch, Bounds, _norm, _radii, bound_block, bound_boxes, scratch_of
+from lipbounds.certify.preimage.program import flattened, stretch_of_coordinates, tabulated
 from lipbounds.certify.preimage.range_query_kernel import WINDOW_INTEGERS, WINDOW_NUMBERS, look_up
-from lipbounds.certify.preimage.range_table import ripmaps
-from lipbounds.certify.witness import _coefficients
+from lipbounds.certify.preimage.range_table import build_range_table
+from lipbounds.certify.preimage.splitting import Splitting
+from lipbounds.certify.problem import Problem
 from lipbounds.enclosure import Guarantee
-from lipbounds.enclosures.mlp_derivatives import _errors, derivatives, errors, tower, values
+from lipbounds.enclosures.mlp_derivatives import (
+    derivative_errors,
+    derivative_ranges,
+    derivative_values,
+    multi_indices,
+    stage_errors,
+)
 from lipbounds.enclosures.power_series import series
 from lipbounds.enclosures.taylor_kernel import ROWS, multiply, numbers_of
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.layers import Conditioner, PartialCoupling, Permutation, inverse_map
+from lipbounds.maps import Conditioner, PartialCoupling, Permutation, inverse_map
+from lipbounds.maps.scales import as_scale
 from lipbounds.search import jacobian_norms
+from tests.oracles.conditioner import coefficients_at
 
 SMOOTH = ["tanh", "softplus", "silu", "arctan"]
 COARSE = {1: 2**8, 2: 2**8, 3: 2**9, 4: 2**12}  # cells of tables that need not be good, and are made soon
@@ -52,9 +65,12 @@ def test_towers_enclose_what_they_say(seed, activation, inputs, exponent):
     network = random_network(rng, activation, inputs, 4, 10.0 ** rng.uniform(-1, 1))
     clamp = 10.0 ** rng.uniform(-1, 1)
     middle, radius = 3 * rng.standard_normal((1, inputs)), 10.0**exponent * rng.uniform(0, 1, (1, inputs))
-    least, greatest, _ = tower(network, clamp, middle, radius)
+    least, greatest, _ = derivative_ranges(network, as_scale(clamp), middle, radius)
     points = np.concatenate((middle, middle + radius * corners_and_points(rng, 60, inputs)))
-    at, wrong = values(network, clamp, points), errors(network, clamp, float(np.abs(points).max()))
+    at, wrong = (
+        derivative_values(network, as_scale(clamp), points),
+        derivative_errors(network, as_scale(clamp), float(np.abs(points).max())),
+    )
     assert (at >= least - wrong * (1 + 1e-9)).all()
     assert (at <= greatest + wrong * (1 + 1e-9)).all()
 
@@ -66,15 +82,18 @@ def test_towers_at_points_against_differences_in_ball_arithmetic(activation, inp
     for gain in (0.5, 3.0, 30.0):
         network, clamp = random_network(rng, activation, inputs, 2, gain), 1.7
         points = rng.standard_normal((3, inputs))
-        at, wrong = values(network, clamp, points), errors(network, clamp, float(np.abs(points).max()))
-        least, greatest, steepest = tower(network, clamp, points, np.zeros_like(points))
+        at, wrong = (
+            derivative_values(network, as_scale(clamp), points),
+            derivative_errors(network, as_scale(clamp), float(np.abs(points).max())),
+        )
+        least, greatest, steepest = derivative_ranges(network, as_scale(clamp), points, np.zeros_like(points))
         with working_precision(900):
             for row, point in enumerate(points.tolist()):
-                for column, order in enumerate(derivatives(inputs)):
+                for column, order in enumerate(multi_indices(inputs)):
                     for output, exact in enumerate(difference(network, clamp, point, order)):
                         assert abs(exact - at[row, output, column]) <= wrong[output, column] + 1e-30
                         assert least[row, output, column] - 1e-30 <= exact <= greatest[row, output, column] + 1e-30
-                for column, order in enumerate(derivatives(inputs, 4)[len(derivatives(inputs)) :]):
+                for column, order in enumerate(multi_indices(inputs, 4)[len(multi_indices(inputs)) :]):
                     for output, exact in enumerate(difference(network, clamp, point, order)):
                         assert abs(exact) <= steepest[row, output, column] + 1e-30
         if gain == 0.5:  # and the bounds say something
@@ -86,9 +105,9 @@ def test_towers_at_points_against_differences_in_ball_arithmetic(activation, inp
 def test_errors_of_every_stage_are_its_own(activation):
     # reproducer of a review: stages that share memory had the errors of the next; of softplus those were too small
     network = random_network(np.random.default_rng(25), activation, 2, 4, 1.0, hidden=(8, 8))
-    stages = _errors(network, 1.7, 2.0, series(2, 5))
+    stages = stage_errors(network, as_scale(1.7), 2.0, series(2, 5))
     assert not any(np.shares_memory(a, b) for a, b in itertools.combinations(stages, 2))
-    first = _errors(Conditioner(network.weights[:1], network.biases[:1], activation), 1.7, 2.0, series(2, 5))[0]
+    first = stage_errors(Conditioner(network.weights[:1], network.biases[:1], activation), as_scale(1.7), 2.0, series(2, 5))[0]
     np.testing.assert_array_equal(stages[0], first)
 
 
@@ -96,9 +115,9 @@ def test_errors_of_every_stage_are_its_own(activation):
 def test_derivatives_of_the_fourth_order_stay_below_their_bounds(activation):
     rng, closest = np.random.default_rng(4), 0.0
     for inputs in (1, 2, 3):
-        network, orders = random_network(rng, activation, inputs, 2, 1.0), derivatives(inputs, 4)[len(derivatives(inputs)) :]
+        network, orders = random_network(rng, activation, inputs, 2, 1.0), multi_indices(inputs, 4)[len(multi_indices(inputs)) :]
         middle, radius = rng.standard_normal((1, inputs)), rng.uniform(0, 0.3, (1, inputs))
-        steepest = tower(network, 1.7, middle, radius)[2][0]
+        steepest = derivative_ranges(network, as_scale(1.7), middle, radius)[2][0]
         with working_precision(900):
             for point in (middle + radius * corners_and_points(rng, 8, inputs)).tolist():
                 truth = np.abs([difference(network, 1.7, point, order) for order in orders]).T
@@ -113,7 +132,7 @@ def difference(network, clamp, point, order):
     for chosen in itertools.product((0, 1), repeat=len(order)):
         moved = [arb(u) + h * sum(on for i, on in zip(order, chosen, strict=True) if i == j) for j, u in enumerate(point)]
         sign = (-1) ** (len(order) - sum(chosen))
-        parts = [part[0] for part in _coefficients(network, moved, clamp)]
+        parts = [part[0] for part in coefficients_at(network, moved, clamp)]
         truth = [total + sign * part for total, part in zip(truth, parts, strict=True)]
     return [float((value / h ** len(order)).mid()) for value in truth]
 
@@ -121,7 +140,7 @@ def difference(network, clamp, point, order):
 def test_slopes_across_the_kink_of_relu_are_known_and_those_of_nothing_are_not():
     rng = np.random.default_rng(0)
     network = random_network(rng, "relu", 2, 4, 1.0, hidden=(8, 8))
-    least, greatest, steepest = tower(network, 2.0, rng.standard_normal((200, 2)), np.full((200, 2), 0.3))
+    least, greatest, steepest = derivative_ranges(network, as_scale(2.0), rng.standard_normal((200, 2)), np.full((200, 2), 0.3))
     assert np.isinf(steepest).any()
     assert np.isinf(least[..., 3:]).any()
     assert np.isfinite(least[..., :3]).all()
@@ -130,8 +149,8 @@ def test_slopes_across_the_kink_of_relu_are_known_and_those_of_nothing_are_not()
     network = Conditioner(
         [np.array([[1e306], [1.0]]), np.array([[0.0, 1.0]]), np.ones((2, 1))], [np.zeros(2), np.zeros(1), np.zeros(2)], "relu"
     )
-    least, greatest, _ = tower(network, 1.0, np.array([[300.0]]), np.array([[200.0]]))
-    at = values(network, 1.0, np.array([[101.0]]))[0, 1, 1]
+    least, greatest, _ = derivative_ranges(network, as_scale(1.0), np.array([[300.0]]), np.array([[200.0]]))
+    at = derivative_values(network, as_scale(1.0), np.array([[101.0]]))[0, 1, 1]
     assert least[0, 1, 1] <= at <= greatest[0, 1, 1]
 
 
@@ -141,8 +160,8 @@ def test_a_tower_a_tenth_too_narrow_is_found_out():
     for _ in range(20):
         network = random_network(rng, "tanh", 1, 2, 1.0, hidden=(1,))
         middle, radius = rng.standard_normal((1, 1)), np.full((1, 1), 0.1)
-        least, greatest, _ = tower(network, 2.0, middle, radius)
-        at = values(network, 2.0, middle + radius * np.linspace(-1, 1, 101)[:, None])
+        least, greatest, _ = derivative_ranges(network, as_scale(2.0), middle, radius)
+        at = derivative_values(network, as_scale(2.0), middle + radius * np.linspace(-1, 1, 101)[:, None])
         caught += bool((at > greatest - 0.1 * (greatest - least)).any())
     assert caught == 20
 
@@ -154,10 +173,10 @@ class Windows:
         with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
             for name, value in cells.items():
                 patch.setattr(f"lipbounds.certify.preimage.range_table.{name}", value)
-            self.maps = ripmaps([step], [visited], pool)
-        self.program, _, _ = _flatten([step], np.zeros((1, step.dim)))
+            self.maps = build_range_table([step], [visited], pool)
+        self.program, _, _ = flattened([step], np.zeros((1, step.dim)))
         self.k = len(step.seen)
-        self.ends = np.zeros((9, 2 * len(derivatives(self.k))))
+        self.ends = np.zeros((9, 2 * len(multi_indices(self.k))))
         self.scratch = np.zeros(WINDOW_NUMBERS), np.zeros(WINDOW_INTEGERS, dtype=np.int64)
 
     def look_up(self, middle, radius, moved, spread, deep=True):
@@ -173,7 +192,7 @@ def test_looked_up_ranges_hold_on_their_window(seed, activation, inputs):
     changed, seen = np.array([inputs]), np.arange(inputs)
     step = PartialCoupling(inputs + 1, changed, seen, random_network(rng, activation, inputs, 2, 1.5), 2.0)
     windows = Windows(step, 3 * rng.standard_normal((50, inputs)), CELLS=COARSE)
-    maps, count, further = windows.maps, len(derivatives(inputs)), len(derivatives(inputs, 4)) - len(derivatives(inputs))
+    maps, count, further = windows.maps, len(multi_indices(inputs)), len(multi_indices(inputs, 4)) - len(multi_indices(inputs))
     inside = 0
     for _ in range(20):
         # thin, long, at the ends and beyond
@@ -184,7 +203,7 @@ def test_looked_up_ranges_hold_on_their_window(seed, activation, inputs):
         points = middle + radius * corners_and_points(rng, 40, inputs)
         if known:
             inside += 1
-            at = values(step.network, step.clamp, points).reshape(40, -1)
+            at = derivative_values(step.network, step.scale, points).reshape(40, -1)
             wrong = maps.errors
             if activation == "relu":  # the slopes at points are those of a side of the kink
                 wrong = np.where(wrong < math.inf, wrong, 1e-9)
@@ -212,13 +231,19 @@ def radii_of(network, middle, radius, rises):
     """Numbers of a conditioner on a window, their radii, and what rises of these; so much of the window's half sides does."""
     inputs = middle.shape[1]
     step = PartialCoupling(inputs + 1, np.array([inputs]), np.arange(inputs), network, 2.0)
-    program, _, _ = _flatten([step], np.zeros((2, inputs + 1)))
-    least, greatest, steepest = (part.ravel() for part in tower(network, 2.0, middle, radius))
+    program, _, _ = flattened([step], np.zeros((2, inputs + 1)))
+    least, greatest, steepest = (part.ravel() for part in derivative_ranges(network, as_scale(2.0), middle, radius))
     ranges, f = np.zeros((4, len(least), 1)), np.zeros((3, len(least), 1))
     ranges[0, :, 0], ranges[1, :, 0], ranges[2, : len(steepest), 0] = least, greatest, steepest
-    f[0, :, 0] = values(network, 2.0, middle).ravel()
+    f[0, :, 0] = derivative_values(network, as_scale(2.0), middle).ravel()
     _radii(
-        program, 0, f, errors(network, 2.0, 10.0).ravel(), ranges, np.stack((radius, rises)).reshape(2, -1, 1), np.zeros((2, 1))
+        program,
+        0,
+        f,
+        derivative_errors(network, as_scale(2.0), 10.0).ravel(),
+        ranges,
+        np.stack((radius, rises)).reshape(2, -1, 1),
+        np.zeros((2, 1)),
     )
     return f[..., 0]
 
@@ -233,12 +258,12 @@ def test_what_rises_of_a_conditioners_radii_rises(seed, activation, inputs, expo
     radius = 10.0**exponent * rng.uniform(0, 1, (1, inputs))
     rises = share * radius
     numbers, radii, rising = radii_of(network, middle, radius, rises)
-    wrong = errors(network, 2.0, 10.0).ravel()
+    wrong = derivative_errors(network, as_scale(2.0), 10.0).ravel()
     assert (rising >= 0).all()
     assert (rising <= radii).all()
     for t in (0.0, 0.1, 0.5, 0.9, 1.0):
         points = middle + (radius - rises + t * rises) * corners_and_points(rng, 100, inputs)
-        off = np.abs(values(network, 2.0, points).reshape(100, -1) - numbers)
+        off = np.abs(derivative_values(network, as_scale(2.0), points).reshape(100, -1) - numbers)
         tolerance = 2 * np.where(np.isfinite(wrong), wrong, 1e-9)
         assert (off <= radii - rising + t * rising + tolerance).all()
 
@@ -247,7 +272,7 @@ def test_not_all_of_a_radius_rises():
     # negative control: a step within the window, and what is known of it is its range
     network = Conditioner([np.array([[20.0], [20.0]]), np.eye(2)], [np.zeros(2), np.zeros(2)], "tanh")
     numbers, radii, rising = radii_of(network, np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)))
-    off = np.abs(values(network, 2.0, np.array([[0.1]])).ravel() - numbers)
+    off = np.abs(derivative_values(network, as_scale(2.0), np.array([[0.1]])).ravel() - numbers)
     assert (off <= radii - rising + 0.1 * rising + 1e-9).all()
     assert (off > 0.1 * radii + 1e-9).any()
 
@@ -273,7 +298,7 @@ def boxes_of(flow, dim, middles, radii, domain=None, frames=None):
 
 def bounds_of(layers, domain, images, middles, radii, frames=None):
     with ThreadPoolExecutor(1) as pool:
-        return evaluated(_problem(layers, domain, images, pool)[0], middles, radii, pool, frames)
+        return evaluated(tabulated(layers, domain, images, pool), middles, radii, pool, frames)
 
 
 def evaluated(problem, middles, radii, pool, frames=None):
@@ -328,13 +353,13 @@ def test_ranges_that_are_points_are_found_out():
     layers, domain = flow.structure(), Ball(np.zeros(3), 100.0)
     middles, radii = rng.uniform(-2, 2, (200, 3)), rng.uniform(0.1, 0.4, (200, 3))
     with ThreadPoolExecutor(1) as pool:
-        problem, _ = _problem(layers, domain, middles, pool)
-    nothing = np.full_like(problem.maps.least, 1e30)
+        problem = tabulated(layers, domain, middles, pool)
+    nothing = np.full_like(problem.table.least, 1e30)
     points = middles[:, None] + radii[:, None] * corners_and_points(rng, 200 * 30, 3).reshape(200, 30, 3)
     norms = jacobian_norms(flow.inverse, flow.forward(torch.as_tensor(points.reshape(-1, 3)))).reshape(200, 30).amax(1).numpy()
-    for maps, honest in ((problem.maps, True), (problem.maps._replace(least=nothing, greatest=-nothing), False)):
+    for maps, honest in ((problem.table, True), (problem.table._replace(least=nothing, greatest=-nothing), False)):
         with ThreadPoolExecutor(1) as pool:
-            bounds = evaluated(problem._replace(maps=maps), middles, radii, pool)
+            bounds = evaluated(problem._replace(table=maps), middles, radii, pool)
         assert (norms <= bounds * (1 + 1e-9)).all() == honest
 
 
@@ -368,7 +393,9 @@ def test_boxes_are_dropped_only_where_their_images_miss_the_domain():
 def test_the_ratio_is_reached_with_a_proven_cover(dim, inputs, activation, ratio):
     flow, domain = random_flow(dim, activation, 2, inputs, gain=1.5), latent_ball(np.zeros(dim), mass=0.5)
     seen = []
-    bound = certify_lipschitz(flow, domain, ratio=ratio, seconds=60, callback=lambda low, high: seen.append(high / low))
+    bound = certify_lipschitz(
+        flow, domain, ratio=ratio, seconds=60, progress=lambda event: seen.append(event.upper / event.lower)
+    )
     assert bound.guarantee is Guarantee.CERTIFIED
     assert bound.boxes > 0
     assert 1.0 <= bound.upper / bound.lower <= ratio
@@ -381,10 +408,9 @@ def test_without_a_witness_nothing_hides():
     # started from a found value of almost 0 every box must stand on its own
     flow, domain = random_flow(3, "tanh", 4, gain=1.5), latent_ball(np.zeros(3), mass=0.5)
     truth = find_lipschitz(flow.inverse, domain, seed=0).lower
-    nothing = {"improve": lambda z: 1e-6, "callback": lambda low, high: None}
-    bound = bound_in_space(
-        flow.structure(), domain, 1e-6, ratio=2.0, seconds=3.0, seed=0, threads=1, device=torch.device("cpu"), **nothing
-    )
+    blind = SimpleNamespace(lower=1e-6, improve=lambda points: None)
+    bounder = Preimage(Problem.of(flow, domain, None), threads=1)
+    bound = branch_and_bound(bounder, blind, Budget(3.0, 2.0), lambda event: None)
     assert bound.upper >= truth * (1 - 1e-9)
     assert bound.upper <= 1.5 * truth
 
@@ -395,18 +421,19 @@ def test_a_box_that_is_too_small_is_no_cover_and_a_stopped_run_says_so():
     images = inverse_map(layers)(domain.sample(5000, np.random.default_rng(0))).numpy()
     low, high = images.min(0), images.max(0)
     with ThreadPoolExecutor(1) as pool:
-        problem, slopes = _problem(layers, domain, images, pool)
+        problem = tabulated(layers, domain, images, pool)
+        splitting = Splitting(stretch_of_coordinates(layers, images), torch.device("cpu"))
         evaluator, wide = Processor(problem, pool), 0.2 * (high - low)
         evaluator.batch = 2
 
         def covers(low, high, *, pauses=0):
-            cover, ticks = _Cover(evaluator, slopes, layers, domain, low, high), itertools.count()
+            cover, ticks = Containment(evaluator, splitting, layers, domain, low, high), itertools.count()
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("lipbounds.certify.preimage.bounder.time.perf_counter", lambda: next(ticks))
+                patch.setattr("lipbounds.certify.preimage.containment.time.perf_counter", lambda: next(ticks))
                 for rounds in range(1, pauses + 1):
                     cover.work(next(ticks) + 4)  # a tick a round
                     assert not cover.proven
-                    assert cover.count >= 2 * rounds
+                    assert cover.boxes >= 2 * rounds
                     assert 0 < cover.seconds_left() < math.inf
             cover.work(perf_counter() + 60)
             assert cover.seconds_left() == (0.0 if cover.proven else math.inf)
@@ -489,17 +516,17 @@ def jets_on_a_box(flow, dim, middle, radius, images, frame):
     layers = flow.structure()
     with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
         patch.setattr("lipbounds.certify.preimage.range_table.CELLS", COARSE)
-        problem, _ = _problem(layers, Ball(np.zeros(dim), 100.0), images, pool)
-    _, order, _ = _flatten(problem.layers, images)
+        problem = tabulated(layers, Ball(np.zeros(dim), 100.0), images, pool)
+    _, order, _ = flattened(problem.layers, images)
     numbers, integers = (
         np.zeros(size, dtype=kind) for size, kind in zip(scratch_of(problem.program, dim, 0, 1), (float, int), strict=True)
     )
     results = Bounds(np.zeros(1), np.zeros((1, dim)), np.zeros((1, dim, dim)))
-    box = Batch(middle[None], radius[None], frame[None], towers_on_orbits(problem.layers, middle[None]))
-    bound_block(0, 1, box, problem.program, problem.maps, problem.region, True, results, numbers, integers)
+    box = Batch(middle[None], radius[None], frame[None], derivatives_along(problem.layers, middle[None]))
+    bound_block(0, 1, box, problem.program, problem.table, problem.zonotope, True, results, numbers, integers)
     rows = 3 * numbers_of(dim) + 2
     jets = numbers[: (dim + dim**2) * rows].reshape(-1, rows)
-    return jets[:dim][order], jets[dim:].reshape(dim, dim, rows)[order].transpose(1, 0, 2), results.bends[0]
+    return jets[:dim][order], jets[dim:].reshape(dim, dim, rows)[order].transpose(1, 0, 2), results.curvature[0]
 
 
 def derivatives_to_second_order(function, x):
@@ -528,7 +555,7 @@ def test_ranges_on_windows_are_those_of_their_cells(inputs):
     # equality, whatever joined cells a window is put together from
     rng = np.random.default_rng(inputs)
     windows = Windows(random_step(rng, inputs), 3 * rng.standard_normal((50, inputs)), CELLS=COARSE)
-    maps, count, further = windows.maps, len(derivatives(inputs)), len(derivatives(inputs, 4)) - len(derivatives(inputs))
+    maps, count, further = windows.maps, len(multi_indices(inputs)), len(multi_indices(inputs, 4)) - len(multi_indices(inputs))
     counts = maps.counts[0]
     least, greatest = (part[: counts.prod() * 2 * count].reshape(*counts, -1) for part in (maps.least, maps.greatest))
     steepest = maps.steepest[: counts.prod() * 2 * further].reshape(*counts, -1)
@@ -668,12 +695,12 @@ def test_a_box_has_the_same_bound_in_any_company(activation, shape):
     images = flow.inverse(torch.as_tensor(rng.standard_normal((100, dim)))).numpy()
     with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
         patch.setattr("lipbounds.certify.preimage.range_table.CELLS", COARSE)
-        problem, _ = _problem(flow.structure(), Ball(np.zeros(dim), 1.0), images, pool)
-    scratch, points = scratch_of(problem.program, dim, 0, LANES), towers_on_orbits(problem.layers, middles)
+        problem = tabulated(flow.structure(), Ball(np.zeros(dim), 1.0), images, pool)
+    scratch, points = scratch_of(problem.program, dim, 0, LANES), derivatives_along(problem.layers, middles)
 
     def bounds_of(rows, deep):
         boxes = Batch(middles[rows], radii[rows], frames[rows], points[rows])
-        return bound_boxes(boxes, problem.program, problem.maps, problem.region, deep, scratch)
+        return bound_boxes(boxes, problem.program, problem.table, problem.zonotope, deep, scratch)
 
     for deep in (False, True):
         together, scores, bends = bounds_of(slice(None), deep)
@@ -724,8 +751,8 @@ def test_towers_of_enormous_numbers_say_nothing_rather_than_something_wrong():
     network = Conditioner([np.array([[1.0], [1.0]])], [np.array([0.5, 0.0])], "tanh")
     middle = np.array([[0.3]])
     for clamp in (1e-60, 1e-150, 1e-300):
-        least, greatest, _ = tower(network, clamp, middle, np.ones((1, 1)))
-        at = values(network, clamp, middle)
+        least, greatest, _ = derivative_ranges(network, as_scale(clamp), middle, np.ones((1, 1)))
+        at = derivative_values(network, as_scale(clamp), middle)
         assert (np.isnan(at) | ((least <= at) & (at <= greatest))).all()
 
 
@@ -738,7 +765,7 @@ def test_towers_have_no_nan(activation):
             network = random_network(rng, activation, inputs, 4, gain)
             for scale in (1.0, 1e10, 1e150, 1e300):
                 middle, radius = scale * rng.standard_normal((3, inputs)), scale * 10.0 ** rng.uniform(-3, 3, (3, inputs))
-                for part in tower(network, 10.0 ** rng.uniform(-1, 4), middle, radius):
+                for part in derivative_ranges(network, as_scale(10.0 ** rng.uniform(-1, 4)), middle, radius):
                     assert not np.isnan(part).any()
                     infinite |= bool(np.isinf(part).any())
     assert infinite

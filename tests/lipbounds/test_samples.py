@@ -113,7 +113,7 @@ def test_large_encloses_the_exact_distance(seed, p, d, weighted):
         mu, nu = Discrete(mu.points), Discrete(nu.points)
     exact = wasserstein(mu, nu, p)
     reports = []
-    bounds = wasserstein_large(mu, nu, p, seed=seed, sweeps=3, anchors=300, callback=lambda sweep, value: reports.append(value))
+    bounds = wasserstein_large(mu, nu, p, seed=seed, sweeps=3, anchors=300, progress=lambda event: reports.append(event.upper))
     assert bounds.guarantee is Guarantee.EXACT
     assert bounds.lower <= exact.upper * (1 + 1e-9)
     assert exact.lower <= bounds.upper * (1 + 1e-9)
