@@ -157,7 +157,7 @@ def ours_sliced(kind: str, n: int, d: int) -> Callable[[], Enclosure]:
     return lambda: sliced_wasserstein(x, y, directions=100, seed=0)
 
 
-def ours_max_sliced(kind: str, n: int, d: int) -> Callable[[], Enclosure]:
+def ours_max_sliced(kind: str, n: int, d: int) -> Callable[[], float]:
     x, y = SAMPLES[kind](n, d)
     return lambda: max_sliced_wasserstein(x, y, seed=0).lower
 

@@ -34,6 +34,7 @@ def bound_by_product(model: Structured | Sequence[Layer], lower: Array, upper: A
         upper: The opposite corner.
 
     Example:
+        >>> from lipbounds.maps import Affine
         >>> stretch = Affine(np.array([[0.5, 0.0], [0.0, 4.0]]), np.zeros(2))
         >>> round(bound_by_product([stretch, stretch], -np.ones(2), np.ones(2)), 9)
         4.0

@@ -214,7 +214,7 @@ def diagnose(
         >>> rng = np.random.default_rng(0)
         >>> x = np.sign(rng.standard_normal((1000, 1))) + 0.2 * rng.standard_normal((1000, 1))
         >>> found = diagnose(lambda z: torch.tanh(5 * z) + 0.1 * z, data=x, seconds=1.0)
-        >>> len(found.modes.means), 5.0 < found.found.lower < 5.2, found.forced.lower < found.found.value
+        >>> len(found.modes.means), 5.0 < found.found.lower < 5.2, found.forced.lower < found.found.lower
         (2, True, True)
     """
     say = callback or (lambda words: None)

@@ -137,7 +137,8 @@ def max_sliced_wasserstein(
     theta = max(climbed, key=lambda theta: _along(mu, nu, theta, p))
     theta = _climb(mu, nu, theta, p, LAST_STEPS)
     # the norm of theta is 1 up to rounding; dividing keeps the bound true
-    value = float(_along(mu, nu, theta, p) / max(1.0, np.linalg.norm(theta) * (1 + mu.dim * EPS)))
+    norm = float(np.linalg.norm(theta)) * (1 + mu.dim * EPS)
+    value = float(_along(mu, nu, theta, p)) / max(1.0, norm)
     return MaxSliced(scale * value, math.inf, Guarantee.EXACT, "best direction found", direction=theta)
 
 

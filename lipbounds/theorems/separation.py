@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flint import arb
 from scipy.optimize import brentq
@@ -193,7 +193,8 @@ def separation(epsilon: float | Enclosure, masses: Masses) -> Enclosure:
         masses: Masses of the two sets and of the gap.
 
     Returns:
-        An enclosure with the guarantee of the masses, CERTIFIED for masses that are given; about 1e-12 wide (relative).
+        An enclosure of rho* at the upper end of epsilon, with the weaker guarantee of masses and epsilon, CERTIFIED for numbers that
+        are given; about 1e-12 wide (relative).
 
     Raises:
         InvalidInput: For a negative epsilon.
@@ -205,17 +206,23 @@ def separation(epsilon: float | Enclosure, masses: Masses) -> Enclosure:
         >>> round(separation(0.0, Masses.equal(gap=0.5)).upper, 6)  # 2 Phi^{-1}(3/4)
         1.34898
     """
-    if not epsilon >= 0.0:
-        raise InvalidInput("epsilon", epsilon, "a number >= 0", "pass an upper bound of the W_1 distance")
-    if epsilon == 0.0:
+    known = as_accuracy(epsilon)
+    apart = _separation(known.upper, masses)
+    guarantee, alpha = combined(apart, known)
+    return replace(apart, guarantee=guarantee, alpha=alpha)
+
+
+def _separation(accuracy: float, masses: Masses) -> Enclosure:
+    """Enclose rho* at an accuracy that is given."""
+    if accuracy == 0.0:
         return _widest_at_zero(masses)
-    if epsilon == math.inf:
+    if accuracy == math.inf:
         return _enclosure(masses, 0.0, math.inf, "no accuracy known")
-    below, above = _search(masses, lambda level: ends(level.cost)[1], epsilon)
+    below, above = _search(masses, lambda level: ends(level.cost)[1], accuracy)
     with working_precision(SPARE_BITS):
         # E is convex: beyond the point (rho, E) of the curve its slope lies between l and the next level, or min(a, b)
-        missing = epsilon - below.cost
-        steepest = above.level if above.cost > epsilon else masses.balls()[0]
+        missing = accuracy - below.cost
+        steepest = above.level if above.cost > accuracy else masses.balls()[0]
         upper = ends(below.rho + missing / below.level)[1]
         lower = ends(below.rho + missing / steepest if missing > 0 else _widest(masses))[0]
     return _enclosure(masses, max(0.0, min(lower, upper)), upper, METHOD)

@@ -93,7 +93,7 @@ def build_range_table(steps: Sequence[PartialCoupling], visited: Sequence[Array]
         errors.append(derivative_errors(step.network, step.scale, largest).ravel())
         first.append(len(places))
         for tables in _levels_of(step, axes, pool):
-            places.append(tuple(position.tolist()))
+            places.append((int(position[0]), int(position[1]), int(position[2])))
             position = position + np.array([tables[0].size, tables[2].size, tables[3].size])
             for part, one in zip(parts, tables, strict=True):
                 part.append(one.ravel())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class LeakyRelu(Activation):
     name = "leaky_relu"
     slope = 1.0
     kink = 1
-    modules = (nn.LeakyReLU,)
+    modules: ClassVar = (nn.LeakyReLU,)
 
     def __init__(self, below: float = 0.01) -> None:
         if not 0.0 <= below < 1.0:

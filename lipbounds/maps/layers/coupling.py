@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from lipbounds.maps.layers.base import BoxInverse, Layer, PointInverse
 from lipbounds.maps.scales import Scale, as_scale
 
 __all__ = ["Coupling", "PartialCoupling"]
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +228,7 @@ class Coupling(Layer):
         return box, whole
 
 
-def _in_turn(steps: Sequence[Callable[..., object]], value: object) -> object:
+def _in_turn(steps: Sequence[Callable[[Value], Value]], value: Value) -> Value:
     for step in steps:
         value = step(value)
     return value
