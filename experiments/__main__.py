@@ -9,79 +9,40 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import tyro
 
-from experiments.architectures import Architectures
-from experiments.architectures import run as run_architectures
 from experiments.bench import distances, lipschitz, training
 from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure
-from experiments.eight_modes import EightModes
-from experiments.eight_modes import colours as eight_modes_colours
-from experiments.eight_modes import run as run_eight_modes
-from experiments.eight_modes import summary as eight_modes_summary
-from experiments.inpainting import Inpainting
-from experiments.inpainting import run as run_inpainting
-from experiments.inpainting import summary as inpainting_summary
-from experiments.kinematics import Kinematics
-from experiments.kinematics import run as run_kinematics
-from experiments.kinematics import summary as kinematics_summary
-from experiments.plots import (
-    architectures_figure,
-    remark_2_figure,
-    sigma_sweep_figure,
-    theorems_figure,
-    tightness_figure,
-    trade_off_figure,
-)
-from experiments.posterior_plots import eight_modes_figures, inpainting_figure, kinematics_figures
-from experiments.remark_2 import KERNELS, Remark2
-from experiments.remark_2 import run as run_remark_2
+from experiments.experiment import Experiment, experiments_by_name
 from experiments.reproduce import Figures, Reproduce, draw_all, estimate, reproduce
-from experiments.sigma_sweep import RECOMPUTE_TOLERANCE, Recompute, SigmaSweep, recompute, run
-from experiments.theorems import Theorems, summary
-from experiments.theorems import run as run_theorems
-from experiments.tightness import Tightness
-from experiments.tightness import run as run_tightness
-from experiments.trade_off import TradeOff
-from experiments.trade_off import run as run_trade_off
+from experiments.sigma_sweep import RECOMPUTE_TOLERANCE, Recompute, recompute
 from lipbounds.errors import InvalidInput, LipboundsError
-from lipbounds.theorems.remark_2 import feature_lipschitz
 
 app = tyro.extras.SubcommandApp()
 
-TABLE = {
-    "latent": "latent",
-    "sigma": "sigma",
-    "seed": "seed",
-    "accurate": "accurate",
-    "epsilon": "epsilon",
-    "lip_found": "found",
-    "lip_found_hull": "hull",
-    "lip_forced_frontier": "frontier",
-    "lip_forced_data": "two sets 95%",
-    "lip_forced_sharp": "sharp",
-    "lip_blackbox": "black-box 95%",
-    "lip_forced_printed": "printed",
-    "lip_exact": "exact",
-    "inversion_error_float32": "inversion",
-    "sandwich": "sandwich",
-}
+
+def _command(experiment: Experiment[Any]) -> Callable[[Any], None]:
+    """Run an experiment, print its summary and draw its figures."""
+
+    def command(config: Any) -> None:
+        for table in experiment.summary(experiment.run(config)):
+            _show(table)
+        print(config.out / "results.parquet", *experiment.figures(config.out), sep="\n")
+
+    options: Any = experiment.options
+    command.__annotations__ = {"config": Annotated[options, tyro.conf.OmitArgPrefixes], "return": None}
+    command.__doc__ = experiment.options.__doc__
+    return command
 
 
-@app.command(name="sigma-sweep")
-def sigma_sweep(config: tyro.conf.OmitArgPrefixes[SigmaSweep]) -> None:
-    """Two modes that get sharper: normal against mixture latent."""
-    results = run(config)
-    paths = sigma_sweep_figure(config.out)
-    shown = results[list(TABLE)].rename(columns=TABLE)
-    with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
-        print(shown.to_string(float_format=lambda value: f"{value:.3g}", na_rep="-"))
-    print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
+for _experiment in experiments_by_name().values():
+    app.command(name=_experiment.name)(_command(_experiment))
 
 
 @app.command(name="recompute")
@@ -133,83 +94,9 @@ def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
         if config.device == "cpu":
             paths = bench_lipschitz_figure(out)
             tables.insert(0, lipschitz.summary(results))
-    with pd.option_context("display.width", 250, "display.max_columns", None, "display.max_rows", None):
-        for shown in tables:
-            print(shown.to_string(float_format=lambda value: f"{value:.3g}", na_rep="-"), end="\n\n")
+    for shown in tables:
+        _show(shown)
     print(out / "results.parquet", *paths, sep="\n")
-
-
-@app.command(name="remark-2")
-def remark_2(config: tyro.conf.OmitArgPrefixes[Remark2]) -> None:
-    """W_1 and D_K agree on convergence on compact sets, and part where mass escapes."""
-    results = run_remark_2(config)
-    paths = remark_2_figure(config.out, {name: feature_lipschitz(kernel) for name, kernel in KERNELS.items()})
-    with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
-        print(results.drop(columns="key").to_string(float_format=lambda value: f"{value:.3g}"))
-    print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
-
-
-@app.command(name="theorems")
-def theorems(config: tyro.conf.OmitArgPrefixes[Theorems]) -> None:
-    """Every statement on trained networks and on exact instances: verdicts and slack."""
-    results = run_theorems(config)
-    paths = theorems_figure(config.out)
-    with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
-        print(summary(results).to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="-"))
-    print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
-
-
-@app.command(name="tightness")
-def tightness(config: tyro.conf.OmitArgPrefixes[Tightness]) -> None:
-    """How far the printed bounds are from the sharp ones and from exact values."""
-    results = run_tightness(config)
-    paths = tightness_figure(config.out, config.sigma)
-    with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
-        print(results.drop(columns="key").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-    print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
-
-
-@app.command(name="eight-modes")
-def eight_modes(config: tyro.conf.OmitArgPrefixes[EightModes]) -> None:
-    """The 8 modes problem: points from colours, with both latents."""
-    results = run_eight_modes(config)
-    _show(eight_modes_summary(results))
-    _show(eight_modes_colours(results))
-    print(config.out / "results.parquet", *eight_modes_figures(config.out), sep="\n")
-
-
-@app.command(name="kinematics")
-def kinematics(config: tyro.conf.OmitArgPrefixes[Kinematics]) -> None:
-    """A robot arm that ends at y: posteriors of its configuration, with both latents."""
-    results = run_kinematics(config)
-    _show(kinematics_summary(results))
-    print(config.out / "results.parquet", *kinematics_figures(config.out), sep="\n")
-
-
-@app.command(name="inpainting")
-def inpainting(config: tyro.conf.OmitArgPrefixes[Inpainting]) -> None:
-    """Zeros and eights from their lower rows: small digits, or MNIST from your files."""
-    results = run_inpainting(config)
-    _show(inpainting_summary(results))
-    print(config.out / "results.parquet", *inpainting_figure(config.out), sep="\n")
-
-
-@app.command(name="architectures")
-def architectures(config: tyro.conf.OmitArgPrefixes[Architectures]) -> None:
-    """The sigma sweep with five architectures: which explode how."""
-    results = run_architectures(config)
-    _show(results.drop(columns="key"))
-    print(config.out / "results.parquet", *architectures_figure(config.out), sep="\n")
-
-
-@app.command(name="trade-off")
-def trade_off(config: tyro.conf.OmitArgPrefixes[TradeOff]) -> None:
-    """What accuracy remains when Lip(T^{-1}) is held down, for every means of control."""
-    results = run_trade_off(config)
-    paths = trade_off_figure(config.out)
-    with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
-        print(results.drop(columns="key").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-    print(f"\n{config.out / 'results.parquet'}", *paths, sep="\n")
 
 
 @app.command(name="reproduce")

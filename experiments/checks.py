@@ -18,13 +18,12 @@ from scipy.spatial import cKDTree
 from scipy.stats import chi
 
 from experiments.networks import Trained, labels_of, relative_entropy
-from lipbounds.certify import certify_lipschitz
+from lipbounds.diagnosis import Measurement, Search, measure
 from lipbounds.distances import clopper_pearson, total_variation_from_kl, wasserstein, wasserstein_1_line
 from lipbounds.domains import Ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import NotConverged
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
-from lipbounds.search import Found, find_lipschitz
 from lipbounds.theorems import (
     BlackBoxBound,
     ConditionalSets,
@@ -50,7 +49,7 @@ from lipbounds.theorems import (
 )
 from lipbounds.theorems.remark_3 import Remark3, TransportedLaws
 
-__all__ = ["Check", "Measured", "conditional_checks", "label_checks", "measure", "set_checks", "unconditional_checks"]
+__all__ = ["Check", "Measured", "conditional_checks", "label_checks", "measured_on_ball", "set_checks", "unconditional_checks"]
 
 Array = NDArray[np.float64]
 Check = tuple[Statement[Any], Any, str]
@@ -71,17 +70,15 @@ class Measured:
 
     Attributes:
         network: The network.
-        found: The largest quotient found on `domain`, of T^{-1}.
+        constants: What is known of T^{-1} on `domain`.
         domain: A latent ball; for a mixture latent the ball about 0 that holds those of the components.
         seed: Of everything drawn.
-        certified: Upper bound of the constant, infinite where there is none.
     """
 
     network: Trained
-    found: Found
+    constants: Measurement
     domain: Ball
     seed: int
-    certified: float = math.inf
 
     @cached_property
     def data(self) -> Array:
@@ -107,7 +104,8 @@ class Measured:
     @property
     def lipschitz(self) -> Enclosure:
         """What is known of Lip(T^{-1}) on the domain: the pair found, and from above what branch and bound proves, if it ran."""
-        return Enclosure(self.found.lower, self.certified, EXACT, "pair of points; branch and bound")
+        upper = self.constants.certified if self.constants.certificates else math.inf
+        return Enclosure(self.constants.found.lower, upper, EXACT, "pair of points; branch and bound")
 
     @cached_property
     def relative_entropy(self) -> Enclosure:
@@ -149,7 +147,9 @@ class Measured:
         return self.network.setting.axis
 
 
-def measure(network: Trained, *, seed: int, screening: int, latent_mass: float = LATENT_MASS, certify: bool = False) -> Measured:
+def measured_on_ball(
+    network: Trained, *, seed: int, screening: int, latent_mass: float = LATENT_MASS, certify: bool = False
+) -> Measured:
     """Search the constant of a network's inverse on the latent ball of this mass; in the plane also bound it from above."""
     latent = network.setting.law_of_z.measure
     reach = float(np.linalg.norm(latent.means, axis=1).max())
@@ -159,13 +159,14 @@ def measure(network: Trained, *, seed: int, screening: int, latent_mass: float =
     z, along = torch.as_tensor(network.forward(x)), x @ network.setting.axis
     left, right = z[torch.as_tensor(along < 0)], z[torch.as_tensor(along >= 0)]
     count = min(len(left), len(right))
-    found = find_lipschitz(
-        network.flow.inverse, domain, seed=seed, starts=z, segments=[(left[:count], right[:count])], screening=screening
+    constants = measure(
+        network.flow,
+        [domain],
+        search=Search(seed, z, [(left[:count], right[:count])], screening),
+        seconds=CERTIFY_SECONDS if certify and network.setting.dim == 2 else 0.0,
+        threads=None,
     )
-    upper = math.inf
-    if certify and network.setting.dim == 2:
-        upper = certify_lipschitz(network.flow, domain, found=found, ratio=1.05, seconds=CERTIFY_SECONDS).upper
-    return Measured(network, found, domain, seed, upper)
+    return Measured(network, constants, domain, seed)
 
 
 @dataclass(frozen=True, eq=False)

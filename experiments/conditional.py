@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.store import Store
-from experiments.sweep import Progress, run_units
+from experiments.experiment import Unit, seeds_of
 from inn import (
     Conditional,
     ConditionalModel,
@@ -34,9 +34,9 @@ from inn import (
 )
 from inn.objectives import Draw
 from inn.schedules import Number
-from lipbounds.certify import certify_lipschitz
 from lipbounds.certify.layer_product import bound_by_product
-from lipbounds.domains import Ball, Capsule, ConditionalSlice, Domain, latent_ball
+from lipbounds.diagnosis import Search, measure
+from lipbounds.domains import Ball, Capsule, Domain, conditional, latent_ball
 from lipbounds.errors import InvalidInput
 from lipbounds.maps import structure_of
 from lipbounds.search import find_lipschitz
@@ -49,16 +49,16 @@ __all__ = [
     "forward_constant",
     "phased",
     "product_bound",
-    "run_networks",
     "shared_settings",
     "standard_start",
     "trained",
 ]
 
+Array = NDArray[np.float64]
+
 LATENT_MASS = 0.99  # of the ball of every component in which constants are searched
 ACTIVE = 0.01  # components of smaller probability do not count
 SCREENING = 1024
-CERTIFY_RATIO = 1.05
 NARROW = 32  # units of a quick run
 
 
@@ -84,49 +84,14 @@ def shared_settings(
 
     What they do not say: `presets` and `seeds`; for a quick run `quick_presets`, one seed, and `quick_share` of all steps.
     """
-    chosen = options.seeds if options.seeds is not None else 1 if options.quick else seeds
+    chosen = seeds_of(options.seeds, default=1 if options.quick else seeds)
     share = options.share if options.share is not None else quick_share if options.quick else 1.0
-    if chosen < 1:
-        raise InvalidInput("--seeds", chosen, "an integer >= 1", "one seed is the least")
     if not 0.0 < share <= 1.0:
         raise InvalidInput("--share", share, "a number in (0, 1]", "1 trains as long as the presets say")
     named = options.presets if options.presets is not None else quick_presets if options.quick else presets
     if not named or len(set(named)) < len(named) or not set(named) <= set(presets):
         raise InvalidInput("--presets", named, f"different ones of {', '.join(presets)}, at least one", "list every preset once")
     return {"presets": list(named), "seeds": chosen, "share": share, "quick": options.quick}
-
-
-class Network(Protocol):
-    """One network of an experiment; its key names its row and its checkpoint."""
-
-    @property
-    def key(self) -> str: ...
-
-
-Unit = TypeVar("Unit", bound=Network)
-
-
-def run_networks(
-    store: Store,
-    units: Sequence[Unit],
-    work: Callable[[Unit, Progress], None],
-    *,
-    name: str,
-    order: list[str],
-    tables: Mapping[str, Callable[[Sequence[Unit]], pd.DataFrame]],
-) -> pd.DataFrame:
-    """Run the units whose rows are missing, merge all rows, and write the further tables; returns the rows."""
-    started = time.perf_counter()
-    unfinished = [unit for unit in units if not store.has(unit.key)]
-    try:
-        if unfinished:
-            run_units(work, unfinished, description=name)
-        results = store.merge(order)
-        for table, make in tables.items():
-            store.put_table(table, make(units))
-    finally:
-        store.describe(wall_seconds=time.perf_counter() - started)
-    return results
 
 
 @dataclass(frozen=True)
@@ -175,21 +140,20 @@ def standard_start(model: ConditionalModel, flow: float, latent: float, *, seed:
 
 
 def trained(
-    store: Store,
-    key: str,
+    unit: Unit,
     preset: Preset,
     draw: Draw,
     *,
-    seed: int,
-    report: Callable[[float], None],
+    report: Callable[[float], None] = lambda share: None,
     prepare: Callable[[ConditionalModel], None] | None = None,
     compare_on: Draw | None = None,
 ) -> tuple[ConditionalModel, float]:
-    """The trained model, from its checkpoint if there is one, and the CPU seconds (one thread) that training took.
+    """The trained model of a unit, from its checkpoint if there is one, and the CPU seconds (one thread) that training took.
 
     Seconds are those of all starts. Interrupted training goes on from its last state; the state is removed when the checkpoint
     is written.
     """
+    store, key = unit.store, unit.key()
     path, note = store.checkpoints / f"{key}.safetensors", store.checkpoints / f"{key}.json"
     if not path.exists():
         state = store.checkpoints / f"{key}.state"
@@ -214,7 +178,7 @@ def trained(
             preset.optimization,
             preset.starts,
             batch=preset.batch,
-            seed=seed,
+            seed=unit["seed"],
             compare_on=compare_on,
             callback=callback,
             state=state,
@@ -243,6 +207,12 @@ def components(model: ConditionalModel, y: Tensor) -> list[Ball]:
     return [latent_ball(mean.double().numpy(), mass=LATENT_MASS, scale=scale) for mean in means]
 
 
+def held(model: ConditionalModel, y: Tensor) -> Array:
+    """The coordinates of the image that a label fixes: the label and the padding at its mean."""
+    padding = model.padding
+    return np.concatenate((y.numpy(), np.zeros(padding.dim - padding.labels - padding.latent)))
+
+
 def constants(model: ConditionalModel, y: Tensor, *, seed: int, hull: bool = True, seconds: float = 0.0) -> dict[str, Any]:
     r"""Search the constant of $z\mapsto T^{-1}_{data}(y,z)$ at one label, and bound it from above if there is time for that.
 
@@ -258,33 +228,24 @@ def constants(model: ConditionalModel, y: Tensor, *, seed: int, hull: bool = Tru
         components that no sample takes, NaN without `hull`: lower bounds both. `lip_certified`: an upper bound on the balls,
         infinite where the time was not enough, NaN without certificate.
     """
-    f = model.generator_at(y)
-    balls = components(model, y)
-    found = [find_lipschitz(f, ball, seed=seed, screening=SCREENING) for ball in balls]
-    largest, certified = max(one.lower for one in found), float("nan")
-    if seconds > 0:
-        padding = model.padding
-        held = np.concatenate((y.numpy(), np.zeros(padding.dim - padding.labels - padding.latent)))
-        data = range(padding.dim - padding.data, padding.dim)
-        bounds = [
-            certify_lipschitz(
-                model.flow,
-                ConditionalSlice(held, ball),
-                outputs=data,
-                found=one,
-                seed=seed,
-                ratio=CERTIFY_RATIO,
-                seconds=seconds,
-            )
-            for ball, one in zip(balls, found, strict=True)
-        ]
-        largest, certified = max(largest, *(one.lower for one in bounds)), max(one.upper for one in bounds)
-    row = {"components": len(balls), "lip_found": largest, "lip_certified": certified}
-    if not hull:
-        return row | {"lip_found_hull": float("nan")}
+    padding, balls = model.padding, components(model, y)
     hulls = [Capsule(a.center.numpy(), b.center.numpy(), float(a.radius)) for a, b in itertools.combinations(balls, 2)]
-    between = [find_lipschitz(f, hull, seed=seed, screening=SCREENING).lower for hull in hulls]
-    return row | {"lip_found_hull": max([largest, *between])}
+    found = measure(
+        model.flow,
+        balls,
+        label=held(model, y),
+        outputs=range(padding.dim - padding.data, padding.dim),
+        hulls=hulls if hull else (),
+        search=Search(seed, screening=SCREENING),
+        seconds=seconds,
+        threads=None,
+    )
+    return {
+        "components": len(balls),
+        "lip_found": found.found.lower,
+        "lip_certified": found.certified,
+        "lip_found_hull": found.hull.lower if hull else math.nan,
+    }
 
 
 def product_bound(model: ConditionalModel, y: Tensor) -> float:
@@ -292,21 +253,13 @@ def product_bound(model: ConditionalModel, y: Tensor) -> float:
 
     Certified and crude: the product of layer constants on the box about every ball, y and padding held.
     """
-    padding, layers = model.padding, structure_of(model.flow)
-    held = np.concatenate((y.numpy(), np.zeros(padding.dim - padding.labels - padding.latent)))
-    largest = 0.0
-    for ball in components(model, y):
-        low, high = (np.concatenate((held, corner.numpy())) for corner in ball.bounds())
-        largest = max(largest, bound_by_product(layers, low, high))
-    return largest
+    layers, fixed = structure_of(model.flow), held(model, y)
+    boxes = [[np.concatenate((fixed, corner.numpy())) for corner in ball.bounds()] for ball in components(model, y)]
+    return max(bound_by_product(layers, low, high) for low, high in boxes)
 
 
 def forward_constant(model: ConditionalModel, data: Domain, *, seed: int, starts: Tensor | None = None) -> float:
     """Search Lip(T) of x -> T(x, 0), the padding of the data at its mean, on a domain of data space, from `starts` too."""
-    padding = model.padding
-
-    def image(x: Tensor) -> Tensor:
-        whole: Tensor = model.flow(torch.cat((x.new_zeros(len(x), padding.dim - padding.data), x), dim=1))
-        return whole
-
+    padding = np.zeros(model.padding.dim - model.padding.data)
+    image = conditional(model.flow.forward, padding) if len(padding) else model.flow.forward
     return find_lipschitz(image, data, seed=seed, starts=starts, screening=SCREENING).lower

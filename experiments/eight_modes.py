@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -22,17 +22,11 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from experiments.conditional import (
-    Preset,
-    components,
-    constants,
-    forward_constant,
-    phased,
-    run_networks,
-    shared_settings,
-    trained,
-)
-from experiments.store import Store, key_of
+from experiments.conditional import Preset, components, constants, forward_constant, phased, shared_settings, trained
+from experiments.eight_modes_data import COLOURS, CONTROLS, LABELS, MODES, PICTURED, WIDTH, draw_of, law_of_colour
+from experiments.experiment import Experiment, Shown, Unit
+from experiments.posterior_plots import eight_modes_figures
+from experiments.store import Store
 from experiments.sweep import FIRST_SEED, Progress
 from inn import (
     Conditional,
@@ -53,50 +47,23 @@ from inn import (
     Ramp,
 )
 from inn.schedules import as_schedule
-from lipbounds.distances import InverseMultiquadric, InverseQuadratic, discrepancy, wasserstein, wasserstein_1_line
+from lipbounds.diagnosis import nearness, strays
+from lipbounds.distances import InverseMultiquadric, InverseQuadratic, wasserstein, wasserstein_1_line
 from lipbounds.domains import Box
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.theorems import forced_by_frontier
 
-__all__ = ["COLOURS", "LABELS", "EightModes", "colours", "law_of_colour", "run", "summary"]
+__all__ = ["EXPERIMENT", "EightModes", "colours", "summary"]
 
-WIDTH = 0.2
-ANGLES = np.pi / 8 * (2 * np.arange(1, 9) - 1)
-MODES = np.stack((np.cos(ANGLES), np.sin(ANGLES)), axis=1) / np.sin(np.pi / 8)
-COLOURS = ("red", "blue", "green", "purple")
-# colours of the modes in the order of their angles 22.5, 67.5, ... degrees
-LABELS = {
-    "first": (0, 0, 0, 0, 3, 2, 1, 1),  # `some` of the program, by Ardizzone et al.
-    "second": (1, 0, 1, 0, 3, 0, 2, 0),  # `some2`, modes of one colour farther apart
-}
 MEANS = ((-4.0, -4.0), (-4.0, 4.0), (4.0, 4.0), (4.0, -4.0))
 FAR = 4.0  # deviations from every mode of the colour beyond which a sample is of no mode
 LINK = 1.25 * WIDTH  # samples nearer than this are connected; adjacent modes end 0.4 apart at 4 deviations
 FEWEST = 0.01  # share of the samples that a connected component needs to count
-PICTURED = 1200
 CERTIFY_SECONDS = 60.0  # for every component, first seeds alone
 PRESETS = ("likelihood", "program", "paper")
 QUICK = {("likelihood", "second", "mixture"), ("program", "first", "normal"), ("paper", "second", "mixture")}
 QUICK_BATCH = 128
-
-
-def law_of_colour(labels: str, colour: int) -> GaussianMixture:
-    """The exact posterior: the modes of one colour with equal weights."""
-    means = MODES[[index for index, own in enumerate(LABELS[labels]) if own == colour]]
-    return GaussianMixture(means, np.broadcast_to(WIDTH**2 * np.eye(2), (len(means), 2, 2)))
-
-
-def draw_of(labels: str) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
-    """A source of pairs (x, unit vector of the colour)."""
-    modes, own = torch.tensor(MODES, dtype=torch.float32), torch.tensor(LABELS[labels])
-
-    def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        index = torch.randint(8, (n,), generator=generator)
-        x = modes[index] + WIDTH * torch.randn(n, 2, generator=generator)
-        return x, torch.eye(4)[own[index]]
-
-    return draw
 
 
 def likelihood_preset(latent: str, clamp: float, steps: int) -> Preset:
@@ -213,11 +180,6 @@ def program_preset(latent: str, labels: str, clamp: float, share: float, *, prin
     )
 
 
-CONTROLS = ("noise padding", "large L2", "no L_x, no L_pad", "zero padding")
-"""Figure 2: nothing changed, for comparison; what the penalty does to the modes, what the padding is used for, and what zeros
-instead of noise do."""
-
-
 def control_preset(name: str, share: float) -> Preset:
     """A variant of the program on the first label set with a normal latent, in two fifths of the steps."""
     # the second notebook's sizes: they are those of the mixture
@@ -264,99 +226,87 @@ class EightModes:
         return shared | own
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One network."""
-
-    preset: str
-    labels: str
-    latent: str
-    clamp: float
-    seed: int
-    settings: dict[str, Any]
-    store: Store = field(repr=False)
-
-    def identity(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("preset", "labels", "latent", "clamp", "seed")}
-
-    def made(self) -> Preset:
-        share, quick = self.settings["share"], self.settings["quick"]
-        if self.preset == "likelihood":
-            preset = likelihood_preset(self.latent, self.clamp, max(50, round(8000 * share)))
-            return preset.small() if quick else preset
-        if self.preset in CONTROLS:
-            return control_preset(self.preset, share)
-        preset = program_preset(self.latent, self.labels, self.clamp, share, printed=self.preset == "paper")
-        return replace(preset.small(), batch=QUICK_BATCH) if quick else preset
-
-    @property
-    def key(self) -> str:
-        sizes = {name: self.settings[name] for name in ("samples", "transport")}
-        return key_of(self.identity() | sizes | {"made": repr(self.made())})
+def preset_of(unit: Unit) -> Preset:
+    """How the network of a unit is built and trained."""
+    name, share, quick = unit["preset"], unit["share"], unit["quick"]
+    if name == "likelihood":
+        preset = likelihood_preset(unit["latent"], unit["clamp"], max(50, round(8000 * share)))
+        return preset.small() if quick else preset
+    if name in CONTROLS:
+        return control_preset(name, share)
+    preset = program_preset(unit["latent"], unit["labels"], unit["clamp"], share, printed=name == "paper")
+    return replace(preset.small(), batch=QUICK_BATCH) if quick else preset
 
 
-def units_of(store: Store, settings: dict[str, Any]) -> list[Unit]:
+def units_of(store: Store, settings: Mapping[str, Any], _: EightModes) -> list[Unit]:
     """All networks: latent x clamp for every preset, more seeds for the headline."""
     made = []
-    for preset in settings["presets"]:
-        for labels, latent in itertools.product(LABELS, ("normal", "mixture")):
-            own = 2.0 if preset == "likelihood" or latent == "normal" else 0.01
-            # latent and clamp are not mixed where networks are cheap
-            clamps = (2.0, 0.01) if preset == "likelihood" and not settings["quick"] else (own,)
-            if settings["quick"] and (preset, labels, latent) not in QUICK:
-                continue
-            for clamp in clamps:
-                headline = preset == "likelihood" and latent == "mixture" and clamp == 2.0
-                cell = 2 if preset == "likelihood" else 1
-                for seed in range(settings["seeds"] if headline else min(cell, settings["seeds"])):
-                    made.append(Unit(preset, labels, latent, clamp, FIRST_SEED + seed, settings, store))
-    if settings["controls"]:
-        made += [Unit(name, "first", "normal", 2.0, FIRST_SEED, settings, store) for name in CONTROLS]
+
+    def add(preset: str, labels: str, latent: str, clamp: float, seed: int) -> None:
+        columns = {"preset": preset, "labels": labels, "latent": latent, "clamp": clamp, "seed": FIRST_SEED + seed}
+        sizes = {name: settings[name] for name in ("samples", "transport")}
+        unit = Unit(columns, sizes, store, settings=settings)
+        made.append(replace(unit, depends=sizes | {"made": repr(preset_of(unit))}))
+
+    for preset, labels, latent in itertools.product(settings["presets"], LABELS, ("normal", "mixture")):
+        own = 2.0 if preset == "likelihood" or latent == "normal" else 0.01
+        # latent and clamp are not mixed where networks are cheap
+        clamps = (2.0, 0.01) if preset == "likelihood" and not settings["quick"] else (own,)
+        if settings["quick"] and (preset, labels, latent) not in QUICK:
+            continue
+        for clamp in clamps:
+            headline = preset == "likelihood" and latent == "mixture" and clamp == 2.0
+            cell = 2 if preset == "likelihood" else 1
+            for seed in range(settings["seeds"] if headline else min(cell, settings["seeds"])):
+                add(preset, labels, latent, clamp, seed)
+    for name in CONTROLS if settings["controls"] else ():
+        add(name, "first", "normal", 2.0, 0)
     # the slow ones first
-    return sorted(made, key=lambda unit: (unit.preset == "likelihood", unit.seed))
+    return sorted(made, key=lambda unit: (unit["preset"] == "likelihood", unit["seed"]))
 
 
 def work(unit: Unit, progress: Progress) -> None:
     """Train a network unless its checkpoint is there, then measure it."""
-    preset = unit.made()
-    model, seconds = trained(
-        unit.store, unit.key, preset, draw_of(unit.labels), seed=unit.seed, report=lambda share: progress(0.9 * share)
-    )
-    common = unit.identity() | {"steps": preset.optimization.steps, "training_seconds": seconds}
+    preset = preset_of(unit)
+    model, seconds = trained(unit, preset, draw_of(unit["labels"]), report=lambda share: progress(0.9 * share))
     region = Box(MODES.min(0) - FAR * WIDTH, MODES.max(0) + FAR * WIDTH)
-    common["lip_forward_found"] = forward_constant(model, region, seed=unit.seed)
+    common = {
+        "steps": preset.optimization.steps,
+        "training_seconds": seconds,
+        "lip_forward_found": forward_constant(model, region, seed=unit["seed"]),
+    }
     rows = []
     for colour in range(4):
         rows.append(common | _measure(model, unit, colour))
         progress(0.9 + 0.1 * (colour + 1) / 4)
-    unit.store.put_rows(unit.key, rows)
+    unit.put(rows)
 
 
 def _measure(model: ConditionalModel, unit: Unit, colour: int) -> dict[str, Any]:
-    n = unit.settings["samples"]
-    law = law_of_colour(unit.labels, colour)
+    n, seed = unit["samples"], unit["seed"]
+    law = law_of_colour(unit["labels"], colour)
     y = torch.eye(4, dtype=torch.float64)[colour]
-    generator = torch.Generator().manual_seed(unit.seed)
-    rng = np.random.default_rng(unit.seed)
+    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
     samples = model.posterior(y[None], n, generator)[0].numpy()
     fresh, again = law.sample(n, rng), law.sample(n, rng)
-    distance = np.linalg.norm(samples[:, None] - law.means, axis=2)
-    nearest, near = distance.argmin(axis=1), distance.min(axis=1) <= FAR * WIDTH
-    shares = np.bincount(nearest[near], minlength=len(law.means)) / n
-    some = slice(unit.settings["transport"])
+    beside = strays(samples, law.means, FAR * WIDTH)
+    some = slice(unit["transport"])
+    near_w1 = nearness(samples[some], fresh[some], again[some])
+    near_kernel = nearness(samples[some], fresh[some], again[some], InverseMultiquadric())
     image = model.flow(model.padding.pad_data(torch.as_tensor(fresh), generator))
     row = {
         "colour": COLOURS[colour],
         "modes": len(law.means),
         "label_accuracy": float((model.padding.split(image)[0].argmax(1) == colour).double().mean()),
-        "off_modes": 1.0 - float(near.mean()),
-        "mass_error": float(np.abs(shares - 1 / len(shares)).max()),
-        "modes_covered": int((shares >= 0.25 / len(shares)).sum()),
+        "off_modes": beside.share,
+        "mass_error": float(np.abs(beside.shares - 1 / len(beside.shares)).max()),
+        "modes_covered": beside.covered,
         "connected_components": _connected(samples),
-        "w1": wasserstein(samples[some], fresh[some]).upper,
-        "w1_floor": wasserstein(again[some], fresh[some]).upper,
-        "discrepancy": float(discrepancy(samples[some], fresh[some], InverseMultiquadric(), squared=False)),
-        "discrepancy_floor": float(discrepancy(again[some], fresh[some], InverseMultiquadric(), squared=False)),
+        "w1": near_w1.value.upper,
+        "w1_floor": near_w1.floor.upper,
+        "discrepancy": near_kernel.value.upper,
+        "discrepancy_floor": near_kernel.floor.upper,
         "inversion_error": _inversion_error(model, fresh, generator),
         "inversion_error_off_data": _inversion_error(model, 3.0 * rng.standard_normal((n, 2)), generator, noise=0.1),
     }
@@ -368,26 +318,25 @@ def _measure(model: ConditionalModel, unit: Unit, colour: int) -> dict[str, Any]
         probabilities = " ".join(f"{value:.3f}" for value in p)
     row |= {"probabilities": probabilities, "probability_error": error}
     row |= _with_label_noise(model, unit, colour)
-    hull = unit.seed == FIRST_SEED and not unit.settings["quick"]
+    hull = seed == FIRST_SEED and not unit["quick"]
     # the networks of the program are too wide for a certificate in minutes, those with a small clamp too steep inside
-    seconds = CERTIFY_SECONDS if hull and unit.preset == "likelihood" and unit.clamp == 2.0 else 0.0
-    return row | constants(model, y, seed=unit.seed, hull=hull, seconds=seconds) | _forced(model, y, law, unit)
+    seconds = CERTIFY_SECONDS if hull and unit["preset"] == "likelihood" and unit["clamp"] == 2.0 else 0.0
+    return row | constants(model, y, seed=seed, hull=hull, seconds=seconds) | _forced(model, y, law, unit)
 
 
 def _with_label_noise(model: ConditionalModel, unit: Unit, colour: int) -> dict[str, float]:
     """W_1 and stray samples when y carries the noise that it had in training: the law that the likelihood fits."""
-    objective = unit.made().objective
+    objective = preset_of(unit).objective
     noise = as_schedule(objective.label_scale)(1.0) if isinstance(objective, LikelihoodObjective) else objective.label_noise
-    law = law_of_colour(unit.labels, colour)
+    law = law_of_colour(unit["labels"], colour)
     y = torch.eye(4, dtype=torch.float64)[colour]
-    generator = torch.Generator().manual_seed(unit.seed + 1)
-    samples = model.posterior(y[None], unit.settings["samples"], generator, label_noise=noise)[0].numpy()
-    fresh = law.sample(unit.settings["transport"], np.random.default_rng(unit.seed))
-    distance = np.linalg.norm(samples[:, None] - law.means, axis=2).min(axis=1)
+    generator = torch.Generator().manual_seed(unit["seed"] + 1)
+    samples = model.posterior(y[None], unit["samples"], generator, label_noise=noise)[0].numpy()
+    fresh = law.sample(unit["transport"], np.random.default_rng(unit["seed"]))
     return {
         "label_noise": noise,
         "w1_label_noise": wasserstein(samples[: len(fresh)], fresh).upper,
-        "off_modes_label_noise": float((distance > FAR * WIDTH).mean()),
+        "off_modes_label_noise": strays(samples, law.means, FAR * WIDTH).share,
     }
 
 
@@ -417,7 +366,7 @@ def _forced(model: ConditionalModel, y: Tensor, law: GaussianMixture, unit: Unit
     if isinstance(model.latent, LearnedMixture):
         return {"lip_forced_frontier": np.nan}
     (ball,) = components(model, y)
-    quasi = ball.project(torch.as_tensor(standard_normal(2).sample_quasi(unit.settings["samples"], unit.seed)))
+    quasi = ball.project(torch.as_tensor(standard_normal(2).sample_quasi(unit["samples"], unit["seed"])))
     samples = model.generator_at(y)(quasi).numpy()
     best = 0.0
     for a, b in itertools.combinations(law.means, 2):
@@ -427,21 +376,6 @@ def _forced(model: ConditionalModel, y: Tensor, law: GaussianMixture, unit: Unit
         bound = forced_by_frontier(line, Enclosure(0.0, epsilon, Guarantee.ESTIMATE, "quasi-random points"), cells=300)
         best = max(best, bound.lower)
     return {"lip_forced_frontier": best}
-
-
-def run(config: EightModes) -> pd.DataFrame:
-    """Run or resume; returns the rows, which are also in the folder, beside samples.parquet for the figures."""
-    settings = config.configuration()
-    store = Store(config.out, "eight-modes", settings)
-    units = units_of(store, settings)
-    return run_networks(
-        store,
-        units,
-        work,
-        name="eight-modes",
-        order=["preset", "labels", "latent", "clamp", "seed"],
-        tables={"samples": _pictured},
-    )
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
@@ -512,15 +446,15 @@ def colours(results: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
+def _pictured(units: Sequence[Unit], results: pd.DataFrame) -> pd.DataFrame:
     """Points for the figures, for the first seed of every cell: data with predicted colour, generated samples, latent images."""
     frames = []
     for unit in units:
-        if unit.seed != FIRST_SEED:
+        if unit["seed"] != FIRST_SEED:
             continue
-        model, _ = trained(unit.store, unit.key, unit.made(), draw_of(unit.labels), seed=unit.seed, report=lambda _: None)
+        model, _ = trained(unit, preset_of(unit), draw_of(unit["labels"]))
         generator = torch.Generator().manual_seed(1)
-        x, y = (part.double() for part in draw_of(unit.labels)(PICTURED, generator))
+        x, y = (part.double() for part in draw_of(unit["labels"])(PICTURED, generator))
         padded = model.padding.pad_data(x, generator)
         own_y, _, z = model.padding.split(model.flow(padded))
         bare = torch.cat((torch.zeros_like(padded[:, : -x.shape[1]]), x), dim=1)
@@ -532,5 +466,18 @@ def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
         }
         for kind, (points, colour) in parts.items():
             frame = pd.DataFrame(points.numpy(), columns=["first", "second"], dtype="float32")
-            frames.append(frame.assign(colour=colour.numpy().astype("int8"), kind=kind, **unit.identity()))
+            frames.append(frame.assign(colour=colour.numpy().astype("int8"), kind=kind, **unit.columns))
     return pd.concat(frames, ignore_index=True)
+
+
+EXPERIMENT = Experiment(
+    name="eight-modes",
+    options=EightModes,
+    units=units_of,
+    work=work,
+    order=("preset", "labels", "latent", "clamp", "seed"),
+    tables={"samples": _pictured},
+    figures=eight_modes_figures,
+    summary=lambda results: [summary(results), colours(results)],
+    shown={"eight-modes": Shown(125)},
+)

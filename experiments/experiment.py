@@ -16,9 +16,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import pandas as pd
 
 from experiments.store import Store, key_of
-from experiments.sweep import FIRST_SEED, Progress, run_units
+from experiments.sweep import FIRST_SEED, Progress, Spent, run_units
+from lipbounds.errors import InvalidInput
 
-__all__ = ["Experiment", "Unit", "experiments_by_name", "nothing", "seeds_of"]
+__all__ = ["Experiment", "Shown", "Unit", "experiments_by_name", "reported", "seeds_of"]
 
 
 class Options(Protocol):
@@ -39,16 +40,16 @@ class Unit:
     Attributes:
         columns: What tells it from others; columns of its rows.
         depends: What its rows depend on besides.
-        parts: What tells its files from one another, a file for each; one file by default.
         store: The folder of the run.
-        extra: What work needs and results do not depend on, as the folder of a user's data.
+        parts: What tells its files from one another, a file for each; one file by default.
+        settings: What the work needs besides and the key does not hold.
     """
 
     columns: Mapping[str, Any]
     depends: Mapping[str, Any]
     store: Store = field(repr=False)
     parts: tuple[Mapping[str, Any], ...] = ({},)
-    extra: Any = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def key(self, part: Mapping[str, Any] | None = None) -> str:
         """The hash that names a file of rows and its checkpoint."""
@@ -64,16 +65,30 @@ class Unit:
         self.store.put_rows(self.key(part), [{**self.columns, **(part or {}), **row} for row in rows])
 
     def __getitem__(self, name: str) -> Any:
-        """A column or a setting."""
-        return self.columns[name] if name in self.columns else self.depends[name]
+        """A column, what rows depend on, or a setting."""
+        return next(place[name] for place in (self.columns, self.depends, self.settings) if name in place)
 
 
 Config = TypeVar("Config", bound=Options)
 
 
-def nothing(*_: Any) -> list[Path]:
-    """No figures."""
-    return []
+@dataclass(frozen=True)
+class Shown:
+    """A run that docs show.
+
+    Attributes:
+        minutes: What it took on two cores, or is expected to.
+        options: Options that are not the default.
+        needs: Variable of the environment that must name the user's files.
+    """
+
+    minutes: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+    needs: str | None = None
+
+
+def _results(results: pd.DataFrame) -> Sequence[pd.DataFrame]:
+    return [results.drop(columns="key")]
 
 
 @dataclass(frozen=True)
@@ -83,60 +98,61 @@ class Experiment(Generic[Config]):
     Attributes:
         name: On the command line, and of its folder.
         options: Its command line, a frozen dataclass.
-        units: The units of work of a configuration.
-        work: Works on one, in a process of its own, and puts its rows.
+        units: The units of work, from the folder, the configuration and the options.
+        work: Works on one, in a process of its own if there are several, and puts the rows of its missing parts.
         order: Columns that sort the results.
-        tables: Further tables beside the results, each from the units and the results.
         figures: Draws the figures of a folder; returns their paths.
+        shown: Runs that docs show, by the name of their folder.
+        tables: Further tables beside the results, each from the units and the results.
         summary: What the command line prints of the results, one table or several.
-        minutes: What the run that docs show takes on two cores.
-        runs: Further runs that docs show: options by the name of their folder, with their minutes.
     """
 
     name: str
     options: type[Config]
-    units: Callable[[Store, dict[str, Any], Config], list[Unit]]
+    units: Callable[[Store, Mapping[str, Any], Config], list[Unit]]
     work: Callable[[Unit, Progress], None]
     order: tuple[str, ...]
+    figures: Callable[[Path], list[Path]]
+    shown: Mapping[str, Shown]
     tables: Mapping[str, Callable[[Sequence[Unit], pd.DataFrame], pd.DataFrame]] = field(default_factory=dict)
-    figures: Callable[[Path], list[Path]] = nothing
-    summary: Callable[[pd.DataFrame], Sequence[pd.DataFrame]] = lambda results: [results.drop(columns="key")]
-    minutes: float = 1.0
-    runs: Mapping[str, tuple[Mapping[str, Any], float]] = field(default_factory=dict)
+    summary: Callable[[pd.DataFrame], Sequence[pd.DataFrame]] = _results
 
     def run(self, config: Config) -> pd.DataFrame:
         """Run or resume; returns the results, which are also in the folder."""
         settings = config.configuration()
-        started = time.perf_counter(), time.process_time()
+        started, spent = time.perf_counter(), Spent(0.0, 0, 0)
         store = Store(config.out, self.name, settings)
         units = self.units(store, settings, config)
         try:
-            run_units(self.work, [unit for unit in units if unit.missing], description=self.name)
+            spent = run_units(self.work, [unit for unit in units if unit.missing], description=self.name)
             results = store.merge(list(self.order))
             for name, make in self.tables.items():
                 store.put_table(name, make(units, results))
         finally:
-            store.describe(wall_seconds=time.perf_counter() - started[0], cpu_seconds=time.process_time() - started[1])
+            store.describe(wall_seconds=time.perf_counter() - started, **spent._asdict())
         return results
 
 
-def seeds_of(chosen: int | None, *, default: int) -> range:
-    """The seeds of networks that are reported, for a number from the command line.
+def seeds_of(chosen: int | None, *, default: int) -> int:
+    """The number of seeds from the command line, checked.
 
     Raises:
         InvalidInput: For less than one.
     """
-    from lipbounds.errors import InvalidInput  # here, so that a list of experiments needs no torch
-
     number = default if chosen is None else chosen
     if number < 1:
         raise InvalidInput("--seeds", number, "an integer >= 1", "one seed is the least")
-    return range(FIRST_SEED, FIRST_SEED + number)
+    return number
+
+
+def reported(seeds: int) -> range:
+    """That many seeds of networks that are reported."""
+    return range(FIRST_SEED, FIRST_SEED + seeds)
 
 
 def experiments_by_name() -> dict[str, Experiment[Any]]:
     """Every `EXPERIMENT` of this package."""
     package = importlib.import_module("experiments")
-    modules = [f"experiments.{one.name}" for one in pkgutil.iter_modules(package.__path__) if not one.name.startswith("__")]
-    found = [getattr(importlib.import_module(name), "EXPERIMENT", None) for name in modules]
+    names = [one.name for one in pkgutil.iter_modules(package.__path__) if not one.name.startswith("__")]
+    found = [getattr(importlib.import_module(f"experiments.{name}"), "EXPERIMENT", None) for name in names]
     return {one.name: one for one in found if one is not None}

@@ -7,9 +7,9 @@ digit it stands for, what $z\mapsto T^{-1}(y,z)$ and T do, and what a normal lat
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,18 +18,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.conditional import (
-    Preset,
-    components,
-    constants,
-    forward_constant,
-    product_bound,
-    run_networks,
-    shared_settings,
-    trained,
-)
-from experiments.digits import Digits, load_mnist, load_small
-from experiments.store import Store, key_of
+from experiments.conditional import Preset, components, constants, forward_constant, product_bound, shared_settings, trained
+from experiments.digits import VARIABLE, Digits, load_mnist, load_small
+from experiments.experiment import Experiment, Shown, Unit, reported
+from experiments.posterior_plots import inpainting_figure
+from experiments.store import Store
 from experiments.sweep import FIRST_SEED, Progress
 from inn import (
     Conditional,
@@ -54,7 +47,7 @@ from lipbounds.domains import Box
 from lipbounds.search.singular_values import PowerIteration
 from lipbounds.theorems import forced_lipschitz
 
-__all__ = ["Inpainting", "kernel_vote", "run", "summary"]
+__all__ = ["EXPERIMENT", "Inpainting", "kernel_vote", "summary"]
 
 PRESETS = ("likelihood", "program")
 FACTOR = 4.0  # of the means from the untrained image, as in the authors' program
@@ -103,34 +96,15 @@ class Inpainting:
         return shared | own
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One network."""
+def digits_of(unit: Unit) -> Digits:
+    """The images of a unit."""
+    return load_small() if unit["images"] == "small" else load_mnist(unit["folder"])
 
-    preset: str
-    latent: str
-    clamp: float
-    seed: int
-    settings: dict[str, Any]
-    store: Store = field(repr=False)
-    folder: Path | None = field(repr=False, default=None)
 
-    def identity(self) -> dict[str, Any]:
-        names = ("preset", "latent", "clamp", "seed")
-        return {"images": self.settings["images"]} | {name: getattr(self, name) for name in names}
-
-    @cached_property
-    def digits(self) -> Digits:
-        return load_small() if self.settings["images"] == "small" else load_mnist(self.folder)
-
-    def made(self) -> Preset:
-        preset = preset_of(self.preset, self.settings["images"], self.latent, self.clamp, self.settings["share"])
-        return preset.small() if self.settings["quick"] else preset
-
-    @property
-    def key(self) -> str:
-        sizes = {name: self.settings[name] for name in ("test", "forced", "unclear", "searched")}
-        return key_of(self.identity() | sizes | {"made": repr(self.made())})
+def made(unit: Unit) -> Preset:
+    """How the network of a unit is built and trained."""
+    preset = preset_of(unit["preset"], unit["images"], unit["latent"], unit["clamp"], unit["share"])
+    return preset.small() if unit["quick"] else preset
 
 
 def preset_of(preset: str, images: str, latent: str, clamp: float, share: float) -> Preset:
@@ -215,45 +189,45 @@ def kernel_vote(y: Tensor, others: Tensor, zeros: Tensor) -> Tensor:
     return weights @ zeros.to(weights)
 
 
-def units_of(store: Store, settings: dict[str, Any], folder: Path | None) -> list[Unit]:
+def units_of(store: Store, settings: Mapping[str, Any], config: Inpainting) -> list[Unit]:
     """Latent x clamp of ours, on MNIST the mixture alone, quick runs with one clamp; of the program its own cell."""
-    made = []
+    units = []
+    sizes = {name: settings[name] for name in ("test", "forced", "unclear", "searched")}
     for preset, latent in itertools.product(settings["presets"], ("mixture", "normal")):
         small = settings["images"] == "small" and not settings["quick"]
         if latent == "normal" and (preset == "program" or not small):
             continue
         for clamp in (PROGRAM_CLAMP,) if preset == "program" else (CLAMP,) if settings["quick"] else (CLAMP, PROGRAM_CLAMP):
             headline = preset == "likelihood" and latent == "mixture" and clamp == CLAMP
-            for seed in range(settings["seeds"] if headline else 1):
-                made.append(Unit(preset, latent, clamp, FIRST_SEED + seed, settings, store, folder))
+            for seed in reported(settings["seeds"] if headline else 1):
+                columns = {"images": settings["images"], "preset": preset, "latent": latent, "clamp": clamp, "seed": seed}
+                unit = Unit(columns, sizes, store, settings={**settings, "folder": config.data})
+                units.append(replace(unit, depends=sizes | {"made": repr(made(unit))}))
     # the slow one first, that two cores end at about the same time
-    return sorted(made, key=lambda unit: unit.preset != "program")
+    return sorted(units, key=lambda unit: bool(unit["preset"] != "program"))
 
 
 def work(unit: Unit, progress: Progress) -> None:
     """Train a network unless its checkpoint is there, then measure it."""
-    preset, digits = unit.made(), unit.digits
+    preset, digits = made(unit), digits_of(unit)
     model, seconds = trained(
-        unit.store,
-        unit.key,
+        unit,
         preset,
         draw_of(digits),
-        seed=unit.seed,
         report=lambda share: progress(0.9 * share),
         prepare=partial(set_means, digits=digits),
     )
-    row = unit.identity() | {"steps": preset.optimization.steps, "training_seconds": seconds}
-    unit.store.put(unit.key, row | _measure(model, unit))
+    row = {"steps": preset.optimization.steps, "training_seconds": seconds}
+    unit.put([row | _measure(model, unit, digits)])
 
 
-def _measure(model: ConditionalModel, unit: Unit) -> dict[str, Any]:
-    digits = unit.digits
-    n = unit.settings["test"]
+def _measure(model: ConditionalModel, unit: Unit, digits: Digits) -> dict[str, Any]:
+    n = unit["test"]
     y = digits.test[:n, : digits.known].double()
     zeros = 1.0 - digits.test_class[:n].double()
     train_y = digits.train[:, : digits.known].double()
     estimate = kernel_vote(y, train_y, 1.0 - digits.train_class.double())
-    generator = torch.Generator().manual_seed(unit.seed)
+    generator = torch.Generator().manual_seed(unit["seed"])
     score, accuracy = _classifier(digits)
     row: dict[str, Any] = {
         "test": len(y),
@@ -276,16 +250,16 @@ def _measure(model: ConditionalModel, unit: Unit) -> dict[str, Any]:
             "class_of_eight_mode": agreement[1],
             "mean_distance": float((model.latent.means[0] - model.latent.means[1]).norm()),
         }
-    unclear = y[(estimate - 0.5).abs().argsort()[: unit.settings["unclear"]]]
+    unclear = y[(estimate - 0.5).abs().argsort()[: unit["unclear"]]]
     both = [len(set(score(model.posterior(one[None], 40, generator)[0]).tolist())) == 2 for one in unclear]
-    at_labels = [_at_label(model, one, unit) for one in unclear[: unit.settings["searched"]]]
+    at_labels = [_at_label(model, one, unit) for one in unclear[: unit["searched"]]]
     seen = torch.cat((digits.train, digits.test)).double().numpy()
     region = Box(seen.min(0) - IMAGE_NOISE, seen.max(0) + IMAGE_NOISE)
     images = digits.test[:SLOPE_IMAGES].double()
     return row | {
         "both_classes": float(np.mean(both)),
         **{name: max(one[name] for one in at_labels) for name in at_labels[0]},
-        "lip_forward_found": forward_constant(model, region, seed=unit.seed, starts=images),
+        "lip_forward_found": forward_constant(model, region, seed=unit["seed"], starts=images),
         "lip_forward_images": _stretch_at(model, images),
     }
 
@@ -301,15 +275,15 @@ def _at_label(model: ConditionalModel, y: Tensor, unit: Unit) -> dict[str, float
     The latter with confidence (alpha is shared by the labels of a row). Of a network with a normal latent draws are projected
     onto the ball in which it is searched, so that the bound holds for what is found there.
     """
-    found = constants(model, y, seed=unit.seed, hull=not unit.settings["quick"])
+    found = constants(model, y, seed=unit["seed"], hull=not unit["quick"])
     # minutes on images of MNIST, in ball arithmetic
-    certified = product_bound(model, y) if unit.seed == FIRST_SEED else float("nan")
-    z = model.sample_latent(y.expand(unit.settings["forced"], -1), torch.Generator().manual_seed(unit.seed))
+    certified = product_bound(model, y) if unit["seed"] == FIRST_SEED else float("nan")
+    z = model.sample_latent(y.expand(unit["forced"], -1), torch.Generator().manual_seed(unit["seed"]))
     if not isinstance(model.latent, LearnedMixture):
         (ball,) = components(model, y)
         z = ball.project(z)
-    alpha = ALPHA / unit.settings["searched"]
-    forced = forced_lipschitz(model.generator_at(y)(z), 0.0, alpha=alpha, seed=unit.seed).lower
+    alpha = ALPHA / unit["searched"]
+    forced = forced_lipschitz(model.generator_at(y)(z), 0.0, alpha=alpha, seed=unit["seed"]).lower
     names = ("lip_found", "lip_found_hull")
     return {name: found[name] for name in names} | {"lip_certified": certified, "lip_forced_normal": forced}
 
@@ -340,29 +314,14 @@ def _classifier(digits: Digits) -> tuple[Callable[[Tensor], Any], float]:
     return lambda x: machine.predict(pixels(x)), accuracy
 
 
-def run(config: Inpainting) -> pd.DataFrame:
-    """Run or resume; returns the rows, which are also in the folder, beside pictures.parquet."""
-    settings = config.configuration()
-    store = Store(config.out, "inpainting", settings)
-    units = units_of(store, settings, config.data)
-    return run_networks(
-        store,
-        units,
-        work,
-        name="inpainting",
-        order=["preset", "latent", "clamp", "seed"],
-        tables={"pictures": _pictured},
-    )
-
-
-def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
+def _pictured(units: Sequence[Unit], _: pd.DataFrame) -> pd.DataFrame:
     """Pixels for Figure 4: three y of different certainty, completions from either component, first seeds with a mixture."""
     frames = []
     for unit in units:
-        if unit.seed != FIRST_SEED or unit.latent != "mixture":
+        if unit["seed"] != FIRST_SEED or unit["latent"] != "mixture":
             continue
-        digits = unit.digits
-        model, _ = trained(unit.store, unit.key, unit.made(), draw_of(digits), seed=unit.seed, report=lambda _: None)
+        digits = digits_of(unit)
+        model = trained(unit, made(unit), draw_of(digits))[0]
         y = digits.test[:, : digits.known].double()
         estimate = kernel_vote(y, digits.train[:, : digits.known].double(), 1.0 - digits.train_class.double())
         generator = torch.Generator().manual_seed(3)
@@ -377,8 +336,8 @@ def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
             component = ["given", *["0"] * COLUMNS, *["8"] * COLUMNS]
             frames.append(
                 frame.assign(
-                    preset=unit.preset,
-                    clamp=unit.clamp,
+                    preset=unit["preset"],
+                    clamp=unit["clamp"],
                     place=place,
                     component=component,
                     p=p,
@@ -411,3 +370,16 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     table = results.groupby(["images", "preset", "latent", "clamp"], as_index=False)
     short = table.agg({"seed": "size", **names}).rename(columns={"seed": "seeds"})
     return short
+
+
+EXPERIMENT = Experiment(
+    name="inpainting",
+    options=Inpainting,
+    units=units_of,
+    work=work,
+    order=("preset", "latent", "clamp", "seed"),
+    tables={"pictures": _pictured},
+    figures=inpainting_figure,
+    summary=lambda results: [summary(results)],
+    shown={"inpainting": Shown(8), "inpainting-mnist": Shown(225, {"images": "mnist"}, needs=VARIABLE)},
+)

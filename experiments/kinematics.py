@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,20 +17,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.arm import exact_posterior, forward, prior
-from experiments.conditional import (
-    Preset,
-    components,
-    constants,
-    forward_constant,
-    phased,
-    run_networks,
-    shared_settings,
-    trained,
-)
-from experiments.store import Store, key_of
+from experiments.conditional import Preset, components, constants, forward_constant, phased, shared_settings, trained
+from experiments.experiment import Experiment, Shown, Unit, reported
+from experiments.posterior_plots import kinematics_figures
+from experiments.rejection import approximate_bayesian_computation
+from experiments.store import Store
 from experiments.sweep import FIRST_SEED, Progress
 from inn import (
     Conditional,
@@ -50,14 +45,13 @@ from inn import (
     Phases,
     Ramp,
     Starts,
-    approximate_bayesian_computation,
 )
+from lipbounds.diagnosis import nearness, rank_calibration, resimulation
 from lipbounds.distances import (
     InverseMultiquadric,
     InverseQuadratic,
     RationalQuadratic,
     discrepancy,
-    wasserstein,
     wasserstein_1_line,
 )
 from lipbounds.distances.kernels import KINEMATICS_BACKWARD, KINEMATICS_LATENT
@@ -66,7 +60,9 @@ from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.measures import Discrete, standard_normal
 from lipbounds.theorems import forced_by_frontier
 
-__all__ = ["LABELS", "Kinematics", "run", "summary"]
+__all__ = ["EXPERIMENT", "LABELS", "Kinematics", "summary"]
+
+Array = NDArray[np.float64]
 
 PRESETS = ("padded", "likelihood", "one start", "program")
 LABELS = {"y": (0.0, 1.5), "y~": (0.5, 1.5)}
@@ -229,76 +225,59 @@ class Kinematics:
         return shared | own
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One network."""
-
-    preset: str
-    region: str
-    latent: str
-    clamp: float
-    seed: int
-    settings: dict[str, Any]
-    store: Store = field(repr=False)
-
-    def identity(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("preset", "region", "latent", "clamp", "seed")}
-
-    def made(self) -> Preset:
-        share = self.settings["share"]
-        if self.preset == "program":
-            preset = program_preset(self.latent, self.clamp, share)
-        else:
-            preset = likelihood_preset(self.latent, self.region, self.clamp, share, padded=self.preset == "padded")
-        if self.preset == "one start":
-            preset = replace(preset, starts=Starts())
-        return preset.small() if self.settings["quick"] else preset
-
-    @property
-    def key(self) -> str:
-        sizes = {name: self.settings[name] for name in ("draws", "many", "slices")}
-        return key_of(self.identity() | sizes | {"made": repr(self.made())})
+def preset_of(unit: Unit) -> Preset:
+    """How the network of a unit is built and trained."""
+    name, share = unit["preset"], unit["share"]
+    if name == "program":
+        preset = program_preset(unit["latent"], unit["clamp"], share)
+    else:
+        preset = likelihood_preset(unit["latent"], unit["region"], unit["clamp"], share, padded=name == "padded")
+    if name == "one start":
+        preset = replace(preset, starts=Starts())
+    return preset.small() if unit["quick"] else preset
 
 
-def units_of(store: Store, settings: dict[str, Any]) -> list[Unit]:
+def units_of(store: Store, settings: Mapping[str, Any], _: Kinematics) -> list[Unit]:
     """Latent x clamp for one start, both regions for the others by likelihood; more seeds for the mixture with clamp 2."""
     made = []
-    for preset in settings["presets"]:
-        both = ("central",) if settings["quick"] else ("full", "central")
-        regions = {"padded": both, "likelihood": both, "one start": ("central",), "program": ("full",)}[preset]
-        for region, latent in itertools.product(regions, ("mixture", "normal")):
-            own = 0.7 if preset == "program" and latent == "mixture" else 2.0
-            for clamp in (2.0, 0.7) if preset == "one start" and not settings["quick"] else (own,):
-                headline = preset != "program" and latent == "mixture" and clamp == 2.0
-                seeds = settings["seeds"] if headline else 1
-                if (preset, region) == ("likelihood", "full"):
-                    seeds = min(seeds, UNPADDED_SEEDS)
-                for seed in range(seeds):
-                    made.append(Unit(preset, region, latent, clamp, FIRST_SEED + seed, settings, store))
+    sizes = {name: settings[name] for name in ("draws", "many", "slices")}
+    both = ("central",) if settings["quick"] else ("full", "central")
+    regions = {"padded": both, "likelihood": both, "one start": ("central",), "program": ("full",)}
+    cells = [(preset, region) for preset in settings["presets"] for region in regions[preset]]
+    for (preset, region), latent in itertools.product(cells, ("mixture", "normal")):
+        own = 0.7 if preset == "program" and latent == "mixture" else 2.0
+        for clamp in (2.0, 0.7) if preset == "one start" and not settings["quick"] else (own,):
+            headline = preset != "program" and latent == "mixture" and clamp == 2.0
+            seeds = settings["seeds"] if headline else 1
+            if (preset, region) == ("likelihood", "full"):
+                seeds = min(seeds, UNPADDED_SEEDS)
+            for seed in reported(seeds):
+                columns = {"preset": preset, "region": region, "latent": latent, "clamp": clamp, "seed": seed}
+                unit = Unit(columns, sizes, store, settings=settings)
+                made.append(replace(unit, depends=sizes | {"made": repr(preset_of(unit))}))
     # the slow ones first, that two cores end at about the same time
-    return sorted(made, key=lambda unit: (unit.preset != "program", unit.region != "full", unit.seed))
+    return sorted(made, key=lambda unit: (unit["preset"] != "program", unit["region"] != "full", unit["seed"]))
 
 
 def work(unit: Unit, progress: Progress) -> None:
     """Train a network unless its checkpoint is there, then measure it."""
-    preset = unit.made()
+    preset = preset_of(unit)
     model, seconds = trained(
-        unit.store,
-        unit.key,
-        preset,
-        draw_of(unit.region),
-        seed=unit.seed,
-        report=lambda share: progress(0.85 * share),
-        compare_on=draw_near,
+        unit, preset, draw_of(unit["region"]), report=lambda share: progress(0.85 * share), compare_on=draw_near
     )
-    common = unit.identity() | {"steps": preset.optimization.steps, "training_seconds": seconds}
-    common |= {"calibration_error": calibration(model, unit), "calibration_floor": 1.36 / unit.settings["many"] ** 0.5}
-    common["lip_forward_found"] = forward_constant(model, Box([-1.5, -1.5, -1.5, -1.5], [1.5] * 4), seed=unit.seed)
+    error, floor = calibration(model, unit)
+    common = {
+        "steps": preset.optimization.steps,
+        "training_seconds": seconds,
+        "calibration_error": error,
+        "calibration_floor": floor,
+        "lip_forward_found": forward_constant(model, Box([-1.5] * 4, [1.5] * 4), seed=unit["seed"]),
+    }
     rows = [common | {"kind": "table"} | _measure(model, unit, name) for name in LABELS]
     progress(0.93)
-    if unit.seed == FIRST_SEED:
+    if unit["seed"] == FIRST_SEED:
         rows += [common | {"kind": "slice"} | row for row in slices(model, unit)]
-    unit.store.put_rows(unit.key, rows)
+    unit.put(rows)
 
 
 def _sampled(model: ConditionalModel, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -306,23 +285,27 @@ def _sampled(model: ConditionalModel, y: Tensor, n: int, generator: torch.Genera
     return model.posterior(y[None], n, generator)[0][:, BACK]
 
 
+def _images(x: Array) -> Array:
+    """`forward` on arrays."""
+    return np.asarray(forward(torch.as_tensor(x)).numpy())
+
+
 def _measure(model: ConditionalModel, unit: Unit, name: str) -> dict[str, Any]:
     y = torch.tensor(LABELS[name], dtype=torch.float64)
-    generator = torch.Generator().manual_seed(unit.seed)
+    generator = torch.Generator().manual_seed(unit["seed"])
     reference = exact_posterior(y, SAMPLES, generator)
     again = exact_posterior(y, SAMPLES, generator)
     kernel = InverseQuadratic()
-    distances, unbiased, resimulations, tails = [], [], [], []
-    for _ in range(unit.settings["draws"]):
+    distances, unbiased, resimulations = [], [], []
+    for _ in range(unit["draws"]):
         samples = _sampled(model, y, SAMPLES, generator)
-        errors = (forward(samples) - y).square().sum(1)
         distances.append(float(discrepancy(samples, reference, kernel, squared=True)))
         unbiased.append(float(discrepancy(samples, reference, kernel, squared=True, unbiased=True)))
-        resimulations.append(float(errors.mean()))
-        tails.append(float(errors.sort().values[-SAMPLES // 100 :].sum() / errors.sum()))
+        resimulations.append(resimulation(samples, _images, y))
     started = time.perf_counter()
     samples = _sampled(model, y, SAMPLES, generator)
     seconds = time.perf_counter() - started
+    printed, transported = nearness(samples, reference, again, InverseMultiquadric()), nearness(samples, reference, again)
     row = {
         "label": name,
         "y_1": float(y[0]),
@@ -331,20 +314,20 @@ def _measure(model: ConditionalModel, unit: Unit, name: str) -> dict[str, Any]:
         "discrepancy_squared_std": float(np.std(distances)),
         "discrepancy_squared_floor": float(discrepancy(again, reference, kernel, squared=True)),
         "discrepancy_squared_unbiased": float(np.mean(unbiased)),
-        "discrepancy_printed": float(discrepancy(samples, reference, InverseMultiquadric(), squared=False)),
-        "discrepancy_printed_floor": float(discrepancy(again, reference, InverseMultiquadric(), squared=False)),
-        "w1": wasserstein(samples, reference).upper,
-        "w1_floor": wasserstein(again, reference).upper,
-        "resimulation": float(np.mean(resimulations)),
-        "resimulation_tail": float(np.mean(tails)),
+        "discrepancy_printed": printed.value.upper,
+        "discrepancy_printed_floor": printed.floor.upper,
+        "w1": transported.value.upper,
+        "w1_floor": transported.floor.upper,
+        "resimulation": float(np.mean([one.mean for one in resimulations])),
+        "resimulation_tail": float(np.mean([one.tail for one in resimulations])),
         "sampling_seconds": seconds,
         "share_h_positive": float((samples[:, 0] > 0).double().mean()),
         "share_h_positive_exact": float((reference[:, 0] > 0).double().mean()),
         "probabilities": _probabilities(model, y),
     }
-    certified = unit.seed == FIRST_SEED and unit.preset in ("likelihood", "one start") and not unit.settings["quick"]
+    certified = unit["seed"] == FIRST_SEED and unit["preset"] in ("likelihood", "one start") and not unit["quick"]
     seconds = CERTIFY_SECONDS if certified else 0.0
-    return row | constants(model, y, seed=unit.seed, seconds=seconds) | _forced(model, y, reference, unit)
+    return row | constants(model, y, seed=unit["seed"], seconds=seconds) | _forced(model, y, reference, unit)
 
 
 def _probabilities(model: ConditionalModel, y: Tensor) -> str:
@@ -361,7 +344,7 @@ def _forced(model: ConditionalModel, y: Tensor, reference: Tensor, unit: Unit) -
     if isinstance(model.latent, LearnedMixture):
         return {"lip_forced_frontier": np.nan}
     (ball,) = components(model, y)
-    quasi = ball.project(torch.as_tensor(standard_normal(model.padding.latent).sample_quasi(SAMPLES, unit.seed)))
+    quasi = ball.project(torch.as_tensor(standard_normal(model.padding.latent).sample_quasi(SAMPLES, unit["seed"])))
     heights = model.generator_at(y)(quasi)[:, BACK[0]].numpy()
     law = Discrete(reference[:, :1].numpy())
     epsilon = wasserstein_1_line(Discrete(heights[:, None]), law).upper
@@ -369,49 +352,26 @@ def _forced(model: ConditionalModel, y: Tensor, reference: Tensor, unit: Unit) -
     return {"lip_forced_frontier": bound.lower}
 
 
-def calibration(model: ConditionalModel, unit: Unit) -> float:
-    """Worst coordinate's Kolmogorov distance from uniform of the ranks of the true x among samples given its y.
-
-    Over draws of the training law; for an exact sampler ranks are uniform, and the distance is below 1.36 / sqrt(draws)
-    with probability 95%, for each coordinate.
-    """
-    generator = torch.Generator().manual_seed(10_000 + unit.seed)
-    x, y = draw_of(unit.region)(unit.settings["many"], generator)
-    samples = model.posterior(y.double(), 200, generator)
-    ranks = (samples < x[:, None].double()).double().mean(1).sort(0).values
-    n = len(ranks)
-    grid = torch.arange(1, n + 1, dtype=torch.float64)[:, None] / n
-    return float(torch.maximum((ranks - grid).abs(), (ranks - grid + 1 / n).abs()).max())
+def calibration(model: ConditionalModel, unit: Unit) -> tuple[float, float]:
+    """How far ranks of the true x among samples given its y are from uniform over draws of the training law, and the limit."""
+    generator = torch.Generator().manual_seed(10_000 + unit["seed"])
+    x, y = draw_of(unit["region"])(unit["many"], generator)
+    return rank_calibration(model.posterior(y.double(), 200, generator).numpy(), x.double().numpy())
 
 
 def slices(model: ConditionalModel, unit: Unit) -> list[dict[str, Any]]:
     """The constant of z -> T^{-1}(y, z) at many y along y_2 = 1.5, where posteriors have two modes or one."""
     rows = []
-    for first in np.linspace(-1.5, 1.5, unit.settings["slices"]):
+    for first in np.linspace(-1.5, 1.5, unit["slices"]):
         y = torch.tensor([first, 1.5], dtype=torch.float64)
-        samples = _sampled(model, y, SAMPLES, torch.Generator().manual_seed(unit.seed))
-        errors = (forward(samples) - y).square().sum(1)
+        samples = _sampled(model, y, SAMPLES, torch.Generator().manual_seed(unit["seed"]))
         row = {"label": "slice", "y_1": float(first), "y_2": 1.5, "probabilities": _probabilities(model, y)}
-        rows.append(row | constants(model, y, seed=unit.seed) | {"resimulation": float(errors.mean())})
+        error = resimulation(samples, _images, y).mean
+        rows.append(row | constants(model, y, seed=unit["seed"]) | {"resimulation": error})
     return rows
 
 
-def run(config: Kinematics) -> pd.DataFrame:
-    """Run or resume; returns the rows, which are also in the folder, beside arms.parquet and rejection.parquet."""
-    settings = config.configuration()
-    store = Store(config.out, "kinematics", settings)
-    units = units_of(store, settings)
-    return run_networks(
-        store,
-        units,
-        work,
-        name="kinematics",
-        order=["preset", "region", "latent", "clamp", "seed", "kind", "y_1"],
-        tables={"rejection": lambda _: _rejection(quick=config.quick), "arms": _pictured},
-    )
-
-
-def _rejection(*, quick: bool) -> pd.DataFrame:
+def _rejection(units: Sequence[Unit], _: pd.DataFrame) -> pd.DataFrame:
     """Algorithm 3 beside the exact sampler: what it costs and how near it is."""
     rows = []
     for name, label in LABELS.items():
@@ -421,7 +381,7 @@ def _rejection(*, quick: bool) -> pd.DataFrame:
         exact = exact_posterior(y, SAMPLES, generator)
         exact_seconds = time.perf_counter() - started
         started = time.perf_counter()
-        threshold = 1e-2 if quick else 1e-4
+        threshold = 1e-2 if units[0]["quick"] else 1e-4
         found = approximate_bayesian_computation(prior, forward, y, SAMPLES, threshold=threshold, generator=generator)
         rows.append(
             {
@@ -437,7 +397,7 @@ def _rejection(*, quick: bool) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
+def _pictured(units: Sequence[Unit], _: pd.DataFrame) -> pd.DataFrame:
     """Configurations for Figure 5: exact ones, and those of the first seed of every cell."""
     frames = []
 
@@ -450,9 +410,9 @@ def _pictured(units: Sequence[Unit]) -> pd.DataFrame:
         exact = exact_posterior(y, PICTURED, torch.Generator().manual_seed(1))
         add(exact, name, {"preset": "exact", "region": "", "latent": "", "clamp": 0.0})
         for unit in units:
-            if unit.seed == FIRST_SEED:
-                model, _ = trained(unit.store, unit.key, unit.made(), draw_of(unit.region), seed=unit.seed, report=lambda _: None)
-                identity = {key: value for key, value in unit.identity().items() if key != "seed"}
+            if unit["seed"] == FIRST_SEED:
+                model = trained(unit, preset_of(unit), draw_of(unit["region"]))[0]
+                identity = {key: value for key, value in unit.columns.items() if key != "seed"}
                 add(_sampled(model, y, PICTURED, torch.Generator().manual_seed(1)), name, identity)
     return pd.concat(frames, ignore_index=True)
 
@@ -481,3 +441,16 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     short.insert(7, "paper_discrepancy", [first for first, _ in paper])
     short.insert(10, "paper_resimulation", [second for _, second in paper])
     return short
+
+
+EXPERIMENT = Experiment(
+    name="kinematics",
+    options=Kinematics,
+    units=units_of,
+    work=work,
+    order=("preset", "region", "latent", "clamp", "seed", "kind", "y_1"),
+    tables={"rejection": _rejection, "arms": _pictured},
+    figures=partial(kinematics_figures, scale=SCALE),
+    summary=lambda results: [summary(results)],
+    shown={"kinematics": Shown(240)},
+)

@@ -16,8 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.arm import LENGTHS
-from experiments.eight_modes import CONTROLS, PICTURED, draw_of
-from experiments.kinematics import SCALE
+from experiments.eight_modes_data import CONTROLS, PICTURED, draw_of
 from experiments.plots import COLOURS, STYLE, save_figure
 from experiments.sweep import FIRST_SEED
 
@@ -151,7 +150,7 @@ def _with_own_clamp(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["clamp"] == (2.0 if (rows["clamp"] == 2.0).any() else rows["clamp"].max())]
 
 
-def kinematics_figures(folder: Path) -> list[Path]:
+def kinematics_figures(folder: Path, scale: float) -> list[Path]:
     """Draw kinematics.png (Figure 5) and kinematics-slices.png with .pdf in a results folder; returns the paths."""
     arms = pd.read_parquet(folder / "arms.parquet")
     results = pd.read_parquet(folder / "results.parquet")
@@ -194,7 +193,7 @@ def kinematics_figures(folder: Path) -> list[Path]:
         figure, (above, below) = plt.subplots(2, 1, figsize=(4.6, 5.0), sharex=True)
         for latent in ("normal", "mixture"):
             rows = slices[slices["latent"] == latent].sort_values("y_1")
-            deviation = SCALE if latent == "mixture" else 1.0  # a narrower latent needs a larger constant for the same law
+            deviation = scale if latent == "mixture" else 1.0  # a narrower latent needs a larger constant for the same law
             above.plot(
                 rows["y_1"],
                 deviation * rows["lip_found"],

@@ -21,15 +21,17 @@ $\sqrt{2(k(0)-k(|x-y|^2))}\le c\,|x-y|$ (finite for the smooth kernels). There i
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from experiments.store import Store, key_of
+from experiments.experiment import Experiment, Shown, Unit
+from experiments.plots import remark_2_figure
+from experiments.store import Store
+from experiments.sweep import Progress
 from lipbounds.distances import (
     Energy,
     Gaussian,
@@ -43,8 +45,9 @@ from lipbounds.distances import (
 )
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete
+from lipbounds.theorems.remark_2 import feature_lipschitz
 
-__all__ = ["KERNELS", "SEQUENCES", "Remark2", "flat_distance", "run"]
+__all__ = ["EXPERIMENT", "KERNELS", "SEQUENCES", "Remark2", "flat_distance"]
 
 KERNELS: dict[str, Kernel] = {
     "inverse multiquadric": InverseMultiquadric(),
@@ -84,11 +87,12 @@ class Remark2:
     largest: int = 1024
     """The largest index; indices are the powers of two up to it."""
 
-    def indices(self) -> list[int]:
-        """The indices n."""
+    def configuration(self) -> dict[str, Any]:
+        """All that the results depend on, checked."""
         if not 2 <= self.largest <= FINEST // 2:
             raise InvalidInput("--largest", self.largest, f"an integer in [2, {FINEST // 2}]", "1024 is the default")
-        return [2**k for k in range(1, int(math.log2(self.largest)) + 1)]
+        indices = [2**k for k in range(1, int(math.log2(self.largest)) + 1)]
+        return {"indices": indices, "kernels": {name: str(kernel) for name, kernel in KERNELS.items()}}
 
 
 def flat_distance(mu: Discrete, nu: Discrete) -> float:
@@ -108,29 +112,40 @@ def _moment(mu: Discrete, p: int) -> float:
     return float(mu.weights @ np.abs(mu.points[:, 0]) ** p)
 
 
-def run(config: Remark2) -> pd.DataFrame:
-    """Compute all rows and write results.parquet; returns it."""
-    indices = config.indices()
-    store = Store(config.out, "remark-2", {"indices": indices, "kernels": {name: str(k) for name, k in KERNELS.items()}})
-    begin = time.perf_counter()
-    for sequence, (law, limit, compact) in SEQUENCES.items():
-        for n in indices:
-            mu = law(n)
-            row = {
-                "sequence": sequence,
-                "n": n,
-                "compact": compact,
-                "w1": wasserstein_line(mu, limit).upper,
-                "w2": wasserstein_line(mu, limit, 2.0).upper,
-                "flat": flat_distance(mu, limit),
-                "first moment": abs(_moment(mu, 1) - _moment(limit, 1)),
-                "second moment": abs(_moment(mu, 2) - _moment(limit, 2)),
-            }
-            for name, kernel in KERNELS.items():
-                row[f"discrepancy {name}"] = discrepancy(
-                    mu.points, limit.points, kernel, squared=False, x_weights=mu.weights, y_weights=limit.weights
-                )
-            store.put(key_of({"sequence": sequence, "n": n}), row)
-    results = store.merge(["compact", "sequence", "n"])
-    store.describe(wall_seconds=time.perf_counter() - begin)
-    return results
+def units_of(store: Store, settings: Mapping[str, Any], _: Remark2) -> list[Unit]:
+    """All laws of all sequences, with a file for each."""
+    parts = tuple({"sequence": sequence, "n": n} for sequence in SEQUENCES for n in settings["indices"])
+    return [Unit({}, {}, store, parts)]
+
+
+def work(unit: Unit, progress: Progress) -> None:
+    """The distances of every law to its limit."""
+    missing = unit.missing
+    for index, part in enumerate(missing):
+        law, limit, compact = SEQUENCES[part["sequence"]]
+        mu = law(part["n"])
+        row = {
+            "compact": compact,
+            "w1": wasserstein_line(mu, limit).upper,
+            "w2": wasserstein_line(mu, limit, 2.0).upper,
+            "flat": flat_distance(mu, limit),
+            "first moment": abs(_moment(mu, 1) - _moment(limit, 1)),
+            "second moment": abs(_moment(mu, 2) - _moment(limit, 2)),
+        }
+        for name, kernel in KERNELS.items():
+            row[f"discrepancy {name}"] = discrepancy(
+                mu.points, limit.points, kernel, squared=False, x_weights=mu.weights, y_weights=limit.weights
+            )
+        unit.put([row], part)
+        progress((index + 1) / len(missing))
+
+
+EXPERIMENT = Experiment(
+    name="remark-2",
+    options=Remark2,
+    units=units_of,
+    work=work,
+    order=("compact", "sequence", "n"),
+    figures=lambda folder: remark_2_figure(folder, {name: feature_lipschitz(kernel) for name, kernel in KERNELS.items()}),
+    shown={"remark-2": Shown(0.1)},
+)

@@ -7,85 +7,26 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from experiments import architectures, eight_modes, inpainting, kinematics, remark_2, sigma_sweep, theorems, tightness, trade_off
 from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure
-from experiments.digits import VARIABLE
-from experiments.plots import (
-    architectures_figure,
-    remark_2_figure,
-    sigma_sweep_figure,
-    theorems_figure,
-    tightness_figure,
-    trade_off_figure,
-)
-from experiments.posterior_plots import eight_modes_figures, inpainting_figure, kinematics_figures
+from experiments.experiment import Shown, experiments_by_name
 from lipbounds.errors import InvalidInput
-from lipbounds.theorems.remark_2 import feature_lipschitz
 
-__all__ = ["RUNS", "Figures", "Reproduce", "draw_all", "estimate", "reproduce"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One experiment at the size that docs show.
-
-    Attributes:
-        name: Of its folder.
-        minutes: What it took on two cores, or is expected to.
-        run: From the folder to whatever it returns.
-        needs_data: Whether it needs the user's MNIST files.
-    """
-
-    name: str
-    minutes: float
-    run: Callable[[Path], Any]
-    needs_data: bool = False
+__all__ = ["Figures", "Reproduce", "draw_all", "estimate", "reproduce", "runs"]
 
 
-SWEEPS: dict[str, dict[str, Any]] = {
-    "sigma-sweep-penalty": {"latents": ("normal",), "penalty": "all"},
-    "sigma-sweep-no-penalty": {"latents": ("mixture",), "penalty": "none"},
-    "sigma-sweep-example1": {"latents": ("example1",)},
-    "sigma-sweep-discrepancy": {"latents": ("normal",), "objective": "discrepancy", "sigmas": (0.5, 0.3, 0.2, 0.15)},
-}
-"""Controls of the sigma sweep, one seed each."""
+def runs() -> dict[str, tuple[str, Shown]]:
+    """What docs show: by the name of its folder the experiment and how it is run, the shortest first."""
+    every = [(folder, (name, shown)) for name, one in experiments_by_name().items() for folder, shown in one.shown.items()]
+    return dict(sorted(every, key=lambda run: run[1][1].minutes))
 
 
-def _sweep(name: str, out: Path) -> Any:
-    return sigma_sweep.run(sigma_sweep.SigmaSweep(out=out, seeds=1, **SWEEPS[name]))
-
-
-RUNS = (
-    Run("remark-2", 0.1, lambda out: remark_2.run(remark_2.Remark2(out=out))),
-    Run("tightness", 0.2, lambda out: tightness.run(tightness.Tightness(out=out))),
-    Run("theorems", 5, lambda out: theorems.run(theorems.Theorems(out=out))),
-    Run("sigma-sweep", 15, lambda out: sigma_sweep.run(sigma_sweep.SigmaSweep(out=out))),
-    *(Run(name, 7, partial(_sweep, name)) for name in SWEEPS),
-    Run("trade-off", 12, lambda out: trade_off.run(trade_off.TradeOff(out=out))),
-    Run("architectures", 20, lambda out: architectures.run(architectures.Architectures(out=out))),
-    Run("inpainting", 8, lambda out: inpainting.run(inpainting.Inpainting(out=out))),
-    Run("kinematics", 240, lambda out: kinematics.run(kinematics.Kinematics(out=out))),
-    Run("eight-modes", 125, lambda out: eight_modes.run(eight_modes.EightModes(out=out))),
-    Run("inpainting-mnist", 225, lambda out: inpainting.run(inpainting.Inpainting(out=out, images="mnist")), needs_data=True),
-)
-FIGURES: dict[str, Callable[[Path], list[Path]]] = {
-    "remark-2": lambda folder: remark_2_figure(folder, {name: feature_lipschitz(k) for name, k in remark_2.KERNELS.items()}),
-    "tightness": lambda folder: tightness_figure(folder, tightness.Tightness().sigma),
-    "theorems": theorems_figure,
-    "sigma-sweep": sigma_sweep_figure,
-    "trade-off": trade_off_figure,
-    "architectures": architectures_figure,
-    "inpainting": inpainting_figure,
-    "inpainting-mnist": inpainting_figure,
-    "kinematics": kinematics_figures,
-    "eight-modes": eight_modes_figures,
-    "bench-distances": bench_distances_figure,
-    "bench-lipschitz": bench_lipschitz_figure,
-}
+def figures() -> dict[str, Callable[[Path], list[Path]]]:
+    """What draws the figures of a folder, by its name."""
+    by_name = experiments_by_name()
+    of_runs = {folder: by_name[name].figures for folder, (name, shown) in runs().items() if folder == name or shown.needs}
+    return of_runs | {"bench-distances": bench_distances_figure, "bench-lipschitz": bench_lipschitz_figure}
 
 
 @dataclass(frozen=True)
@@ -99,30 +40,31 @@ class Reproduce:
     estimate: bool = False
     """Print the estimate alone."""
 
-    def chosen(self) -> list[Run]:
+    def chosen(self) -> dict[str, tuple[str, Shown]]:
         """The runs, without those that need files which are not there."""
-        names = [run.name for run in RUNS]
-        unknown = [name for name in self.only if name not in names]
+        every = runs()
+        unknown = [name for name in self.only if name not in every]
         if unknown:
-            raise InvalidInput("--only", unknown, f"some of {', '.join(names)}", "choose from these")
-        wanted = [run for run in RUNS if not self.only or run.name in self.only]
-        return [run for run in wanted if not run.needs_data or os.environ.get(VARIABLE)]
+            raise InvalidInput("--only", unknown, f"some of {', '.join(every)}", "choose from these")
+        wanted = {name: run for name, run in every.items() if not self.only or name in self.only}
+        return {name: run for name, run in wanted.items() if not run[1].needs or os.environ.get(run[1].needs)}
 
 
 def estimate(config: Reproduce) -> str:
     """What the chosen runs will take."""
-    runs = config.chosen()
-    lines = [f"{run.name:24} {run.minutes:6.1f} min" for run in runs]
-    lines.append(f"{'together':24} {sum(run.minutes for run in runs) / 60:6.1f} h on two cores without a GPU")
-    if not os.environ.get(VARIABLE):
-        lines.append(f"(inpainting of MNIST is left out: {VARIABLE} names no folder)")
+    minutes = {name: shown.minutes for name, (_, shown) in config.chosen().items()}
+    lines = [f"{name:24} {taken:6.1f} min" for name, taken in minutes.items()]
+    lines.append(f"{'together':24} {sum(minutes.values()) / 60:6.1f} h on two cores without a GPU")
+    absent = {name: shown.needs for name, (_, shown) in runs().items() if shown.needs and not os.environ.get(shown.needs)}
+    lines += [f"({name} is left out: {variable} names no folder)" for name, variable in absent.items()]
     return "\n".join(lines)
 
 
 def reproduce(config: Reproduce) -> None:
     """Run all that were chosen, one after the other."""
-    for run in config.chosen():
-        run.run(config.out / run.name)
+    by_name = experiments_by_name()
+    for folder, (name, shown) in config.chosen().items():
+        by_name[name].run(by_name[name].options(out=config.out / folder, **shown.options))
 
 
 @dataclass(frozen=True)
@@ -137,7 +79,8 @@ class Figures:
 
 def draw_all(config: Figures) -> list[Path]:
     """Draw what there are results of; returns the paths of the pictures."""
-    present = [name for name in FIGURES if (config.results / name / "results.parquet").exists()]
+    draws = figures()
+    present = [name for name in draws if (config.results / name / "results.parquet").exists()]
     if not present:
         raise InvalidInput("--results", str(config.results), "a folder of results", "run the experiments first")
     config.out.mkdir(parents=True, exist_ok=True)
@@ -148,7 +91,7 @@ def draw_all(config: Figures) -> list[Path]:
             folder.mkdir()
             for table in (config.results / name).glob("*.parquet"):
                 shutil.copy(table, folder)
-            for path in FIGURES[name](folder):
+            for path in draws[name](folder):
                 if path.suffix == ".png":
                     target = config.out / (f"{name}.png" if name == "inpainting-mnist" else path.name)
                     shutil.move(path, target)

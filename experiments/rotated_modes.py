@@ -1,6 +1,6 @@
 r"""Two modes on the diagonal of the plane, and how a network that was trained on them is measured.
 
-The data of the sigma sweep turned by 45 degrees: with modes along an axis the training of some networks starts at a saddle and
+The data of the sigma sweep rotated by 45 degrees: with modes along an axis the training of some networks starts at a saddle and
 stays there, which would be compared instead of what is meant.
 """
 
@@ -13,26 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.sandwich import LATENT_MASS, certificates, data_box
+from experiments.bracket import LATENT_MASS, data_box
 from experiments.sigma_sweep import two_mode_batches
 from inn import Invertible, Latent
+from lipbounds.diagnosis import Search, measure
 from lipbounds.distances import wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.errors import InvalidInput
-from lipbounds.maps import Layer
 from lipbounds.measures import Discrete
 from lipbounds.search import find_lipschitz
 from lipbounds.theorems import forced_by_frontier, two_modes
 
-__all__ = ["measured", "turned_batches"]
+__all__ = ["measured", "rotated_batches"]
 
-TURN = torch.tensor([[1.0, 1.0], [-1.0, 1.0]]) / 2**0.5
+ROTATION = torch.tensor([[1.0, 1.0], [-1.0, 1.0]]) / 2**0.5
 
 
-def turned_batches(sigmas: Sequence[float]) -> Callable[[int, torch.Generator], Tensor]:
+def rotated_batches(sigmas: Sequence[float]) -> Callable[[int, torch.Generator], Tensor]:
     """A source of training batches, shape (E, n, 2), network i from the law with width sigmas[i]."""
     straight = two_mode_batches(sigmas)
-    return lambda n, generator: straight(n, generator) @ TURN
+    return lambda n, generator: straight(n, generator) @ ROTATION
 
 
 def measured(
@@ -45,35 +44,21 @@ def measured(
     `certificate`: seconds for an upper bound on every ball; NaN for 0, and for a network whose layers are not known.
     """
     double = flow.double().requires_grad_(False)
-    domain, balls = latent.hull(LATENT_MASS), latent.balls(LATENT_MASS)
-    quasi = domain.project(torch.as_tensor(latent.measure.sample_quasi(points, seed)))
+    quasi = latent.hull(LATENT_MASS).project(torch.as_tensor(latent.measure.sample_quasi(points, seed)))
     with torch.no_grad():
-        generated = double.inverse(quasi) @ TURN.double().T
+        generated = double.inverse(quasi) @ ROTATION.double().T
     line = two_modes(sigma)
     epsilon = wasserstein_1_line(Discrete(generated[:, :1].numpy()), line).upper
-    witnesses = [find_lipschitz(double.inverse, ball, seed=seed) for ball in balls]
-    found, certified = max(one.lower for one in witnesses), math.nan
-    if certificate > 0 and (layers := _layers(double)):
-        bounds = certificates(layers, balls, witnesses, seed=seed, seconds=certificate)
-        # branch and bound may have come upon a steeper place
-        found, certified = max(found, *(bound.lower for bound in bounds)), max(bound.upper for bound in bounds)
+    found = measure(double, latent.balls(LATENT_MASS), search=Search(seed), seconds=certificate)
     frontier = math.nan
     if latent.is_standard_normal:
         accuracy = Enclosure(0.0, epsilon, Guarantee.ESTIMATE, "quasi-random points of f o proj_D")
         frontier = forced_by_frontier(line, accuracy).lower
     return {
         "epsilon": epsilon,
-        "lip_found": found,
-        "lip_certified": certified,
+        "lip_found": found.found.lower,
+        "lip_certified": found.certified,
         "lip_forced_frontier": frontier,
-        "lip_forward_found": find_lipschitz(lambda x: double.forward(x @ TURN.double()), data_box(sigma), seed=seed).lower,
+        "lip_forward_found": find_lipschitz(lambda x: double.forward(x @ ROTATION.double()), data_box(sigma), seed=seed).lower,
         "between": float((generated[:, 0].abs() < 0.5).double().mean()),
     }
-
-
-def _layers(flow: Invertible) -> tuple[Layer, ...]:
-    """The layers of T, none where they are not known, as those of an ODE."""
-    try:
-        return flow.structure()
-    except InvalidInput:
-        return ()

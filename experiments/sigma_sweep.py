@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,14 +19,16 @@ import torch
 import tyro
 from torch import Tensor
 
-from experiments.sandwich import LATENT_MASS, Effort, sandwich
-from experiments.store import Store, key_of
-from experiments.sweep import FIRST_SEED, Progress, run_units
+from experiments.bracket import LATENT_MASS, Effort, bracket
+from experiments.experiment import Experiment, Shown, Unit, reported, seeds_of
+from experiments.plots import sigma_sweep_figure
+from experiments.store import Store
+from experiments.sweep import FIRST_SEED, Progress
 from inn import CouplingFlow, Ensemble, Latent, Training, coupling_flow, load_flow, save_flow, train
 from lipbounds.errors import InvalidInput
 from lipbounds.search import jacobian_norms, quotient
 
-__all__ = ["Recompute", "SigmaSweep", "recompute", "run", "two_mode_batches"]
+__all__ = ["EXPERIMENT", "Recompute", "SigmaSweep", "recompute", "two_mode_batches"]
 
 LATENTS = {
     "normal": Latent.normal(2),
@@ -80,9 +82,7 @@ class SigmaSweep:
                 raise InvalidInput("--latents", repr(latent), f"one of {', '.join(LATENTS)}", "choose from these")
         if not self.latents or len(set(self.latents)) < len(self.latents):
             raise InvalidInput("--latents", self.latents, "different names, at least one", "list every latent once")
-        seeds = self.seeds if self.seeds is not None else 1 if self.quick else 5 if self.full else 2
-        if seeds < 1:
-            raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
+        seeds = seeds_of(self.seeds, default=1 if self.quick else 5 if self.full else 2)
         architecture = (
             CouplingFlow(hidden=64, blocks=8) if self.full else CouplingFlow(blocks=4) if self.quick else CouplingFlow()
         )
@@ -113,82 +113,54 @@ class SigmaSweep:
         }
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One training batch: all sigmas of a latent and a seed."""
-
-    latent: str
-    seed: int
-    sigmas: tuple[float, ...]
-    architecture: CouplingFlow
-    training: Training
-    effort: Effort
-    store: Store = field(repr=False)
-
-    def identity(self, sigma: float) -> dict[str, Any]:
-        """What a row depends on. The other sigmas belong to it: one stream of random numbers serves the batch."""
-        return {
-            "latent": self.latent,
-            "seed": self.seed,
-            "sigma": sigma,
-            "batch_sigmas": list(self.sigmas),
-            "architecture": asdict(self.architecture),
-            "training": asdict(self.training),
-            "effort": asdict(self.effort),
-        }
-
-    def key(self, sigma: float) -> str:
-        return key_of(self.identity(sigma))
-
-    def checkpoint(self, sigma: float) -> Path:
-        return self.store.checkpoints / f"{self.key(sigma)}.safetensors"
-
-    def note(self, sigma: float) -> Path:
-        """What the checkpoint beside it was trained with, and how long."""
-        return self.checkpoint(sigma).with_suffix(".json")
-
-
-def _units(store: Store, settings: dict[str, Any]) -> list[Unit]:
+def units_of(store: Store, settings: Mapping[str, Any], _: SigmaSweep) -> list[Unit]:
+    """One training batch for every latent and seed, with a file for every sigma."""
     # the slower latents first, so that the last worker to finish is not the slowest
     order = sorted(settings["latents"], key=lambda name: settings["training"][name]["penalty"], reverse=True)
-    effort = Effort(**settings["effort"])
     return [
         Unit(
-            latent=latent,
-            seed=seed,
-            sigmas=tuple(settings["sigmas"]),
-            architecture=CouplingFlow(**settings["architecture"]),
-            training=Training(**settings["training"][latent]),
-            # certificates for the first seed alone
-            effort=replace(effort, certificate=effort.certificate if seed == FIRST_SEED else 0.0),
+            columns={"latent": latent, "seed": seed},
+            depends={
+                "batch_sigmas": settings["sigmas"],  # one stream of random numbers serves the batch
+                "architecture": settings["architecture"],
+                "training": settings["training"][latent],
+                # certificates for the first seed alone
+                "effort": settings["effort"] | ({} if seed == FIRST_SEED else {"certificate": 0.0}),
+            },
             store=store,
+            parts=tuple({"sigma": sigma} for sigma in settings["sigmas"]),
         )
-        for seed in range(FIRST_SEED, FIRST_SEED + settings["seeds"])
+        for seed in reported(settings["seeds"])
         for latent in order
     ]
 
 
 def work(unit: Unit, progress: Progress) -> None:
     """Train the unit's networks unless their checkpoints are there, then measure the rows that are missing."""
-    missing = [sigma for sigma in unit.sigmas if not unit.store.has(unit.key(sigma))]
-    if any(not unit.checkpoint(sigma).exists() for sigma in missing):
-        _train(unit, lambda share: progress(TRAINING_SHARE * share))
-    for index, sigma in enumerate(missing):
-        flow, _ = load_flow(unit.checkpoint(sigma))
-        key = unit.key(sigma)
+    missing, training = unit.missing, Training(**unit["training"])
+    if any(not _checkpoint(unit, part).exists() for part in missing):
+        _train(unit, training, lambda share: progress(TRAINING_SHARE * share))
+    for index, part in enumerate(missing):
+        path = _checkpoint(unit, part)
+        flow, _ = load_flow(path)
         started = time.perf_counter()
-        measured = sandwich(flow, LATENTS[unit.latent], sigma, seed=int(key, 16) % 2**32, effort=unit.effort)
-        identity = {name: unit.identity(sigma)[name] for name in ("latent", "seed", "sigma")}
-        settings = asdict(unit.architecture) | {name: getattr(unit.training, name) for name in SHOWN}
+        seed = int(unit.key(part), 16) % 2**32
+        row = bracket(flow, LATENTS[unit["latent"]], part["sigma"], seed=seed, effort=Effort(**unit["effort"]))
+        settings = unit["architecture"] | {name: getattr(training, name) for name in SHOWN}
         seconds = {
-            "training_seconds": json.loads(unit.note(sigma).read_text())["training_seconds"],
-            "networks_in_batch": len(unit.sigmas),
+            "training_seconds": json.loads(path.with_suffix(".json").read_text())["training_seconds"],
+            "networks_in_batch": len(unit.parts),
             "measuring_seconds": time.perf_counter() - started,
             "threads": torch.get_num_threads(),
         }
-        checkpoint = str(unit.checkpoint(sigma).relative_to(unit.store.folder))
-        unit.store.put(key, identity | settings | measured | seconds | {"checkpoint": checkpoint})
+        checkpoint = {"checkpoint": str(path.relative_to(unit.store.folder))}
+        unit.put([settings | row | seconds | checkpoint], part)
         progress(TRAINING_SHARE + (1 - TRAINING_SHARE) * (index + 1) / len(missing))
+
+
+def _checkpoint(unit: Unit, part: Mapping[str, Any]) -> Path:
+    """The network of a width; beside it a note of what it was trained with, and how long."""
+    return unit.store.checkpoints / f"{unit.key(part)}.safetensors"
 
 
 SHOWN = ("objective", "steps", "batch", "learning_rate", "penalty", "penalty_limit", "first_spread")
@@ -210,49 +182,33 @@ def two_mode_batches(sigmas: Sequence[float]) -> Callable[[int, torch.Generator]
     return draw
 
 
-def _train(unit: Unit, report: Any) -> None:
-    states = np.random.SeedSequence([unit.seed, sorted(LATENTS).index(unit.latent)]).generate_state(len(unit.sigmas) + 1)
-    ensemble = Ensemble([coupling_flow(unit.architecture, seed=int(state)) for state in states[1:]])
+def _train(unit: Unit, training: Training, report: Callable[[float], None]) -> None:
+    latent, architecture = unit["latent"], CouplingFlow(**unit["architecture"])
+    states = np.random.SeedSequence([unit["seed"], sorted(LATENTS).index(latent)]).generate_state(len(unit.parts) + 1)
+    ensemble = Ensemble([coupling_flow(architecture, seed=int(state)) for state in states[1:]])
     started = time.perf_counter()
     train(
         ensemble,
-        two_mode_batches(unit.sigmas),
-        LATENTS[unit.latent],
-        unit.training,
+        two_mode_batches(unit["batch_sigmas"]),
+        LATENTS[latent],
+        training,
         seed=int(states[0]),
-        callback=lambda step, _: report(step / unit.training.steps),
+        callback=lambda step, _: report(step / training.steps),
     )
-    seconds = time.perf_counter() - started
-    for sigma, network in zip(unit.sigmas, ensemble.networks(), strict=True):
-        note = unit.identity(sigma) | {"training_seconds": round(seconds / len(unit.sigmas), 3)}
-        unit.store.put_json(unit.note(sigma), note)
-        save_flow(unit.checkpoint(sigma), network, unit.architecture)
+    seconds = round((time.perf_counter() - started) / len(unit.parts), 3)
+    for part, network in zip(unit.parts, ensemble.networks(), strict=True):
+        path, note = _checkpoint(unit, part), {**unit.columns, **part, **unit.depends, "training_seconds": seconds}
+        unit.store.put_json(path.with_suffix(".json"), note)
+        save_flow(path, network, architecture)
 
 
-def run(config: SigmaSweep) -> pd.DataFrame:
-    """Run or resume the sweep; returns the results, which are also in the folder."""
-    settings = config.configuration()
-    started = time.perf_counter()
-    store = Store(config.out, "sigma-sweep", settings)
-    units = _units(store, settings)
-    unfinished = [unit for unit in units if not all(store.has(unit.key(sigma)) for sigma in unit.sigmas)]
-    try:
-        if unfinished:
-            run_units(work, unfinished, description="sigma-sweep")
-        results = store.merge(["latent", "sigma", "seed"])
-        store.put_table("planes", _planes(store, results))
-    finally:
-        store.describe(wall_seconds=time.perf_counter() - started)
-    return results
-
-
-def _planes(store: Store, results: pd.DataFrame) -> pd.DataFrame:
+def _planes(units: Sequence[Unit], results: pd.DataFrame) -> pd.DataFrame:
     """The stretching of the latent plane and generated samples, for one small sigma and the first seed of every latent."""
     sigma = results["sigma"].iloc[(results["sigma"] - PICTURED_SIGMA).abs().argmin()]
     frames = []
     for row in results[(results["sigma"] == sigma) & (results["seed"] == FIRST_SEED)].itertuples():
         latent = LATENTS[row.latent]
-        flow = load_flow(store.folder / row.checkpoint)[0].double().requires_grad_(False)
+        flow = load_flow(units[0].store.folder / row.checkpoint)[0].double().requires_grad_(False)
         hull = latent.hull(LATENT_MASS)
         means = np.array(latent.means)
         half = hull.radius * 2 / PLANE_CELLS
@@ -301,3 +257,43 @@ def recompute(config: Recompute) -> tuple[float, float]:
     flow = load_flow(config.folder / row["checkpoint"])[0].double().requires_grad_(False)
     pair = (np.array(row["witness_a"]), np.array(row["witness_b"]))
     return float(row["lip_found"]), quotient(flow.inverse, pair)
+
+
+TABLE = {
+    "latent": "latent",
+    "sigma": "sigma",
+    "seed": "seed",
+    "accurate": "accurate",
+    "epsilon": "epsilon",
+    "lip_found": "found",
+    "lip_found_hull": "hull",
+    "lip_forced_frontier": "frontier",
+    "lip_forced_data": "two sets 95%",
+    "lip_forced_sharp": "sharp",
+    "lip_blackbox": "black-box 95%",
+    "lip_forced_printed": "printed",
+    "lip_exact": "exact",
+    "inversion_error_float32": "inversion",
+    "sandwich": "bracket",
+}
+
+EXPERIMENT = Experiment(
+    name="sigma-sweep",
+    options=SigmaSweep,
+    units=units_of,
+    work=work,
+    order=("latent", "sigma", "seed"),
+    tables={"planes": _planes},
+    figures=sigma_sweep_figure,
+    summary=lambda results: [results[list(TABLE)].rename(columns=TABLE)],
+    shown={
+        "sigma-sweep": Shown(15),
+        # controls, one seed each
+        "sigma-sweep-penalty": Shown(7, {"seeds": 1, "latents": ("normal",), "penalty": "all"}),
+        "sigma-sweep-no-penalty": Shown(7, {"seeds": 1, "latents": ("mixture",), "penalty": "none"}),
+        "sigma-sweep-example1": Shown(7, {"seeds": 1, "latents": ("example1",)}),
+        "sigma-sweep-discrepancy": Shown(
+            7, {"seeds": 1, "latents": ("normal",), "objective": "discrepancy", "sigmas": (0.5, 0.3, 0.2, 0.15)}
+        ),
+    },
+)

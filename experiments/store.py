@@ -1,6 +1,6 @@
 """Results on disk: a folder per run, whose rows are written whole or not at all.
 
-config.json       configuration, versions, machine, git revision, wall time
+config.json       configuration, versions, machine, git revision, wall and CPU time, processes and threads
 rows/KEY.parquet  the rows of one unit, KEY the hash of its configuration; mostly one row
 results.parquet   the rows merged
 checkpoints/      the trained networks that rows name
@@ -25,7 +25,10 @@ from lipbounds.errors import InvalidInput
 
 __all__ = ["Store", "key_of"]
 
-PACKAGES = ("lipbounds", "torch", "numpy", "scipy", "POT", "joblib", "matplotlib", "pandas", "pyarrow")
+PACKAGES = (
+    *("lipbounds", "torch", "numpy", "scipy", "numba", "python-flint", "POT", "scikit-learn", "joblib"),
+    *("matplotlib", "pandas", "pyarrow"),
+)
 
 
 def key_of(configuration: Mapping[str, Any]) -> str:
@@ -84,7 +87,7 @@ class Store:
             raise InvalidInput("--out", got, "a new or empty folder, or one of this run", "choose another path")
         self.folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            self.describe(wall_seconds=0.0)  # first, so that an interrupted start is recognised as this run
+            self.describe()  # first, so that an interrupted start is recognised as this run
         for subfolder in (self.rows, self.checkpoints):
             subfolder.mkdir(exist_ok=True)
         for folder in (self.folder, self.rows, self.checkpoints):
@@ -101,17 +104,29 @@ class Store:
         """Folder of the trained networks."""
         return self.folder / "checkpoints"
 
-    def describe(self, *, wall_seconds: float) -> None:
-        """Write config.json; wall times of resumed runs add up."""
+    def describe(self, *, wall_seconds: float = 0.0, cpu_seconds: float = 0.0, processes: int = 0, threads: int = 0) -> None:
+        """Write config.json; times of resumed runs add up, and the processes and threads are the most that worked at once.
+
+        Args:
+            wall_seconds: Of this run.
+            cpu_seconds: Of all its processes.
+            processes: That worked at once.
+            threads: Of each.
+        """
         path = self.folder / "config.json"
-        before = json.loads(path.read_text())["wall_seconds"] if path.exists() else 0.0
+        before = json.loads(path.read_text()) if path.exists() else {}
+        workers = before.get("workers", {})
         description = {
             "configuration": self._configuration,
             "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
             "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-            "workers": {"processes": os.cpu_count(), "threads_each": 1},
+            "workers": {
+                "processes": max(processes, workers.get("processes", 0)),
+                "threads_each": max(threads, workers.get("threads_each", 0)),
+            },
             "git_revision": _revision(),
-            "wall_seconds": round(before + wall_seconds, 1),
+            "wall_seconds": round(before.get("wall_seconds", 0.0) + wall_seconds, 1),
+            "cpu_seconds": round(before.get("cpu_seconds", 0.0) + cpu_seconds, 1),
         }
         self.put_json(path, description)
 

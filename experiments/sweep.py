@@ -1,30 +1,30 @@
-"""Runs the units of a sweep in worker processes, with one progress bar for all of them."""
+"""Runs units of work in worker processes, with one progress bar for all of them."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TypeVar
+from multiprocessing import Manager
+from multiprocessing.queues import Queue
+from typing import Any, NamedTuple, TypeVar
 
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-__all__ = ["FIRST_SEED", "Progress", "run_units"]
+__all__ = ["FIRST_SEED", "Progress", "Spent", "run_units"]
 
 Unit = TypeVar("Unit")
 FIRST_SEED = 100  # of the networks reported, where settings were chosen on others
-POLL_SECONDS = 0.5
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
 
 
 class Progress:
-    """Lets a worker process say how far its unit is: a small file that the bar's thread reads."""
+    """Lets a worker process say how far its unit is."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, queue: Queue[Any], index: int) -> None:
+        self._queue, self._index = queue, index
         self._parent: int | None = None
 
     def __call__(self, share: float) -> None:
@@ -33,45 +33,61 @@ class Progress:
         self._parent = self._parent or os.getppid()
         if os.getppid() != self._parent:
             os._exit(1)
-        temporary = self._path.with_suffix(".new")
-        temporary.write_text(str(share))
-        os.replace(temporary, self._path)
+        self._queue.put((self._index, share))
+
+
+class Spent(NamedTuple):
+    """What units took.
+
+    Attributes:
+        cpu_seconds: Of all of them.
+        processes: Worked at once.
+        threads: Of torch in each.
+    """
+
+    cpu_seconds: float
+    processes: int
+    threads: int
 
 
 def run_units(
     work: Callable[[Unit, Progress], None], units: Sequence[Unit], *, description: str, jobs: int | None = None
-) -> None:
+) -> Spent:
     """Call `work(unit, progress)` for every unit, `jobs` at a time (one for each core), and show a bar.
 
     Every worker uses one thread: small operations of torch lose more by sharing cores than they gain.
     """
-    jobs = min(jobs or os.cpu_count() or 1, len(units)) or 1
-    with tempfile.TemporaryDirectory() as folder, tqdm(total=100.0, desc=description, unit="%", bar_format=BAR) as bar:
-        paths = [Path(folder) / f"{index}.txt" for index in range(len(units))]
-        finished = threading.Event()
+    if not units:
+        return Spent(0.0, 0, 0)
+    jobs = min(jobs or os.cpu_count() or 1, len(units))
+    with Manager() as manager, tqdm(total=100.0, desc=description, unit="%", bar_format=BAR) as bar:
+        queue: Any = manager.Queue()
 
         def watch() -> None:
-            while not finished.wait(POLL_SECONDS):
-                share = sum(float(path.read_text()) for path in paths if path.exists()) / len(paths)
-                bar.n = round(100.0 * share, 1)
+            shares = [0.0] * len(units)
+            for index, share in iter(queue.get, None):
+                shares[index] = share
+                bar.n = round(100.0 * sum(shares) / len(shares), 1)
                 bar.refresh()
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            Parallel(n_jobs=jobs)(
-                delayed(_single_threaded)(work, unit, Progress(path)) for unit, path in zip(units, paths, strict=True)
+            spent = Parallel(n_jobs=jobs)(
+                delayed(_single_threaded)(work, unit, Progress(queue, index)) for index, unit in enumerate(units)
             )
-            bar.n = 100.0
         finally:
-            finished.set()
+            queue.put(None)
             watcher.join()
+    return Spent(sum(seconds for seconds, _ in spent), jobs, max(threads for _, threads in spent))
 
 
-def _single_threaded(work: Callable[[Unit, Progress], None], unit: Unit, progress: Progress) -> None:
+def _single_threaded(work: Callable[[Unit, Progress], None], unit: Unit, progress: Progress) -> tuple[float, int]:
     import torch  # in the worker, after its environment is set
 
     torch.set_num_threads(1)
+    started = time.process_time()
     progress(0.0)
     work(unit, progress)
     progress(1.0)
+    return time.process_time() - started, torch.get_num_threads()

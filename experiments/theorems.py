@@ -7,24 +7,24 @@ quotient of the larger side and the smaller, 1 where a bound is attained.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.checks import Check, conditional_checks, measure, unconditional_checks
+from experiments.checks import Check, conditional_checks, measured_on_ball, unconditional_checks
 from experiments.exact_checks import extremal_checks, finite_checks, monotone_checks
-from experiments.networks import SETTINGS, Setting, train_setting
-from experiments.store import Store, key_of
-from experiments.sweep import Progress, run_units
-from lipbounds.errors import InvalidInput
+from experiments.experiment import Experiment, Shown, Unit, seeds_of
+from experiments.networks import SETTINGS, train_setting
+from experiments.plots import theorems_figure
+from experiments.store import Store
+from experiments.sweep import Progress
 from lipbounds.theorems import STATEMENTS, Outcome
 
-__all__ = ["Theorems", "rows_of", "run", "summary"]
+__all__ = ["EXPERIMENT", "Theorems", "rows_of", "summary"]
 
 ORDER = {(one.number, one.version): place for place, one in reversed(list(enumerate(STATEMENTS)))}  # that of the paper
 MEASURED_SHARE = 0.6  # of a unit's time is training
@@ -43,11 +43,8 @@ class Theorems:
 
     def configuration(self) -> dict[str, Any]:
         """All that the results depend on."""
-        seeds = self.seeds if self.seeds is not None else 1 if self.quick else 3
-        if seeds < 1:
-            raise InvalidInput("--seeds", seeds, "an integer >= 1", "one seed is the least")
         return {
-            "seeds": seeds,
+            "seeds": seeds_of(self.seeds, default=1 if self.quick else 3),
             "sets": 6 if self.quick else 12,
             "labels": 6 if self.quick else 10,
             "exact": 40 if self.quick else 300,
@@ -55,22 +52,6 @@ class Theorems:
             "certify": not self.quick,
             "settings": [setting.name for setting in SETTINGS],
         }
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One training batch and its checks, or the exact instances."""
-
-    setting: Setting | None
-    seed: int
-    configuration: dict[str, Any]
-    store: Store = field(repr=False)
-
-    @property
-    def key(self) -> str:
-        """Of the unit's rows."""
-        name = "exact" if self.setting is None else self.setting.name
-        return key_of({"unit": name, "seed": self.seed} | self.configuration)
 
 
 def rows_of(checks: Iterable[Check], origin: str) -> list[dict[str, Any]]:
@@ -95,45 +76,32 @@ def rows_of(checks: Iterable[Check], origin: str) -> list[dict[str, Any]]:
     return rows
 
 
-def run(config: Theorems) -> pd.DataFrame:
-    """Train, check, and write results.parquet and summary.parquet; returns the rows."""
-    configuration = config.configuration()
-    store = Store(config.out, "theorems", configuration)
-    begin = time.perf_counter()
+def units_of(store: Store, settings: Mapping[str, Any], _: Theorems) -> list[Unit]:
+    """A training batch and its checks for every setting and seed, and the exact instances."""
     # the slowest units first, so that no core waits for one at the end
     trainings = sorted(SETTINGS, key=lambda setting: (setting.latent == "normal", -setting.dim))
-    units = [Unit(setting, seed, configuration, store) for seed in range(configuration["seeds"]) for setting in trainings]
-    units.append(Unit(None, 0, configuration, store))
-    todo = [unit for unit in units if not store.has(unit.key)]
-    if todo:
-        run_units(_work, todo, description="theorems")
-    results = store.merge(["order", "origin"])
-    store.put_table("summary", summary(results))
-    store.describe(wall_seconds=time.perf_counter() - begin)
-    return results
+    named = [(setting.name, seed) for seed in range(settings["seeds"]) for setting in trainings] + [("exact", 0)]
+    return [Unit({}, {"unit": name, "seed": seed, **settings}, store) for name, seed in named]
 
 
-def _work(unit: Unit, report: Progress) -> None:
-    configuration = unit.configuration
-    if unit.setting is None:
-        rng = np.random.default_rng(unit.seed)
-        rows = rows_of(monotone_checks(configuration["exact"] // 4, rng), "exact, line and slabs")
-        rows += rows_of(finite_checks(configuration["exact"], rng), "exact, finite support")
-        rows += rows_of(extremal_checks(), "extremal")
-        unit.store.put_rows(unit.key, rows)
+def work(unit: Unit, progress: Progress) -> None:
+    """Check the statements on the networks of a setting, or on exact instances."""
+    if unit["unit"] == "exact":
+        rng = np.random.default_rng(unit["seed"])
+        rows = rows_of(monotone_checks(unit["exact"] // 4, rng), "exact, line and slabs")
+        rows += rows_of(finite_checks(unit["exact"], rng), "exact, finite support")
+        unit.put(rows + rows_of(extremal_checks(), "extremal"))
         return
-    networks = train_setting(unit.setting, seed=unit.seed, callback=lambda share: report(MEASURED_SHARE * share))
+    setting = next(setting for setting in SETTINGS if setting.name == unit["unit"])
+    networks = train_setting(setting, seed=unit["seed"], callback=lambda share: progress(MEASURED_SHARE * share))
     rows = []
     for index, network in enumerate(networks):
-        seed = 100 * unit.seed + index
-        measured = measure(network, seed=seed, screening=configuration["screening"], certify=configuration["certify"])
-        if unit.setting.labels:
-            checks = conditional_checks(measured, configuration["labels"])
-        else:
-            checks = unconditional_checks(measured, configuration["sets"])
-        rows += rows_of(checks, network.name)
-        report(MEASURED_SHARE + (1 - MEASURED_SHARE) * (index + 1) / len(networks))
-    unit.store.put_rows(unit.key, rows)
+        seed = 100 * unit["seed"] + index
+        measured = measured_on_ball(network, seed=seed, screening=unit["screening"], certify=unit["certify"])
+        check, count = (conditional_checks, unit["labels"]) if setting.labels else (unconditional_checks, unit["sets"])
+        rows += rows_of(check(measured, count), network.name)
+        progress(MEASURED_SHARE + (1 - MEASURED_SHARE) * (index + 1) / len(networks))
+    unit.put(rows)
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
@@ -162,3 +130,16 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+EXPERIMENT = Experiment(
+    name="theorems",
+    options=Theorems,
+    units=units_of,
+    work=work,
+    order=("order", "origin"),
+    tables={"summary": lambda _, results: summary(results)},
+    figures=theorems_figure,
+    summary=lambda results: [summary(results)],
+    shown={"theorems": Shown(5)},
+)

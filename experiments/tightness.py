@@ -12,13 +12,12 @@ $g=F^{-1}$ it asks for the largest m with $t(u')-t(u)\ge m(g(u')-g(u))$ and $\in
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.optimize import linprog, minimize_scalar
@@ -26,7 +25,10 @@ from scipy.sparse import bmat, coo_array, csc_array, diags_array, identity
 from scipy.special import ndtr, ndtri
 from scipy.stats import norm
 
-from experiments.store import Store, key_of
+from experiments.experiment import Experiment, Shown, Unit
+from experiments.plots import tightness_figure
+from experiments.store import Store
+from experiments.sweep import Progress
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import GaussianMixture
@@ -39,7 +41,7 @@ from lipbounds.theorems import (
     two_modes,
 )
 
-__all__ = ["Tightness", "exact_in_latent_space", "run"]
+__all__ = ["EXPERIMENT", "Tightness", "exact_in_latent_space"]
 
 Array = NDArray[np.float64]
 
@@ -71,21 +73,22 @@ class Tightness:
         return {"sigma": self.sigma, "dimensions": list(self.dimensions), "accuracies": list(self.accuracies)}
 
 
-def run(config: Tightness) -> pd.DataFrame:
-    """Compute all rows and write results.parquet; returns it."""
-    store = Store(config.out, "tightness", config.configuration())
-    begin = time.perf_counter()
-    law = two_modes(config.sigma)
-    for epsilon in config.accuracies:
-        key = key_of({"epsilon": epsilon, "sigma": config.sigma, "dimensions": list(config.dimensions)})
-        if store.has(key):
-            continue
+def units_of(store: Store, settings: Mapping[str, Any], config: Tightness) -> list[Unit]:
+    """All accuracies, with a file for each."""
+    depends = {name: settings[name] for name in ("sigma", "dimensions")}
+    return [Unit({}, depends, store, parts=tuple({"epsilon": epsilon} for epsilon in config.accuracies))]
+
+
+def work(unit: Unit, progress: Progress) -> None:
+    """The rows of every accuracy, one for each dimension."""
+    law = two_modes(unit["sigma"])
+    for index, part in enumerate(unit.missing):
+        epsilon = part["epsilon"]
         sharp = separation(epsilon, Masses.equal(0.0)).upper
         cost, _ = quad(lambda z, half=sharp / 2: 2 * (half - z) * norm.pdf(z), 0.0, sharp / 2, epsabs=0.0, epsrel=1e-10)
         shared = {
-            "epsilon": epsilon,
-            "distance sharp": sharp,
             "epsilon attained": cost,
+            "distance sharp": sharp,
             "constant sharp": _best_half_lines(law, epsilon, None),
             "constant exact": exact_in_latent_space(law, epsilon),
         }
@@ -96,12 +99,10 @@ def run(config: Tightness) -> pd.DataFrame:
                 "distance printed": math.exp(printed_distance(n, 0.0, epsilon).upper),
                 "constant printed": _best_half_lines(law, epsilon, n),
             }
-            for n in config.dimensions
+            for n in unit["dimensions"]
         ]
-        store.put_rows(key, rows)
-    results = store.merge(["n", "epsilon"])
-    store.describe(wall_seconds=time.perf_counter() - begin)
-    return results
+        unit.put(rows, part)
+        progress((index + 1) / len(unit.parts))
 
 
 def _best_half_lines(law: GaussianMixture, epsilon: float, printed_dim: int | None) -> float:
@@ -157,3 +158,14 @@ def exact_in_latent_space(law: GaussianMixture, epsilon: float, *, cells: int = 
     if result.status != 0:
         raise NotConverged(f"exact_in_latent_space: {result.message}")
     return 1.0 / -float(result.fun)
+
+
+EXPERIMENT = Experiment(
+    name="tightness",
+    options=Tightness,
+    units=units_of,
+    work=work,
+    order=("n", "epsilon"),
+    figures=lambda folder: tightness_figure(folder, Tightness().sigma),
+    shown={"tightness": Shown(0.2)},
+)

@@ -19,7 +19,6 @@ from inn.ode import NeuralODE
 from inn.padding import Padding, label_loss, padding_loss
 from inn.permutation import FixedPermutation
 from inn.posterior import sample_posterior
-from inn.rejection import Rejection, approximate_bayesian_computation
 from inn.residual import ResidualLayer
 from inn.schedules import Constant, Cosine, Geometric, Linear, Phases, Ramp, Staircase
 from inn.starts import Starts, fit_best_start
@@ -59,7 +58,6 @@ __all__ = [
     "Phases",
     "Ramp",
     "RealNVP",
-    "Rejection",
     "ResidualFlow",
     "ResidualLayer",
     "SlicedWasserstein",
@@ -70,7 +68,6 @@ __all__ = [
     "TwoSidedCoupling",
     "Wasserstein1",
     "WorstPairs",
-    "approximate_bayesian_computation",
     "arctan_clamp",
     "build",
     "build_conditional",

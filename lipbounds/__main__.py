@@ -13,6 +13,7 @@ import numpy as np
 
 from lipbounds.diagnosis.diagnose import diagnose
 from lipbounds.errors import InvalidInput, LipboundsError
+from lipbounds.progress import Progress, Report
 
 __all__ = ["main"]
 
@@ -49,6 +50,18 @@ def _data(path: str) -> np.ndarray:
     return data
 
 
+def _said_once() -> Report:
+    """Print every stage when it begins."""
+    said: set[str] = set()
+
+    def report(event: Progress) -> None:
+        if event.stage not in said:
+            said.add(event.stage)
+            print(f"... {event.stage}", file=sys.stderr, flush=True)
+
+    return report
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; errors of the caller are one line and status 2."""
     parser = argparse.ArgumentParser(prog="python -m lipbounds", description=__doc__)
@@ -68,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             latent=options.latent,
             seed=options.seed,
             seconds=options.seconds,
-            callback=lambda words: print(f"... {words}", file=sys.stderr, flush=True),
+            progress=_said_once(),
         )
         print(diagnosis.verdict)
         if options.out is not None:

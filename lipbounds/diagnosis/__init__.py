@@ -1,5 +1,24 @@
-"""How strongly must, does and can a user's own generator stretch, and what would help."""
+"""How strongly must, does and can a user's own generator stretch, what would help, and whether its posteriors are right."""
 
+from lipbounds.diagnosis.conditional import Nearness, Resimulation, Strays, nearness, rank_calibration, resimulation, strays
 from lipbounds.diagnosis.diagnose import Diagnosis, InversionErrors, LatentChoice, Modes, diagnose
+from lipbounds.diagnosis.measure import Measurement, Search, inversion_error, measure
 
-__all__ = ["Diagnosis", "InversionErrors", "LatentChoice", "Modes", "diagnose"]
+__all__ = [
+    "Diagnosis",
+    "InversionErrors",
+    "LatentChoice",
+    "Measurement",
+    "Modes",
+    "Nearness",
+    "Resimulation",
+    "Search",
+    "Strays",
+    "diagnose",
+    "inversion_error",
+    "measure",
+    "nearness",
+    "rank_calibration",
+    "resimulation",
+    "strays",
+]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
-from lipbounds.distances import InverseMultiquadric, Kernel, discrepancy, wasserstein  # InverseMultiquadric: the examples
+from lipbounds.distances import Kernel, discrepancy, wasserstein
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 
@@ -142,6 +142,7 @@ def nearness(samples: ArrayLike, reference: ArrayLike, again: ArrayLike, kernel:
         kernel: Of D_K; None measures W_1. The paper's is `InverseMultiquadric()`.
 
     Example:
+        >>> from lipbounds.distances import InverseMultiquadric
         >>> rng = np.random.default_rng(0)
         >>> near = nearness(*(rng.standard_normal((500, 2)) for _ in range(3)), InverseMultiquadric())
         >>> near.value.upper < 2 * near.floor.upper

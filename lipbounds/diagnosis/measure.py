@@ -42,9 +42,7 @@ class Search:
 
     def of(self, f: Map, domain: Domain) -> Found:
         """Search the constant of a map on a domain."""
-        return find_lipschitz(
-            f, domain, seed=self.seed, starts=self.starts, segments=self.segments, screening=self.screening
-        )
+        return find_lipschitz(f, domain, seed=self.seed, starts=self.starts, segments=self.segments, screening=self.screening)
 
 
 @dataclass(frozen=True, eq=False)

@@ -193,8 +193,8 @@ def separation(epsilon: float | Enclosure, masses: Masses) -> Enclosure:
         masses: Masses of the two sets and of the gap.
 
     Returns:
-        An enclosure of rho* at the upper end of epsilon, with the weaker guarantee of masses and epsilon, CERTIFIED for numbers that
-        are given; about 1e-12 wide (relative).
+        An enclosure of rho* at the upper end of epsilon, with the weaker guarantee of masses and epsilon, CERTIFIED for numbers
+        that are given; about 1e-12 wide (relative).
 
     Raises:
         InvalidInput: For a negative epsilon.

@@ -9,7 +9,7 @@ from scipy import stats
 
 from experiments import arm
 from experiments.arm import exact_posterior, forward, prior
-from inn import approximate_bayesian_computation
+from experiments.rejection import approximate_bayesian_computation
 from lipbounds.errors import InvalidInput
 
 Y = torch.tensor([0.3, 1.4])

@@ -15,7 +15,6 @@ import torch
 from experiments import eight_modes, inpainting, kinematics
 from experiments.conditional import constants, phased, product_bound
 from experiments.digits import VARIABLE, load_mnist, load_small
-from experiments.posterior_plots import eight_modes_figures, inpainting_figure, kinematics_figures
 from inn import (
     Conditional,
     ConditionalModel,
@@ -37,9 +36,9 @@ from lipbounds.errors import InvalidInput
 from lipbounds.search import jacobian_norms
 
 EXPERIMENTS = {
-    "eight-modes": (eight_modes.EightModes, eight_modes, eight_modes_figures, 2 * 4),
-    "kinematics": (kinematics.Kinematics, kinematics, kinematics_figures, 2 * 3),
-    "inpainting": (inpainting.Inpainting, inpainting, inpainting_figure, 2),
+    "eight-modes": (eight_modes.EightModes, eight_modes, 2 * 4),
+    "kinematics": (kinematics.Kinematics, kinematics, 2 * 3),
+    "inpainting": (inpainting.Inpainting, inpainting, 2),
 }
 COLUMNS = {
     "eight-modes": {
@@ -61,9 +60,9 @@ COLUMNS = {
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_quick_run(tmp_path, name):
-    make, module, figures, rows = EXPERIMENTS[name]
+    make, module, rows = EXPERIMENTS[name]
     config = make(out=tmp_path / "run", quick=True)
-    results = module.run(config)
+    results = module.EXPERIMENT.run(config)
     assert len(results) == rows
     assert COLUMNS[name] <= set(results.columns)
     assert np.isfinite(results["lip_found"]).all()
@@ -76,11 +75,11 @@ def test_quick_run(tmp_path, name):
         assert (results["lip_found"] <= results["lip_certified"]).all()
         assert (results["lip_forward_images"] <= results["lip_forward_found"] * (1 + 1e-6)).all()
         assert (results["lip_forced_normal"] > 0).all()
-    for path in figures(config.out):
+    for path in module.EXPERIMENT.figures(config.out):
         assert path.stat().st_size > 5000
     # a finished run is only read again
     before = {path: path.stat().st_mtime_ns for path in (config.out / "rows").iterdir()}
-    pd.testing.assert_frame_equal(module.run(config), results)
+    pd.testing.assert_frame_equal(module.EXPERIMENT.run(config), results)
     assert {path: path.stat().st_mtime_ns for path in (config.out / "rows").iterdir()} == before
     assert not list(config.out.glob("checkpoints/*.state"))
     assert all(path.stat().st_size < 2**20 for path in config.out.glob("*.parquet"))
@@ -88,28 +87,28 @@ def test_quick_run(tmp_path, name):
 
 @pytest.mark.parametrize(("name", "preset"), [("eight-modes", "paper"), ("kinematics", "program")])
 def test_a_quick_run_of_one_preset(tmp_path, name, preset):
-    make, module, figures, _ = EXPERIMENTS[name]
+    make, module, _ = EXPERIMENTS[name]
     config = make(out=tmp_path / "run", quick=True, presets=(preset,), share=0.001)
-    results = module.run(config)
+    results = module.EXPERIMENT.run(config)
     assert set(results["preset"]) == {preset}
     assert len(module.summary(results))
-    for path in figures(config.out):
+    for path in module.EXPERIMENT.figures(config.out):
         assert path.stat().st_size > 5000
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_settings_that_mean_nothing_are_refused(tmp_path, name):
-    make, module, _, _ = EXPERIMENTS[name]
+    make, module, _ = EXPERIMENTS[name]
     repeated, unknown = {"presets": ("likelihood", "likelihood")}, {"presets": ("nonsense",)}
     for change in ({"seeds": 0}, {"share": 0.0}, {"share": 1.5}, {"presets": ()}, repeated, unknown):
         with pytest.raises(InvalidInput):
-            module.run(make(out=tmp_path / "run", **change))
+            module.EXPERIMENT.run(make(out=tmp_path / "run", **change))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_presets_that_are_run(name):
-    make, module, _, _ = EXPERIMENTS[name]
+    make, module, _ = EXPERIMENTS[name]
     assert make().configuration()["presets"] == list(module.PRESETS)
     quick = make(quick=True).configuration()["presets"]
     assert 0 < len(quick) <= 2
@@ -348,8 +347,8 @@ def test_mnist_itself():
 @pytest.mark.skipif(not os.environ.get(VARIABLE), reason=f"{VARIABLE} is not set")
 def test_a_quick_run_on_mnist(tmp_path):
     config = inpainting.Inpainting(out=tmp_path / "run", quick=True, images="mnist", share=0.001)
-    results = inpainting.run(config)
+    results = inpainting.EXPERIMENT.run(config)
     assert results["preset"].tolist() == ["likelihood", "program"]
     assert np.isfinite(results[["probability_error", "lip_found", "mean_distance"]]).all(axis=None)
-    for path in inpainting_figure(config.out):
+    for path in inpainting.EXPERIMENT.figures(config.out):
         assert path.stat().st_size > 5000

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.plots import remark_2_figure
-from experiments.remark_2 import KERNELS, SEQUENCES, Remark2, flat_distance, run
+from experiments.remark_2 import EXPERIMENT, KERNELS, SEQUENCES, Remark2, flat_distance
 from lipbounds.distances import Gaussian, InverseMultiquadric, InverseQuadratic, discrepancy, wasserstein_line
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete
@@ -20,7 +20,7 @@ from tests.strategies.lines import discrete_lines
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("remark-2") / "out"
-    run(Remark2(out=folder, largest=64))
+    EXPERIMENT.run(Remark2(out=folder, largest=64))
     return folder, pd.read_parquet(folder / "results.parquet")
 
 
@@ -73,17 +73,17 @@ def test_figure_is_drawn_from_the_table(results):
 
 def test_the_same_run_again_is_accepted_and_another_refused(results):
     folder, rows = results
-    again = run(Remark2(out=folder, largest=64))
+    again = EXPERIMENT.run(Remark2(out=folder, largest=64))
     pd.testing.assert_frame_equal(again, rows)
     with pytest.raises(InvalidInput, match="other"):
-        run(Remark2(out=folder, largest=32))
+        EXPERIMENT.run(Remark2(out=folder, largest=32))
     assert set(SEQUENCES) == set(rows["sequence"])
 
 
 @pytest.mark.parametrize("largest", [1, 0, 5000])
 def test_bad_index(tmp_path, largest):
     with pytest.raises(InvalidInput):
-        run(Remark2(out=tmp_path / "out", largest=largest))
+        EXPERIMENT.run(Remark2(out=tmp_path / "out", largest=largest))
     assert not (tmp_path / "out").exists()
 
 

@@ -10,8 +10,9 @@ import torch
 from experiments import architectures, trade_off
 from experiments.digits import VARIABLE
 from experiments.plots import architectures_figure, trade_off_figure
-from experiments.reproduce import RUNS, SWEEPS, Figures, Reproduce, draw_all, estimate
-from experiments.rotated_modes import TURN, measured
+from experiments.reproduce import Figures, Reproduce, draw_all, estimate, runs
+from experiments.rotated_modes import ROTATION, measured
+from experiments.sigma_sweep import EXPERIMENT as SWEEP
 from experiments.sigma_sweep import LATENTS, SigmaSweep
 from experiments.sweep import FIRST_SEED
 from inn import CouplingFlow, Glow, Latent, ODEFlow, ResidualFlow, build
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 def test_trade_off(tmp_path, monkeypatch):
     small = {"found constant": (2.0, 20.0), "clamp": (0.05,)}
     monkeypatch.setattr(trade_off, "QUICK", small)
-    results = trade_off.run(trade_off.TradeOff(out=tmp_path / "run", quick=True, sigma=0.3))
+    results = trade_off.EXPERIMENT.run(trade_off.TradeOff(out=tmp_path / "run", quick=True, sigma=0.3))
     assert len(results) == 3
     # no network does better than the frontier allows (its accuracy is an estimate: a hundredth of room)
     assert (results["lip_found"] >= 0.99 * results["lip_forced_frontier"]).all()
@@ -39,7 +40,7 @@ def test_trade_off(tmp_path, monkeypatch):
 
 
 def test_architectures(tmp_path):
-    results = architectures.run(architectures.Architectures(out=tmp_path / "run", quick=True))
+    results = architectures.EXPERIMENT.run(architectures.Architectures(out=tmp_path / "run", quick=True))
     assert set(results["network"]) == set(architectures.NETWORKS)
     assert len(results) == 5 * 2
     assert (results["lip_found"] > 0).all()
@@ -63,7 +64,7 @@ def test_what_is_known_of_an_architecture(architecture):
     assert 1.001 < row["lip_found"] <= row["lip_certified"] * (1 + 1e-9)
     # T on the data, which lie along the diagonal: no slope there is larger, and one is nearly as large
     straight = torch.as_tensor(np.random.default_rng(0).uniform(-1, 1, (4_000, 2))) * torch.tensor([2.2, 4.0])
-    steepest = float(jacobian_norms(flow.forward, straight @ TURN.double()).max())
+    steepest = float(jacobian_norms(flow.forward, straight @ ROTATION.double()).max())
     assert 0.97 * row["lip_forward_found"] < steepest < row["lip_forward_found"] * (1 + 1e-6)
     assert np.isnan(measured(flow, latent, 0.3, points=256, seed=0)["lip_certified"])
 
@@ -80,19 +81,19 @@ def test_the_certificate_of_an_isometry_is_sharp_and_an_ode_has_none():
 
 
 def test_the_controls_of_the_sweep_differ():
-    trained = [repr(SigmaSweep(seeds=1, **options).configuration()["training"]) for options in SWEEPS.values()]
-    assert len({*trained, repr(SigmaSweep().configuration()["training"])}) == 1 + len(SWEEPS)
+    trained = {repr(SigmaSweep(**shown.options).configuration()["training"]) for shown in SWEEP.shown.values()}
+    assert len(trained) == len(SWEEP.shown) == 5
 
 
 def test_the_estimate_names_every_run(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     text = estimate(Reproduce())
-    assert all(run.name in text for run in RUNS if not run.needs_data)
-    assert "inpainting-mnist" not in text
+    assert all(name in text for name, (_, shown) in runs().items() if not shown.needs)
+    assert "inpainting-mnist is left out" in text
     assert VARIABLE in text
     monkeypatch.setenv(VARIABLE, "somewhere")
-    assert "inpainting-mnist" in estimate(Reproduce())
-    assert sum(run.minutes for run in RUNS) < 12 * 60
+    assert "left out" not in estimate(Reproduce())
+    assert sum(shown.minutes for _, shown in runs().values()) < 12 * 60
     assert estimate(Reproduce(only=("theorems",))).count("min") == 1
     with pytest.raises(InvalidInput, match="sigma-sweep"):
         estimate(Reproduce(only=("sweep",)))

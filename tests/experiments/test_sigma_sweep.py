@@ -1,5 +1,6 @@
 """The main experiment end to end at a tiny size: columns, resume, figure, recompute, and what it refuses."""
 
+import importlib
 import json
 import math
 import shutil
@@ -12,19 +13,19 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments import sandwich as sandwich_module
-from experiments import sigma_sweep
+from experiments import experiment, sigma_sweep
+from experiments.bracket import Effort, bracket, measured
 from experiments.plots import sigma_sweep_figure
-from experiments.sandwich import Effort, sandwich
-from experiments.sigma_sweep import Recompute, SigmaSweep, recompute, run
+from experiments.sigma_sweep import EXPERIMENT, Recompute, SigmaSweep, recompute
 from experiments.store import Store, key_of
-from experiments.sweep import FIRST_SEED, run_units
+from experiments.sweep import FIRST_SEED, Spent, run_units
 from inn import CouplingFlow, Latent, coupling_flow
 from lipbounds.domains import Ball
 from lipbounds.errors import InvalidInput
 from lipbounds.search import find_lipschitz, jacobian_norms, quotient
 from lipbounds.theorems import exact_lipschitz, two_modes_in_plane
 
+diagnosis_measure = importlib.import_module("lipbounds.diagnosis.measure")  # the package has a function of this name
 ROOT = Path(__file__).parent.parent.parent
 ARGUMENTS = ["--quick", "--sigmas", "0.5", "0.2"]
 
@@ -57,12 +58,15 @@ def test_rows_and_files(finished):
     config = json.loads((folder / "config.json").read_text())
     assert config["configuration"]["sigmas"] == [0.5, 0.2]
     assert config["wall_seconds"] > 1
-    assert config["versions"]["torch"]
+    assert config["cpu_seconds"] > 1
+    assert config["workers"]["processes"] >= 1
+    assert config["workers"]["threads_each"] == 1
+    assert {"torch", "numba", "python-flint", "POT"} <= set(config["versions"])
     assert "sigma-sweep" in result.stderr  # the bar
     assert all(word in result.stdout for word in ("frontier", "black-box", "found", "CONFIRMED"))
 
 
-def test_the_sandwich_holds_on_every_row(finished):
+def test_the_bracket_holds_on_every_row(finished):
     results = pd.read_parquet(finished[0] / "results.parquet")
     assert (results["sandwich"] == "CONFIRMED").all()
     forced = results.filter(like="lip_forced").assign(blackbox=results["lip_blackbox"])
@@ -128,8 +132,14 @@ def test_a_finished_run_is_left_alone_and_an_interrupted_one_goes_on(finished, m
     (copy / "rows" / f"{lost['key']}.parquet").unlink()
     kept = {path.name: path.stat().st_mtime_ns for path in (copy / "rows").iterdir()}
     monkeypatch.setattr(sigma_sweep, "_train", lambda *_: pytest.fail("the checkpoints are there"))
-    monkeypatch.setattr(sigma_sweep, "run_units", lambda work, units, description: [work(unit, lambda _: None) for unit in units])
-    results = run(SigmaSweep(quick=True, sigmas=(0.5, 0.2), out=copy))
+
+    def here(work, units, description):
+        for unit in units:
+            work(unit, lambda _: None)
+        return Spent(0.0, 1, 1)
+
+    monkeypatch.setattr(experiment, "run_units", here)
+    results = EXPERIMENT.run(SigmaSweep(quick=True, sigmas=(0.5, 0.2), out=copy))
     assert {name: (copy / "rows" / name).stat().st_mtime_ns for name in kept} == kept
     timed = ["measuring_seconds", "threads"]
     pd.testing.assert_frame_equal(results.drop(columns=timed), before.drop(columns=timed), rtol=1e-6)
@@ -156,7 +166,7 @@ def test_the_figure_comes_from_the_tables_alone(finished, tmp_path):
 )
 def test_bad_arguments_are_one_line_and_leave_nothing(tmp_path, arguments):
     with pytest.raises(InvalidInput) as caught:
-        run(SigmaSweep(out=tmp_path / "out", **_parsed(arguments)))
+        EXPERIMENT.run(SigmaSweep(out=tmp_path / "out", **_parsed(arguments)))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -188,12 +198,12 @@ def test_folders_that_are_refused(tmp_path, finished):
     a_file.write_text("mine")
     for out in (a_file, a_file / "below", tmp_path):
         with pytest.raises(InvalidInput, match="--out"):
-            run(SigmaSweep(quick=True, out=out))
+            EXPERIMENT.run(SigmaSweep(quick=True, out=out))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert a_file.read_text() == "mine"
     files = sorted(path.name for path in finished[0].rglob("*"))
     with pytest.raises(InvalidInput, match="sigmas"):
-        run(SigmaSweep(quick=True, sigmas=(0.5, 0.3), out=finished[0]))
+        EXPERIMENT.run(SigmaSweep(quick=True, sigmas=(0.5, 0.3), out=finished[0]))
     assert sorted(path.name for path in finished[0].rglob("*")) == files
 
 
@@ -245,7 +255,7 @@ def test_a_badly_trained_network_gives_a_row_that_says_so(shift):
     with torch.no_grad():
         flow.layers[1].subnet_2.layers[-1].bias[1] += shift
     small = Effort(accuracy=1024, transport=200, selection=2000, evaluation=4000, screening=256)
-    row = sandwich(flow, Latent.normal(2), 0.3, seed=0, effort=small)
+    row = bracket(flow, Latent.normal(2), 0.3, seed=0, effort=small)
     assert not row["accurate"]
     assert row["sandwich"] == "CONFIRMED"
     assert math.isnan(row["lip_forced_printed"])
@@ -255,9 +265,9 @@ def test_a_badly_trained_network_gives_a_row_that_says_so(shift):
 
 def test_reported_seeds_and_which_of_them_are_certified(tmp_path):
     settings = SigmaSweep(out=tmp_path).configuration()
-    units = sigma_sweep._units(Store(tmp_path / "run", "sigma-sweep", settings), settings)
-    assert sorted({unit.seed for unit in units}) == [FIRST_SEED, FIRST_SEED + 1]
-    assert all((unit.effort.certificate > 0) == (unit.seed == FIRST_SEED) for unit in units)
+    units = sigma_sweep.units_of(Store(tmp_path / "run", "sigma-sweep", settings), settings, SigmaSweep())
+    assert sorted({unit["seed"] for unit in units}) == [FIRST_SEED, FIRST_SEED + 1]
+    assert all((unit["effort"]["certificate"] > 0) == (unit["seed"] == FIRST_SEED) for unit in units)
 
 
 def test_a_witness_that_branch_and_bound_comes_upon_is_the_maps(monkeypatch):
@@ -270,17 +280,17 @@ def test_a_witness_that_branch_and_bound_comes_upon_is_the_maps(monkeypatch):
     flat = find_lipschitz(double.inverse, Ball(ball.center.numpy(), 1e-3), seed=0)
     effort = Effort(certificate=10.0, screening=256)
     best = find_lipschitz(double.inverse, ball, seed=0)
-    monkeypatch.setattr(sandwich_module, "find_lipschitz", lambda *_, **__: flat)
-    search = sandwich_module._search(double, Latent.normal(2), 0.3, [ball], seed=0, effort=effort)
-    assert flat.lower < 0.9 * best.lower < search.best.lower
-    assert search.best.lower == quotient(double.inverse, search.best.pair)
+    monkeypatch.setattr(diagnosis_measure, "find_lipschitz", lambda *_, **__: flat)
+    found = measured(double, Latent.normal(2), 0.3, seed=0, effort=effort).found
+    assert flat.lower < 0.9 * best.lower < found.lower
+    assert found.lower == quotient(double.inverse, found.pair)
 
 
-def test_a_certificate_closes_the_sandwich():
+def test_a_certificate_closes_the_bracket():
     flow = coupling_flow(CouplingFlow(blocks=1, hidden=4, activation="tanh"), seed=0)
     small = Effort(accuracy=1024, transport=200, selection=2000, evaluation=4000, screening=256, certificate=30.0)
     mixture = Latent(means=((-1.0, 0.0), (1.0, 0.0)))
-    row = sandwich(flow, mixture, 0.3, seed=0, effort=small)
+    row = bracket(flow, mixture, 0.3, seed=0, effort=small)
     assert row["lip_blackbox"] < row["lip_found"] <= row["lip_certified"] * (1 + 1e-9)
     assert row["lip_certified"] < 1.06 * row["lip_found"]
     # T on the data: no slope there is larger, and one is nearly as large
@@ -297,9 +307,9 @@ def test_a_damaged_folder_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{")
     with pytest.raises(InvalidInput, match="damaged"):
-        run(SigmaSweep(quick=True, out=tmp_path / "run"))
+        EXPERIMENT.run(SigmaSweep(quick=True, out=tmp_path / "run"))
     with pytest.raises(InvalidInput, match="--out"):
-        run(SigmaSweep(quick=True, out=tmp_path / ("x" * 300)))
+        EXPERIMENT.run(SigmaSweep(quick=True, out=tmp_path / ("x" * 300)))
     (tmp_path / "results.parquet").write_text("not a table")
     with pytest.raises(InvalidInput, match="DIR"):
         recompute(Recompute(tmp_path, "0"))

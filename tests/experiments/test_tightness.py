@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from experiments.plots import tightness_figure
-from experiments.tightness import Tightness, exact_in_latent_space, run
+from experiments.tightness import EXPERIMENT, Tightness, exact_in_latent_space
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import gaussian
 from lipbounds.theorems import exact_lipschitz, two_modes
@@ -14,7 +14,7 @@ from lipbounds.theorems import exact_lipschitz, two_modes
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tightness") / "out"
-    run(Tightness(out=folder, dimensions=(1, 8), accuracies=(1e-3, 0.02)))
+    EXPERIMENT.run(Tightness(out=folder, dimensions=(1, 8), accuracies=(1e-3, 0.02)))
     return folder, pd.read_parquet(folder / "results.parquet")
 
 
@@ -46,5 +46,5 @@ def test_figure(results):
 @pytest.mark.parametrize("change", [{"sigma": -1.0}, {"dimensions": ()}, {"dimensions": (0,)}, {"accuracies": (0.3,)}])
 def test_bad_input(change, tmp_path):
     with pytest.raises(InvalidInput):
-        run(Tightness(out=tmp_path / "out", **change))
+        EXPERIMENT.run(Tightness(out=tmp_path / "out", **change))
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from inn import CouplingFlow, coupling_flow
 from lipbounds import diagnose, standard_normal
 from lipbounds.__main__ import main
-from lipbounds.diagnosis.diagnose import Modes
+from lipbounds.diagnosis import Modes
 from lipbounds.diagnosis.report import write_report
 from lipbounds.enclosure import Guarantee
 from lipbounds.errors import InvalidInput
@@ -53,7 +53,7 @@ class Tearing(torch.nn.Module):
 @pytest.fixture(scope="module")
 def torn():
     said = []
-    return diagnose(Tearing(), data=two_modes(2000, 2), seconds=1.0, callback=said.append), said
+    return diagnose(Tearing(), data=two_modes(2000, 2), seconds=1.0, progress=lambda event: said.append(event.stage)), said
 
 
 def test_a_known_generator(torn):

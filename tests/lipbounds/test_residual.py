@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from inn import ResidualFlow, build
 from lipbounds.arb import ends, working_precision
-from lipbounds.certify import certify_lipschitz
+from lipbounds.certify import certify_lipschitz, evaluate_inverse
 from lipbounds.certify.layer_product import bound_by_product
-from lipbounds.certify import evaluate_inverse
-from lipbounds.maps.layers.residual import ResidualInverse
 from lipbounds.domains import Ball, Box
 from lipbounds.errors import InvalidInput
 from lipbounds.maps import Affine, Conditioner, Permutation, Residual, inverse_map
+from lipbounds.maps.layers.residual import ResidualInverse
 from lipbounds.search import find_lipschitz
 from lipbounds.search.find import jacobian_norms
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.checks import Measured, label_checks, measure, set_checks, unconditional_checks
+from experiments.checks import Measured, label_checks, measured_on_ball, set_checks, unconditional_checks
 from experiments.networks import SETTINGS, labels_of, train_setting
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.theorems import Outcome, SharpCorollary1, forced_by_frontier
@@ -38,7 +38,7 @@ def networks():
     try:
         return {
             setting.name: [
-                measure(network, seed=index, screening=512, latent_mass=mass)
+                measured_on_ball(network, seed=index, screening=512, latent_mass=mass)
                 for index, network in enumerate(train_setting(setting, seed=0))
                 for mass in MASSES.get(setting.name, (0.9999,))
             ]
@@ -111,7 +111,7 @@ def test_negative_controls(networks):
     assert SharpCorollary1().check(flat).outcome is Outcome.REFUTED
     law = measured.network.law.marginal(measured.statistic)
     tiny = Enclosure(0.0, 1e-7, Guarantee.EXACT, "wrong")
-    assert forced_by_frontier(law, Enclosure(0.0, 0.05, Guarantee.EXACT, "x")).lower < measured.found.lower
+    assert forced_by_frontier(law, Enclosure(0.0, 0.05, Guarantee.EXACT, "x")).lower < measured.constants.found.lower
     assert forced_by_frontier(law, tiny).lower > 0.5 * forced_by_frontier(law, replace(tiny, upper=1e-5)).lower > 1.0
 
 
@@ -120,7 +120,7 @@ def test_measured_quantities(networks):
         for measured in group:
             assert isinstance(measured, Measured)
             assert 0 <= measured.kappa.lower <= measured.kappa.upper < 0.05
-            assert measured.found.lower > 0.5
+            assert measured.constants.found.lower > 0.5
             if measured.network.setting.labels:
                 x, y = measured.labelled
                 predicted = measured.network.forward(x[:2000])[:, : y.shape[1]]

@@ -28,7 +28,7 @@ class LeakyRelu(Activation):
     name = "leaky_relu"
     slope = 1.0
     kink = 1
-    modules: ClassVar = (nn.LeakyReLU,)
+    modules: ClassVar[tuple[type[nn.Module], ...]] = (nn.LeakyReLU,)
 
     def __init__(self, below: float = 0.01) -> None:
         if not 0.0 <= below < 1.0:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from inn import approximate_bayesian_computation
+from experiments.rejection import approximate_bayesian_computation
 from lipbounds.errors import InvalidInput, NotConverged
 
 
