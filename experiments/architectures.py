@@ -20,6 +20,7 @@ from experiments.store import Store
 from experiments.sweep import FIRST_SEED, Progress
 from inn import Cosine, CouplingFlow, Ensemble, Glow, Group, Invertible, ODEFlow, Optimization, RealNVP, ResidualFlow, build, fit
 from inn.architectures import Architecture
+from inn.losses import negative_log_likelihood
 from lipbounds.errors import InvalidInput
 from lipbounds.theorems import exact_lipschitz
 
@@ -102,39 +103,46 @@ def work(unit: Unit, progress: Progress) -> None:
         progress(0.7 + 0.3 * (index + 1) / len(unit.parts))
 
 
+@dataclass(frozen=True, eq=False)
+class _Alone:
+    """A network as an ensemble of one: an ODE solver is not written for batches of networks."""
+
+    network: Invertible
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        return dict(self.network.named_parameters())
+
+    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_det = self.network.forward_and_log_det(x[0])
+        return z[None], log_det[None]
+
+
 def _train(unit: Unit, report: Callable[[float], None]) -> list[Invertible]:
     sigmas = unit["sigmas"]
     architecture = type(NETWORKS[unit["network"]])(**unit["architecture"])
     members = [build(architecture, seed=unit["seed"]) for _ in sigmas]
-    if isinstance(architecture, ODEFlow):  # the solver is not written for batches of networks
+    if isinstance(architecture, ODEFlow):
         for index, member in enumerate(members):
             share = lambda done, index=index: report((index + done) / len(members))
-            alone = lambda x, member=member: tuple(part[None] for part in member.forward_and_log_det(x[0]))
-            _fit(unit, dict(member.named_parameters()), alone, [sigmas[index]], share)
+            _fit(unit, _Alone(member), [sigmas[index]], share)
         return members
     ensemble: Ensemble[Invertible] = Ensemble(members)
-    _fit(unit, ensemble.named_parameters(), ensemble.forward_and_log_det, sigmas, report)
+    _fit(unit, ensemble, sigmas, report)
     return ensemble.networks()
 
 
-def _fit(
-    unit: Unit,
-    parameters: Mapping[str, Tensor],
-    forward_and_log_det: Callable[[Tensor], tuple[Tensor, ...]],
-    sigmas: Sequence[float],
-    report: Callable[[float], None],
-) -> None:
+def _fit(unit: Unit, networks: Ensemble[Invertible] | _Alone, sigmas: Sequence[float], report: Callable[[float], None]) -> None:
     latent, steps, batch = LATENTS[unit["latent"]], unit["steps"], unit["batch"]
     draw = rotated_batches(sigmas)
 
     def losses(done: float, generator: torch.Generator) -> dict[str, Tensor]:
         # the modes find their components while these overlap
         spread = min(1.0, FIRST_SPREAD + (1 - FIRST_SPREAD) * done / SPREAD_UNTIL)
-        z, log_det = forward_and_log_det(draw(batch, generator))
-        return {"likelihood": -(latent.drawn_together(spread).log_density(z) + log_det).mean(-1)}
+        return {"likelihood": negative_log_likelihood(networks, draw(batch, generator), latent.drawn_together(spread))}
 
     optimization = Optimization(steps, (Group(learning_rate=Cosine(5e-3)),), clip_norm=50.0 * len(sigmas))
-    fit(parameters, losses, optimization, seed=unit["seed"], callback=lambda step, _: report((step + 1) / steps))
+    callback = lambda step, _: report((step + 1) / steps)
+    fit(networks.named_parameters(), losses, optimization, seed=unit["seed"], callback=callback)
 
 
 EXPERIMENT = Experiment(

@@ -26,7 +26,7 @@ from inn import (
     Optimization,
     PaperObjective,
     Phases,
-    Starts,
+    SuccessiveHalving,
     build_conditional,
     fit_best_start,
     load_model,
@@ -113,7 +113,7 @@ class Preset:
     optimization: Optimization
     batch: int
     weights: tuple[float, float] | None = None
-    starts: Starts = field(default_factory=Starts)
+    starts: SuccessiveHalving = field(default_factory=SuccessiveHalving)
 
     def small(self) -> Preset:
         """The same for a flow of two blocks and narrow subnetworks: what a quick run trains and searches."""

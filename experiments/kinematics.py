@@ -44,7 +44,7 @@ from inn import (
     PaperObjective,
     Phases,
     Ramp,
-    Starts,
+    SuccessiveHalving,
 )
 from lipbounds.diagnosis import nearness, rank_calibration, resimulation
 from lipbounds.distances import (
@@ -150,7 +150,7 @@ def likelihood_preset(latent: str, region: str, clamp: float, share: float, *, p
         LikelihoodObjective(label_scale=Geometric(first, last, until=0.6)),
         Optimization(steps, (Group("", rate(RATE), matrix_rate=rate(MATRIX_RATE)),), clip_norm=20.0),
         batch=512,
-        starts=STARTS[region] if steps > FEW and not padded else Starts(),
+        starts=STARTS[region] if steps > FEW and not padded else SuccessiveHalving(),
     )
 
 
@@ -158,7 +158,7 @@ RATE, MATRIX_RATE = 5e-3, 0.02
 STEPS = {"central": 8_000, "full": 12_000}
 PADDED_STEPS = {"central": 6_000, "full": 12_000}
 EXTRA = 2  # coordinates of noise
-STARTS = {"central": Starts(4, ((1.0, 1),)), "full": Starts(3, ((0.6, 1),))}
+STARTS = {"central": SuccessiveHalving(4, ((1.0, 1),)), "full": SuccessiveHalving(3, ((0.6, 1),))}
 FEW = 500  # steps of a quick run, which compares nothing
 NEAR = 0.15  # to a label of the table: where starts are compared
 BLOCKS = {"central": 6, "full": 8}
@@ -233,7 +233,7 @@ def preset_of(unit: Unit) -> Preset:
     else:
         preset = likelihood_preset(unit["latent"], unit["region"], unit["clamp"], share, padded=name == "padded")
     if name == "one start":
-        preset = replace(preset, starts=Starts())
+        preset = replace(preset, starts=SuccessiveHalving())
     return preset.small() if unit["quick"] else preset
 
 

@@ -151,92 +151,82 @@ def _with_own_clamp(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def kinematics_figures(folder: Path, scale: float) -> list[Path]:
-    """Draw kinematics.png (Figure 5) and kinematics-slices.png with .pdf in a results folder; returns the paths."""
+    """Draw kinematics.png (Figure 5) and kinematics-slices.png with .pdf in a results folder; returns the paths.
+
+    Args:
+        folder: Of the results.
+        scale: Deviation of the mixture's components.
+    """
     arms = pd.read_parquet(folder / "arms.parquet")
     results = pd.read_parquet(folder / "results.parquet")
-    regions = [name for name in ("full", "central") if name in set(arms["region"])]
+    region = next(name for name in ("central", "full") if name in set(arms["region"]))
+    with plt.style.context(STYLE):
+        paths = save_figure(_arms(arms), folder, "kinematics")
+        return paths + save_figure(_slices(results, region, scale), folder, "kinematics-slices")
+
+
+def _arms(arms: pd.DataFrame) -> Figure:
+    """The arms of samples at both labels, a column a kind of network."""
     columns = [("exact", "", "")] + [
         (preset, region, latent)
         for preset, region in PICTURED_CELLS
         for latent in ("normal", "mixture")
-        if len(arms[(arms["preset"] == preset) & (arms["region"] == region) & (arms["latent"] == latent)])
+        if len(_of_cell(arms, preset=preset, region=region, latent=latent))
     ]
     columns = columns[:7]
-    with plt.style.context(STYLE):
-        figure, axes = plt.subplots(2, len(columns), figsize=(1.15 * len(columns), 3.6), sharex=True, sharey=True, squeeze=False)
-        for line, (name, position) in zip(axes, {"y": (0.0, 1.5), "y~": (0.5, 1.5)}.items(), strict=True):
-            for axis, (preset, region, latent) in zip(line, columns, strict=True):
-                rows = arms[(arms["label"] == name) & (arms["preset"] == preset)]
-                if preset != "exact":
-                    rows = _with_own_clamp(rows[(rows["region"] == region) & (rows["latent"] == latent)])
-                for joints in _joints(rows):
-                    axis.plot(joints[:, 0], joints[:, 1], color="#1f6fb2", alpha=0.12, linewidth=0.6)
-                axis.plot(position[1], position[0], marker="x", color="#c0392b", markersize=6, linestyle="none")
-                axis.set_xlim(-0.5, 2.2)
-                axis.set_ylim(-2.2, 2.2)
-                axis.set_aspect("equal")
-                if name == "y":
-                    axis.set_title("exact" if preset == "exact" else f"{latent}, {region}\n{preset}", fontsize=7)
-            line[0].set_ylabel(f"$y_1$, h    (y = {position})", fontsize=7)
-        for axis in axes[-1]:
-            axis.set_xlabel("$y_2$")
-        paths = save_figure(figure, folder, "kinematics")
-        # one preset for both latents
-        shown = next(name for name in ("one start", "likelihood", "padded", "program") if name in set(results["preset"]))
-        results = results[results["seed"] == FIRST_SEED]
-        padded = results[(results["kind"] == "slice") & (results["preset"] == "padded") & (results["region"] == "full")]
-        results = results[results["preset"] == shown]
-        results = pd.concat([_with_own_clamp(rows) for _, rows in results.groupby(["region", "latent"])])
-        slices = results[results["kind"] == "slice"]
-        region = regions[-1]
-        slices = slices[slices["region"] == region]
-        figure, (above, below) = plt.subplots(2, 1, figsize=(4.6, 5.0), sharex=True)
-        for latent in ("normal", "mixture"):
-            rows = slices[slices["latent"] == latent].sort_values("y_1")
-            deviation = scale if latent == "mixture" else 1.0  # a narrower latent needs a larger constant for the same law
-            above.plot(
-                rows["y_1"],
-                deviation * rows["lip_found"],
-                color=COLOURS[latent],
-                label=f"{latent}, {shown}, {region}: found",
-            )
-            if latent == "mixture":
-                above.plot(
-                    rows["y_1"],
-                    deviation * rows["lip_found_hull"],
-                    color=COLOURS[latent],
-                    linestyle=":",
-                    label="the same, hull of components",
-                )
-            below.plot(rows["y_1"], rows["resimulation"], color=COLOURS[latent])
-            if shown != "padded" and len(padded):
-                rows = padded[padded["latent"] == latent].sort_values("y_1")
-                name, style = f"{latent}, padded, full: found", {"color": COLOURS[latent], "linestyle": "--", "linewidth": 0.9}
-                above.plot(rows["y_1"], deviation * rows["lip_found"], label=name, **style)
-                below.plot(rows["y_1"], rows["resimulation"], **style)
-            table = results[(results["kind"] == "table") & (results["latent"] == latent) & (results["region"] == region)]
-            table = table[table["lip_certified"] <= 10 * table["lip_found"]]  # others say little, and would stretch the axis
-            if len(table):
-                above.plot(
-                    table["y_1"],
-                    deviation * table["lip_certified"],
-                    color=COLOURS[latent],
-                    marker="v",
-                    markersize=4,
-                    linestyle="none",
-                    label=f"{latent}, certified from above",
-                )
-        forced = results[(results["kind"] == "table") & (results["latent"] == "normal") & (results["region"] == region)]
-        above.plot(forced["y_1"], forced["lip_forced_frontier"], "k_", markersize=10, label="normal, forced (S4 of h, estimate)")
-        above.set_yscale("log")
-        below.set_yscale("log")
-        above.set_ylabel(r"latent deviation $\times$ Lip of $z\mapsto T^{-1}(y, z)$", fontsize=8)
-        below.set_ylabel("resimulation error $|f(x)-y|^2$")
-        below.set_xlabel("$y_1$  ($y_2 = 1.5$)")
-        # one for both: colours and lines are the same
-        above.legend(fontsize=6, ncol=2, loc="lower center", bbox_to_anchor=(0.5, 1.02))
-        paths += save_figure(figure, folder, "kinematics-slices")
-    return paths
+    figure, axes = plt.subplots(2, len(columns), figsize=(1.15 * len(columns), 3.6), sharex=True, sharey=True, squeeze=False)
+    for line, (name, position) in zip(axes, {"y": (0.0, 1.5), "y~": (0.5, 1.5)}.items(), strict=True):
+        for axis, (preset, region, latent) in zip(line, columns, strict=True):
+            rows = _of_cell(arms, label=name, preset=preset)
+            if preset != "exact":
+                rows = _with_own_clamp(_of_cell(rows, region=region, latent=latent))
+            for joints in _joints(rows):
+                axis.plot(joints[:, 0], joints[:, 1], color="#1f6fb2", alpha=0.12, linewidth=0.6)
+            axis.plot(position[1], position[0], marker="x", color="#c0392b", markersize=6, linestyle="none")
+            axis.set(xlim=(-0.5, 2.2), ylim=(-2.2, 2.2), aspect="equal")
+            if name == "y":
+                axis.set_title("exact" if preset == "exact" else f"{latent}, {region}\n{preset}", fontsize=7)
+        line[0].set_ylabel(f"$y_1$, h    (y = {position})", fontsize=7)
+    for axis in axes[-1]:
+        axis.set_xlabel("$y_2$")
+    return figure
+
+
+def _slices(results: pd.DataFrame, region: str, scale: float) -> Figure:
+    """Constants and resimulation errors along y_2 = 1.5, of one preset for both latents."""
+    shown = next(name for name in ("one start", "likelihood", "padded", "program") if name in set(results["preset"]))
+    results = results[results["seed"] == FIRST_SEED]
+    padded = _of_cell(results, kind="slice", preset="padded", region="full")
+    results = _of_cell(results, preset=shown)
+    results = pd.concat([_with_own_clamp(rows) for _, rows in results.groupby(["region", "latent"])])
+    figure, (above, below) = plt.subplots(2, 1, figsize=(4.6, 5.0), sharex=True)
+    for latent in ("normal", "mixture"):
+        rows = _of_cell(results, kind="slice", region=region, latent=latent).sort_values("y_1")
+        colour = COLOURS[latent]
+        deviation = scale if latent == "mixture" else 1.0  # a narrower latent needs a larger constant for the same law
+        above.plot(rows["y_1"], deviation * rows["lip_found"], color=colour, label=f"{latent}, {shown}, {region}: found")
+        if latent == "mixture":
+            hull = deviation * rows["lip_found_hull"]
+            above.plot(rows["y_1"], hull, color=colour, linestyle=":", label="the same, hull of components")
+        below.plot(rows["y_1"], rows["resimulation"], color=colour)
+        if shown != "padded" and len(padded):
+            rows = _of_cell(padded, latent=latent).sort_values("y_1")
+            name, style = f"{latent}, padded, full: found", {"color": colour, "linestyle": "--", "linewidth": 0.9}
+            above.plot(rows["y_1"], deviation * rows["lip_found"], label=name, **style)
+            below.plot(rows["y_1"], rows["resimulation"], **style)
+        table = _of_cell(results, kind="table", latent=latent, region=region)
+        table = table[table["lip_certified"] <= 10 * table["lip_found"]]  # others say little, and would stretch the axis
+        if len(table):
+            name, style = f"{latent}, certified from above", {"color": colour, "marker": "v", "markersize": 4}
+            above.plot(table["y_1"], deviation * table["lip_certified"], linestyle="none", label=name, **style)
+    forced = _of_cell(results, kind="table", latent="normal", region=region)
+    above.plot(forced["y_1"], forced["lip_forced_frontier"], "k_", markersize=10, label="normal, forced (S4 of h, estimate)")
+    above.set(yscale="log")
+    above.set_ylabel(r"latent deviation $\times$ Lip of $z\mapsto T^{-1}(y, z)$", fontsize=8)
+    below.set(yscale="log", ylabel="resimulation error $|f(x)-y|^2$", xlabel="$y_1$  ($y_2 = 1.5$)")
+    # one for both: colours and lines are the same
+    above.legend(fontsize=6, ncol=2, loc="lower center", bbox_to_anchor=(0.5, 1.02))
+    return figure
 
 
 def inpainting_figure(folder: Path) -> list[Path]:

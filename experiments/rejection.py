@@ -29,7 +29,7 @@ class Rejection:
     rate: float
 
 
-def approximate_bayesian_computation(
+def approximate_bayesian_computation(  # noqa: PLR0913 (a user reads them one by one)
     prior: Callable[[int, torch.Generator], Tensor],
     forward: Callable[[Tensor], Tensor],
     y: Tensor,

@@ -23,6 +23,7 @@ from experiments.rotated_modes import measured, rotated_batches
 from experiments.store import Store
 from experiments.sweep import Progress
 from inn import (
+    AdversarialPairs,
     Cosine,
     CouplingFlow,
     Ensemble,
@@ -30,7 +31,6 @@ from inn import (
     Group,
     Latent,
     Optimization,
-    WorstPairs,
     coupling_flow,
     fit,
     jacobian_penalty,
@@ -130,7 +130,7 @@ def _train(unit: Unit, strengths: tuple[float, ...], report: Callable[[float], N
     size, steps, batch = len(strengths), unit["steps"], unit["batch"]
     ensemble = Ensemble([coupling_flow(architecture_of(unit, strength), seed=unit["seed"]) for strength in strengths])
     draw = rotated_batches([unit["sigma"]] * size)
-    worst = WorstPairs(LATENT, networks=size, pairs=64, mass=LATENT_MASS, seed=unit["seed"])
+    worst = AdversarialPairs(LATENT, networks=size, pairs=64, mass=LATENT_MASS, seed=unit["seed"])
     strength = torch.tensor(strengths)
     inverse = lambda points: ensemble.inverse_and_log_det(points)[0]
     matrices = [value for value in ensemble.parameters() if value.ndim == 3]

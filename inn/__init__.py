@@ -4,7 +4,7 @@ from inn.architectures import Architecture, Glow, ODEFlow, RealNVP, ResidualFlow
 from inn.checkpoint import load_flow, load_model, save_flow, save_model
 from inn.compose import Composition, CouplingFlow, coupling_flow
 from inn.conditional import Conditional, ConditionalModel, MixtureLatent, build_conditional, means_from_image
-from inn.control import WorstPairs, clip_weights, jacobian_penalty, weight_penalty
+from inn.control import AdversarialPairs, clip_weights, jacobian_penalty, weight_penalty
 from inn.coupling import Clamp, OneSidedCoupling, SparseCoupling, TwoSidedCoupling, arctan_clamp
 from inn.ensemble import Ensemble
 from inn.freia import coupling_from_freia
@@ -21,13 +21,14 @@ from inn.permutation import FixedPermutation
 from inn.posterior import sample_posterior
 from inn.residual import ResidualLayer
 from inn.schedules import Constant, Cosine, Geometric, Linear, Phases, Ramp, Staircase
-from inn.starts import Starts, fit_best_start
 from inn.subnets import MLP
+from inn.successive_halving import SuccessiveHalving, fit_best_start
 from inn.training import Training, train
 
 __all__ = [
     "MLP",
     "ActNorm",
+    "AdversarialPairs",
     "Architecture",
     "Clamp",
     "Composition",
@@ -63,11 +64,10 @@ __all__ = [
     "SlicedWasserstein",
     "SparseCoupling",
     "Staircase",
-    "Starts",
+    "SuccessiveHalving",
     "Training",
     "TwoSidedCoupling",
     "Wasserstein1",
-    "WorstPairs",
     "arctan_clamp",
     "build",
     "build_conditional",

@@ -8,14 +8,17 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from inn.ensemble import Ensemble
+from inn.invertible import Invertible
 from inn.latents import Latent
 from lipbounds.errors import InvalidInput
 
-__all__ = ["WorstPairs", "clip_weights", "jacobian_penalty", "weight_penalty"]
+__all__ = ["AdversarialPairs", "clip_weights", "jacobian_penalty", "stretch_penalty", "weight_penalty"]
 
 Batched = Callable[[Tensor], Tensor]
 """A map of rows, or of an ensemble's rows: from shape (..., d) to shape (..., m)."""
 
+RANDOM_PAIR_DISTANCE = 0.02  # of the latent deviation, of pairs that are drawn
 PAIR_DISTANCE = 1e-2  # of the latent deviation: short against the modes, long against float32 rounding
 
 
@@ -69,7 +72,41 @@ def jacobian_penalty(f: Batched, points: Tensor, *, limit: float | Tensor, gener
     return excess.mean(-1)
 
 
-class WorstPairs:
+def stretch_penalty(
+    ensemble: Ensemble[Invertible], latent: Latent, *, pairs: int, limit: float, mass: float, generator: torch.Generator
+) -> Tensor:
+    r"""Return the mean over random short pairs of $\max(0, q^2-c^2)$, q the difference quotient of $T^{-1}$.
+
+    The pairs cover the convex hull of the latent components' balls of the given mass (a uniform point between two centres
+    plus a uniform point of a ball), not where the latent law has its mass: likelihood leaves the rims of the balls alone, and
+    there the inverse can fold. A constant below the limit c costs nothing, so a latent that allows Lip(T^{-1}) <= c pays
+    nothing at the optimum.
+
+    Args:
+        ensemble: The networks.
+        latent: Latent law of one or two components.
+        pairs: Number of pairs a network.
+        limit: The limit c.
+        mass: Mass of the balls.
+        generator: Source of the pairs.
+    """
+    size = (len(ensemble), pairs)
+    hull = latent.hull(mass)
+    uniform = torch.rand(*size, 3, generator=generator)
+    means = torch.tensor(latent.means)
+    core = means[0] + uniform[..., :1] * (means[-1] - means[0])
+    offset = torch.randn(*size, latent.dim, generator=generator)
+    offset = offset / offset.norm(dim=-1, keepdim=True) * uniform[..., 1:2] ** (1.0 / latent.dim)
+    z = core + hull.radius * offset
+    direction = torch.randn(*size, latent.dim, generator=generator)
+    step = RANDOM_PAIR_DISTANCE * latent.scale * direction / direction.norm(dim=-1, keepdim=True)
+    images, _ = ensemble.inverse_and_log_det(torch.cat((z, z + step), dim=1))
+    squares = (images[:, pairs:] - images[:, :pairs]).square().sum(-1) / step.square().sum(-1)
+    excess: Tensor = (squares - limit**2).clamp_min(0.0)
+    return excess.mean(-1)
+
+
+class AdversarialPairs:
     r"""A penalty on the constant found: short pairs that climb to where $T^{-1}$ stretches most while it is trained.
 
     Every call is one step of a search beside the training: the pairs move up the gradient of the log of their difference

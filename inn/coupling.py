@@ -213,7 +213,7 @@ class SparseCoupling(Invertible):
         Hagemann and Neumayer (2022), equation (8), with sparse s and t.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (a user reads them one by one)
         self,
         dim: int,
         *,

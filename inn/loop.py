@@ -78,7 +78,7 @@ class Optimization:
         return max(fitting, key=lambda index: len(self.groups[index].prefix))
 
 
-def fit(
+def fit(  # noqa: PLR0913 (a user reads them one by one)
     parameters: Mapping[str, Tensor],
     losses: Losses,
     optimization: Optimization,

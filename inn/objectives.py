@@ -2,7 +2,6 @@ r"""What a `ConditionalModel` minimises: the paper's weighted losses, and the li
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from inn.conditional import ConditionalModel
 from inn.control import weight_penalty
 from inn.invertible import Invertible
 from inn.loop import Optimization, fit
+from inn.losses import gaussian_misfit
 from inn.metrics import Discrepancy, Metric
 from inn.mixture import LearnedMixture, sparsity
 from inn.padding import label_loss, padding_terms
@@ -160,14 +160,14 @@ class LikelihoodObjective:
         scale = as_schedule(self.label_scale)(done)
         seen_y = _noisy(y, as_schedule(self.probability_noise)(done), generator)
         terms = {
-            "labels": _gaussian(own_y - y, scale).mean(),
+            "labels": gaussian_misfit(own_y - y, scale).mean(),
             "latent": -model.log_density(own_z, seen_y, spread=as_schedule(self.spread)(done)).mean(),
             "volume": -log_det.mean(),
         }
         if own_pad.shape[1]:
             if padding.noise == 0:
                 raise InvalidInput("noise", 0.0, "a number > 0 where the image is padded", "zero padding has no density")
-            terms["padding"] = _gaussian(own_pad, padding.noise).mean()
+            terms["padding"] = gaussian_misfit(own_pad, padding.noise).mean()
         weight = as_schedule(self.sparsity)(done)
         if weight > 0 and isinstance(model.latent, LearnedMixture):
             terms["sparsity"] = weight * sparsity(model.latent.probabilities(y))
@@ -182,16 +182,10 @@ def _noisy(like: Tensor, size: float, generator: torch.Generator) -> Tensor:
     return like + size * torch.randn(like.shape, generator=generator).to(like) if size > 0 else like
 
 
-def _gaussian(deviation: Tensor, scale: float) -> Tensor:
-    """Minus the log-density of N(0, scale^2 I) at rows."""
-    constant = deviation.shape[1] * math.log(scale * math.sqrt(2 * math.pi))
-    return deviation.square().sum(-1) / (2 * scale**2) + constant
-
-
 Objective = Callable[[ConditionalModel, Tensor, Tensor, float, torch.Generator], Mapping[str, Tensor]]
 
 
-def fit_conditional(
+def fit_conditional(  # noqa: PLR0913 (a user reads them one by one)
     model: ConditionalModel,
     draw: Draw,
     objective: Objective,

@@ -42,7 +42,7 @@ class NeuralODE(Invertible):
         Chen, Rubanova, Bettencourt and Duvenaud (2018); Section 2 of the paper.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (a user reads them one by one)
         self,
         dim: int,
         *,

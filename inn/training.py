@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from inn.control import stretch_penalty
 from inn.ensemble import Ensemble
 from inn.invertible import Invertible
 from inn.latents import Latent
@@ -19,7 +20,6 @@ from inn.losses import (
     data_discrepancy,
     latent_discrepancy,
     negative_log_likelihood,
-    stretch_penalty,
 )
 from lipbounds.errors import InvalidInput
 

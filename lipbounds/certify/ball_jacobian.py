@@ -28,8 +28,8 @@ __all__ = ["BallJacobian", "LatentBoxes"]
 
 Array = NDArray[np.float64]
 
-MOST_DIMENSIONS = 6
-BITS = 64
+MOST_DIMENSIONS = 6  # the number of boxes grows exponentially with it
+BITS = 64  # of precision, a little above double
 
 
 @dataclass(frozen=True, eq=False)

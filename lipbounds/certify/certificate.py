@@ -37,7 +37,7 @@ class Certificate(Enclosure):
 
     Attributes:
         found: The witness; `lower` is its quotient in ball arithmetic.
-        boxes: Number of nodes that the upper end looked at; 0 for the product of layer constants.
+        boxes: Number of nodes bounded by branch and bound; 0 if no bounder applies.
         assumption: What the upper end takes for granted; empty if nothing.
     """
 
@@ -65,7 +65,7 @@ class Certificate(Enclosure):
         )
 
 
-def certify_lipschitz(
+def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     model: Structured | Sequence[Layer],
     domain: Domain,
     *,
@@ -90,8 +90,8 @@ def certify_lipschitz(
     - a `ConditionalSlice` of at most 4 latent dimensions: boxes of these (`lipbounds.certify.latent`);
     - any layers in at most 6 dimensions: the Jacobian in ball arithmetic (`lipbounds.certify.ball_jacobian`), much slower.
 
-    Otherwise, and where it is smaller, the product of layer constants on a propagated box (`lipbounds.certify.layer_product`):
-    always there, and crude.
+    If no method applies, or its bound is infinite or unproven and no smaller, the product of layer constants on a
+    propagated box (`lipbounds.certify.layer_product`): always available, and crude.
 
     Args:
         model: A network with `structure()`, as those of `inn`, or the layers of T in the order of the forward map.
@@ -116,6 +116,7 @@ def certify_lipschitz(
     Raises:
         InvalidInput: For a model without structure, layers without enclosure, a domain of another dimension, a witness of
             another network or outside the domain, a ratio not above 1, or a device that is not there.
+        InconsistentBounds: If a proven upper end falls below the witness: a fault of this library.
 
     Example:
         >>> from inn import CouplingFlow, coupling_flow

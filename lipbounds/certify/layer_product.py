@@ -22,7 +22,7 @@ __all__ = ["bound_by_product", "propagated"]
 
 Array = NDArray[np.float64]
 
-BITS = 64
+BITS = 64  # of precision, a little above double
 
 
 def bound_by_product(model: Structured | Sequence[Layer], lower: Array, upper: Array) -> float:

@@ -26,8 +26,8 @@ __all__ = ["Witness", "certify_found", "certify_pair", "evaluate_inverse"]
 
 Array = NDArray[np.float64]
 
-BITS = 128
-MOST_BITS = 4096
+BITS = 128  # of precision to begin with
+MOST_BITS = 4096  # at which doubling the precision stops
 WORTH_A_SEARCH = 1e-4  # relative gain at the middle of a box that starts a search from there
 INSIDE = 1e-9  # of the size of a domain: projections onto it are good to some ulps
 

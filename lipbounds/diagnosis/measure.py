@@ -84,7 +84,7 @@ class Measurement:
         return max((one.upper for one in self.certificates), default=math.nan)
 
 
-def measure(
+def measure(  # noqa: PLR0913 (a user reads them one by one)
     model: object,
     balls: Sequence[Domain],
     *,

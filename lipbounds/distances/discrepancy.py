@@ -273,8 +273,7 @@ def _compiled(
         weights[0],
         weights[1],
         kernel.terms,
-        want_x=want_x,
-        want_y=want_y,
+        want=(want_x, want_y),
         threads=torch.get_num_threads(),
     )
     back = [None if g is None else torch.from_numpy(g).T.to(x.dtype).contiguous() for g in (gx, gy)]

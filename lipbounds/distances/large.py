@@ -45,7 +45,7 @@ class _Plan(NamedTuple):
     mass: Array
 
 
-def wasserstein_large(
+def wasserstein_large(  # noqa: PLR0913 (a user reads them one by one)
     x: Points | Discrete,
     y: Points | Discrete,
     p: float = 1.0,

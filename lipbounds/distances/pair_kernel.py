@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -161,9 +161,38 @@ def _pull_and_push(xc, yc, s, gy):
     return total
 
 
+class _Pairs(NamedTuple):
+    """Points x, shape (d, n), and y, shape (d, m), with weights a and b; `triangle`: y is x, and pairs i < j count alone."""
+
+    x: Array
+    y: Array
+    a: Array
+    b: Array
+    triangle: bool
+
+
+class _Summands(NamedTuple):
+    """Of the kernel: its `Family`, and weight, offset, exponent and value at 0, shape (terms, 4)."""
+
+    families: Array
+    numbers: Array
+
+
+class _Gradients(NamedTuple):
+    """Arrays of the points' shapes to which halves of the gradients are added, and which of them are wanted."""
+
+    x: Array
+    y: Array
+    want_x: bool
+    want_y: bool
+
+
 @_compiled
-def _rows(x, y, a, b, families, numbers, first, last, triangle, gx, gy, want_x, want_y):
+def _rows(pairs, summands, first, last, gradients):
     """Sum a_i b_j k(|x_i - y_j|^2) over rows first <= i < last and all j (j > i in the triangle); add half the gradients."""
+    x, y, a, b, triangle = pairs
+    families, numbers = summands
+    gx, gy, want_x, want_y = gradients
     d, m = y.shape
     t_buffer, k_buffer, s_buffer = np.empty(TILE, x.dtype), np.empty(TILE, x.dtype), np.empty(TILE, x.dtype)
     total = 0.0
@@ -218,7 +247,7 @@ def _peak(term: Term) -> float:
 
 
 def pair_sums(
-    x: Array, y: Array | None, a: Array, b: Array, terms: tuple[Term, ...], *, want_x: bool, want_y: bool, threads: int
+    x: Array, y: Array | None, a: Array, b: Array, terms: tuple[Term, ...], *, want: tuple[bool, bool], threads: int
 ) -> tuple[float, Array | None, Array | None]:
     r"""Return $\sum_{i,j}a_ib_jk(|x_i-y_j|^2)$ and its gradients in x and y.
 
@@ -228,21 +257,23 @@ def pair_sums(
         a: Weights, shape (n,), in the type of the points.
         b: Weights, shape (m,).
         terms: Summands of the kernel.
-        want_x: Whether the gradient in x is computed.
-        want_y: Whether the gradient in y is computed.
+        want: Whether the gradient in x is computed, and whether that in y.
         threads: Number of threads.
 
     Returns:
         The sum, and gradients of shape (d, n) and (d, m) or None. The gradients are sums in the type of the points over
         tiles, hence pairwise over ceil(m / TILE) tiles.
     """
-    triangle = y is None
+    triangle, (want_x, want_y) = y is None, want
     if y is None:
         y, b, want_y = x, a, want_x
     d, n = x.shape
     m = y.shape[1]
-    families = np.array([term.family for term in terms], dtype=np.int64)
-    numbers = np.array([(*term[1:], _peak(term)) for term in terms], dtype=x.dtype)
+    pairs = _Pairs(x, y, a, b, triangle)
+    summands = _Summands(
+        np.array([term.family for term in terms], dtype=np.int64),
+        np.array([(*term[1:], _peak(term)) for term in terms], dtype=x.dtype),
+    )
     threads = max(1, min(threads, n * m // PAIRS_A_THREAD))
     share = np.linspace(0.0, 1.0, 1 if threads == 1 else threads * CHUNKS_A_THREAD + 1)
     if threads == 1:
@@ -253,10 +284,8 @@ def pair_sums(
 
     def chunk(index: int) -> tuple[float, Array]:
         gy = np.zeros((d, m if want_y else 0), x.dtype)
-        total = _rows(
-            x, y, a, b, families, numbers, edges[index], edges[index + 1], triangle, gx, gy, want_x, want_y
-        )  # chunks own their rows of gx
-        return total, gy
+        gradients = _Gradients(gx, gy, want_x, want_y)  # chunks own their rows of gx
+        return _rows(pairs, summands, edges[index], edges[index + 1], gradients), gy
 
     chunks = range(len(edges) - 1)
     if threads == 1:

@@ -4,9 +4,9 @@ The outputs are s, the logarithm of the scale, and t. Their Taylor coefficients 
 inputs form a truncated power series. It passes through a matrix linearly, and through an activation f by
 $\sum_jf^{(j)}(u_0)(u-u_0)^j/j!$ (`power_series`). Over boxes the numbers are balls, and f and its derivatives have their exact
 ranges over that of u. With p above 3 the series are taken about the one at the middle of the box, where after every step the
-mean value theorem tightens radii by the coefficients of the next degree. What interval arithmetic loses, the cancellation
-between units, is so lost at degree p alone; the third derivatives have of it what is multiplied with the (p - 3)-rd power of the
-side of the box. On large boxes series are taken about the middles of ranges, too, with p = 3, which is better there. Derivatives
+mean value theorem tightens radii by the coefficients of the next degree. So interval arithmetic loses the cancellation between
+units at degree p alone, and third derivatives lose it times the (p - 3)-rd power of the side of the box. On large boxes, and for
+activations with a kink, series with p = 3 about the middles of ranges are intersected with these. Derivatives
 of the order of the activation's kink and above are unknown on boxes that contain it: an infinite radius.
 
 Rounding goes into the radii; at points its bound is computed once for a whole network.

@@ -58,7 +58,7 @@ class Series(NamedTuple):
 
 @cache
 def series(k: int, degree: int) -> Series:
-    """All there is to know about series in k variables up to a degree."""
+    """The indices and product tables of series in k variables up to a degree."""
     orders = tuple(
         itertools.chain.from_iterable(itertools.combinations_with_replacement(range(k), size) for size in range(degree + 1))
     )
@@ -88,9 +88,10 @@ def series(k: int, degree: int) -> Series:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def tighten(rows, spread, raised, times, radii, error):
-    """By the mean value theorem from the next degree, in place: highest degrees first, so that they help the lower ones.
+    """Tighten `spread` in place by the mean value theorem, rounded up, highest degrees first; NaN is replaced.
 
-    `radii` are those of the boxes, shape (n, k), and `error` bounds the errors of the middles, shape (coefficients, w).
+    Shapes: rows, spread (coefficients, n, w): middles and radii; raised, times (rows, k); radii (n, k): half sides of the boxes;
+    error (coefficients, w): bounds of the errors of middles.
     """
     for row in range(len(raised) - 1, -1, -1):
         for box in range(rows.shape[1]):
@@ -107,7 +108,7 @@ def tighten(rows, spread, raised, times, radii, error):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _add_product(x, X, y, Y, z, Z):
-    """Add the products of balls x and y to z; radii are X, Y, Z, and what rounding does goes there."""
+    """Add the products of balls (x, X) and (y, Y) to (z, Z), all of shape (n,); the callers round radii Z up at the end."""
     for e in range(len(x)):
         size = abs(y[e])
         z[e] += x[e] * y[e]
@@ -116,7 +117,7 @@ def _add_product(x, X, y, Y, z, Z):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _compose(products, scaled, f, F, u, U):
-    """The series of f(u) in balls in place, block by block."""
+    """The series of f(u) in place of u, U (coefficients, n); f, F are tuples of (n,). Radii are rounded up."""
     size, n = u.shape
     own, power, new = np.empty((2, size, FEW)), np.empty((2, size, FEW)), np.empty((2, size, FEW))
     for begin in range(0, n, FEW):
@@ -171,6 +172,13 @@ def compose_affine(f: Sequence[tuple[Array, Array]], powers: Array, terms: Serie
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _accumulate(x, y, z):
+    """z += xy, elementwise."""
+    for e in range(len(x)):
+        z[e] += x[e] * y[e]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _compose_numbers(products, scaled, f, u):
     """The series of f(u) in place, block by block."""
     size, n = u.shape
@@ -194,27 +202,23 @@ def _compose_numbers(products, scaled, f, u):
                 new[:] = 0.0
                 for row in range(len(products[j - 1])):
                     a, b, c = products[j - 1][row]
-                    x, y, z = power[a], own[b], new[c]
-                    for e in range(length):
-                        z[e] += x[e] * y[e]
+                    _accumulate(power[a][:length], own[b], new[c])
                 power, new = new, power
             y = f[j + 1][part]
             for row in range(len(scaled[j])):
                 a = scaled[j][row, 0]
-                x, z = power[a], u[a, part]
-                for e in range(length):
-                    z[e] += x[e] * y[e]
+                _accumulate(y, power[a], u[a, part])
 
 
 def compose_numbers(f: Sequence[Array], u: Array, terms: Series) -> Array:
-    """The same in floating point, in an order of operations that the bounds of `compose` hold for; u is overwritten."""
+    """The series of f(u) in floating point, in an order that the bounds of `compose` cover; u is overwritten."""
     flat = u.reshape(len(u), -1)
     _compose_numbers(terms.products, terms.scaled, tuple(part.ravel() for part in f), flat)
     return flat.reshape(u.shape)
 
 
 def compose_tensors(f: Sequence[Tensor], u: Tensor, terms: Series, add: Callable[..., None]) -> Tensor:
-    """The same for tensors, with a function that adds products of rows of a and b to rows of p, add(rows, a, b, p)."""
+    """`compose_numbers` for tensors, with a function that adds products of rows of a and b to rows of p, add(rows, a, b, p)."""
     shape, u = u.shape, u.reshape(len(u), -1)
     out, power = torch.zeros_like(u), u
     out[0] = f[0].ravel()

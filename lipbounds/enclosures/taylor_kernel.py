@@ -48,13 +48,13 @@ __all__ = [
 
 TWO_THIRDS = 0.6666666666666666  # rounded down
 QUARTER = 0.25  # of what grows counts against a radius where two are to be compared: with 0 or 1/2 bounds were worse
-LARGEST_EXPONENT = 600.0
+LARGEST_EXPONENT = 600.0  # |s| above: exp(s) or its products may overflow or underflow
 ROWS = 8  # of scratch beyond those of `tighten`
 
 
 @njit(cache=True, error_model="numpy")
 def larger(a, b):
-    """The larger, and no number if one is none: what `max` does then differs from processor to processor."""
+    """max(a, b), or NaN if either is NaN. Under numba `max` returns either operand, depending on the platform."""
     return b if b > a or b != b else a
 
 
@@ -78,13 +78,16 @@ def largest(rows, first, end, out):
 
 @njit(cache=True, error_model="numpy")
 def numbers_of(d):
-    """How many numbers a jet in d variables has."""
+    """Number n of middles of a jet in d variables; its array has 3n + 2 rows."""
     return 1 + d + d * (d + 1) // 2
 
 
 @njit(cache=True, error_model="numpy")
 def tighten(q, r, work):
-    """Taylor's formula, in place; the first d + 3 rows of `work` are written to."""
+    """Taylor's formula, in place: radii of the jet q (3n + 2, lanes), rounded up; growing parts, rounded down.
+
+    Half sides r have shape (d, lanes); the first d + 3 rows of `work` (rows, lanes) are overwritten.
+    """
     d, lanes = r.shape
     n = numbers_of(d)
     first, second, whole = work[d], work[d + 1], work[d + 2]
@@ -140,7 +143,10 @@ def _spreads(m, R, share, wide, off):
 
 @njit(cache=True, error_model="numpy")
 def multiply(a, b, p, r, work):
-    """p = a b; p is neither of them."""
+    """p = a b, tightened; p is neither of them. Jets (3n + 2, lanes), r (d, lanes), work (at least d + 7, lanes).
+
+    Radii and errors are rounded up, growing parts down.
+    """
     d, lanes = r.shape
     n = numbers_of(d)
     wide_a, off_a, wide_b, off_b = work[d + 3], work[d + 4], work[d + 5], work[d + 6]
@@ -203,7 +209,7 @@ def multiply(a, b, p, r, work):
 
 @njit(cache=True, error_model="numpy")
 def add(a, b, sign, work):
-    """a += sign b, not tightened."""
+    """a += sign b for jets (3n + 2, lanes) and sign 1 or -1, not tightened; radii and errors up, growing parts down."""
     n, lanes = len(a) // 3, a.shape[1]
     for q in range(n):
         aq, bq, Aq, Bq, growth, other = a[q], b[q], a[n + q], b[n + q], a[2 * n + q], b[2 * n + q]
@@ -232,7 +238,10 @@ def copy(a, p):
 
 @njit(cache=True, error_model="numpy")
 def exponential(sign, s, p, r, work):
-    """p = exp(sign s)."""
+    """p = exp(sign s), tightened; jets (3n + 2, lanes), sign 1 or -1. Radii and errors up, growing parts down.
+
+    Radii are infinite where |s| is at least LARGEST_EXPONENT at the middle.
+    """
     d, lanes = r.shape
     n = numbers_of(d)
     e, away, off, steep, grown = work[d + 3], work[d + 4], work[d + 5], work[d + 6], work[d + 7]
@@ -302,9 +311,9 @@ def exponential(sign, s, p, r, work):
 def compose(place, f, errors, x, seen, k, p, r, work):
     """p = f(u), where u are some of the jets x.
 
-    `f` has middles, radii and what grows of these, each in the order of `mlp_derivatives`, on the windows of the inputs;
-    `errors` are the errors of the middles, of all lanes. `place` says where f stands among these, then its slopes, then its
-    second derivatives, row by row.
+    Rows of `f` (3, numbers, lanes) are middles, radii and growing parts, in the order of `mlp_derivatives`; `errors` (numbers,)
+    bound the errors of the middles in all lanes. Radii and errors of p are rounded up, growing parts down. `place` says where f
+    stands among these, then its slopes, then its second derivatives, row by row.
     """
     d, lanes = r.shape
     n = numbers_of(d)

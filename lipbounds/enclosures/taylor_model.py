@@ -200,7 +200,7 @@ def _composed_with(x: Expansion, f: _Derivatives) -> Expansion:
 
 
 def _piecewise_linear(x: Expansion, activation: Activation) -> Expansion:
-    """Where a box has the kink, the mean of both slopes times x, and as much of either sign as they differ."""
+    """Where a box contains the kink: the mean slope times x, with half the difference of the slopes in the radii."""
     reach, turn = x.reach(), x.turn()
     below, above = activation.ranges(x.c - reach, x.c + reach, 1)[1]
     slope, unsure = 0.5 * (below + above), 0.5 * (above - below)
@@ -345,7 +345,7 @@ class Slice:
         self._y, self._outputs = y, outputs
 
     def __call__(self, middles: Array, radii: Array) -> Expansion:
-        """Enclose it on boxes with these middles and half sides, both of shape (n, k)."""
+        """Enclose the map on boxes with these middles and half sides, both of shape (n, k)."""
         n, k = middles.shape
         d = len(self._y) + k
         c = np.concatenate((np.broadcast_to(self._y, (n, len(self._y))), middles), 1)

@@ -1,4 +1,4 @@
-"""What a map is: layers and activations as plain data, scales of couplings, and adapters of the flow libraries."""
+"""What a map is: layers as plain data, activations and scales as objects, and adapters of flow libraries."""
 
 from lipbounds.maps.activations import Activation, activation_names, get_activation
 from lipbounds.maps.conditioner import Conditioner

@@ -33,12 +33,12 @@ from lipbounds.search.singular_values import FullSVD, Map, Quantity, SingularVal
 __all__ = ["BiLipschitz", "Found", "Map", "find_bilipschitz", "find_lipschitz", "jacobian_norms", "quotient"]
 
 STARTS = 24  # points that ascend; half the best of all, half the best of random subsets, for diversity
-ASCENT_STEPS = 60
+ASCENT_STEPS = 60  # of projected Adam
 SCATTERED = 4  # points that take random steps
-SCATTER_ROUNDS = 8
-SCATTER_CHILDREN = 96
-POLISHED = 3
-POINTS_PER_SEGMENT = 33
+SCATTER_ROUNDS = 8  # step sizes, each 0.35 of the one before
+SCATTER_CHILDREN = 96  # random steps a point and round, fewer from 16 dimensions on
+POLISHED = 3  # points polished by L-BFGS
+POINTS_PER_SEGMENT = 33  # screened on each given segment
 FOLLOWED = 256  # random segments that are followed to their jumps
 FIRST = 16  # of the random ones, and of those given, that are followed before all else
 PARTS = 4  # of a segment; the steepest is kept
@@ -55,7 +55,7 @@ class Found(Enclosure):
     """A lower bound of Lip(f; D) with its witness: [lower, infinity).
 
     `lower` is |f(a) - f(b)| / |a - b| of the pair (a, b), evaluated in float64: a lower bound of Lip(f; D) up to the rounding of
-    f at two points. It is labelled EXACT: nothing but rounding stands between it and a proven lower bound.
+    f at two points, which is not charged: `certify_found` proves it.
 
     Attributes:
         jacobian_norm: Largest singular value of the Jacobian at `point` as torch differentiates (on the span of the domain),
@@ -134,14 +134,14 @@ def find_lipschitz(
     r"""Search for the largest stretching of a map latent -> data on a convex domain: a lower bound with a witness.
 
     Nothing is claimed about how far the value lies below the truth: failing to find a larger one proves nothing. Up to 24
-    dimensions (of input or output) singular values are exact; above, power iteration keeps memory linear in the dimension.
+    dimensions (of input or output) singular values come from a full SVD; above, power iteration keeps memory linear.
 
     Args:
         model: A flow of a known library or of `inn`, whose map is T^{-1}, latent to data; a torch module or any callable on
             batches, (n, d) to (n, m), in float64 on the CPU, differentiable almost everywhere by torch. Row i of the result
             depends on row i only.
         domain: Convex set of dimension d; a `ConditionalSlice` holds a label, and then points are those of z.
-        seed: Seeds the screening.
+        seed: Of all random points and steps.
         starts: Further points to screen, shape (k, d), for example latent images of data.
         segments: Pairs of tensors of shape (k, d); the segments between corresponding rows are screened too. Give
             latent images of points of different modes.
@@ -181,7 +181,7 @@ def find_bilipschitz(
     Args:
         model: As in `find_lipschitz`, its map f injective, with at least as many outputs as inputs, at most 24 of them.
         domain: Convex set of dimension d.
-        seed: Seeds the screening.
+        seed: Of all random points and steps.
         starts: As in `find_lipschitz`.
         segments: As in `find_lipschitz`.
         screening: As in `find_lipschitz`.

@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 CANDIDATES = 400  # thresholds tried, as quantiles of the selection sample
 FEWEST = 20  # generated points
 CLEARLY = 1.1  # times larger a bound that a network must promise: a half-space says more to a reader
-SPLIT_STREAM = 20240612
+SPLIT_STREAM = 20240612  # any number: keeps this stream of random numbers apart from others of the same seed
 
 
 def _sample(name: str, values: ArrayLike) -> Array:

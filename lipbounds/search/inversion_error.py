@@ -16,10 +16,10 @@ from lipbounds.maps.model import Map
 
 __all__ = ["InversionError", "find_inversion_error"]
 
-SCREENED = 8192
-ROUNDS = 8
-KEPT = 64
-CHILDREN = 32
+SCREENED = 8192  # random points
+ROUNDS = 8  # of perturbation, at 0.3 of the distance before
+KEPT = 64  # worst points a round
+CHILDREN = 32  # perturbations of each
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,10 +18,10 @@ __all__ = ["SeparatingNetwork", "fit_separating_network"]
 
 Array = NDArray[np.float64]
 
-WIDTHS = (32, 32)
-BATCH = 2048
-THRESHOLDS = 96
-ITERATIONS = 6  # of Bjoerck's, in training; the finished matrices are exactly orthogonal
+WIDTHS = (32, 32)  # units of the hidden layers, even: sorted in pairs
+BATCH = 2048  # points a training step
+THRESHOLDS = 96  # order statistics compared in the loss
+ITERATIONS = 6  # of Bjoerck's, in training; finished matrices are polar factors by SVD, scaled to a norm of at most 1
 SHARPNESS = 0.05  # of the soft maximum over pairs of thresholds, in units of the largest bound
 SHORTER = 1e-12  # singular values are good to about 1e-14: rounding must not make a matrix longer than 1
 
@@ -63,8 +63,8 @@ def fit_separating_network(
 
     It begins as a copy of a given statistic. Then what is maximised is the bound itself: with values $v_{(1)}\le v_{(2)}\le\dots$
     of a batch and Clopper-Pearson limits $g$, the largest $(v_{(j)}-v_{(i)})/(\Phi^{-1}(g^+_j)-\Phi^{-1}(g^-_i))$, of which the
-    denominators are fixed numbers. Matrices are kept orthogonal by Bjoerck's iteration, which costs a pair of sorted
-    coordinates no slope anywhere (Anil, Lucas and Grosse, "Sorting out Lipschitz function approximation", 2019).
+    denominators are fixed numbers. Matrices are kept orthogonal by Bjoerck's iteration; sorting pairs keeps
+    the norm of gradients (Anil, Lucas and Grosse, "Sorting out Lipschitz function approximation", 2019).
 
     Args:
         x: Shape (n, d), not all equal.

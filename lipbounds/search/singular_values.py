@@ -32,8 +32,7 @@ CHUNK_ENTRIES = 4_000_000  # of Jacobians held at a time
 MOST_COPIES = 2048  # rows that a Jacobian may be evaluated on at once
 FEW_COLUMNS = 3  # with more outputs than so many times the inputs, columns of the Jacobian cost less than rows
 SETTLED = 1e-10  # relative change of |Jv| at which power iteration ends
-MOST_ITERATIONS = 1000
-# of the logarithm of each score: the signs of its singular values' logarithms, and which ones
+MOST_ITERATIONS = 1000  # of power iteration for a direction
 SINGULAR: dict[Quantity, tuple[tuple[float, int], ...]] = {
     "largest": ((1.0, 0),),
     "smallest": ((-1.0, -1),),
@@ -76,11 +75,11 @@ def check_map(f: Map, points: Tensor) -> int:
 
 
 class SingularValues(ABC):
-    """A score of points that the search raises: the logarithm of a singular value, or of the condition number."""
+    """The quantity that the search maximises: a singular value (inverted for the smallest), or the condition number."""
 
     @abstractmethod
     def values(self, points: Tensor) -> Tensor:
-        """Return the scores exponentiated, shape (n,)."""
+        """Return the quantity at points, shape (n,)."""
 
     @abstractmethod
     def values_and_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from inn import (
+    AdversarialPairs,
     Cosine,
     CouplingFlow,
     Ensemble,
@@ -12,7 +13,6 @@ from inn import (
     Group,
     Latent,
     Optimization,
-    WorstPairs,
     build,
     clip_weights,
     coupling_flow,
@@ -90,7 +90,7 @@ def test_jacobian_penalty_of_a_linear_map():
 
 def test_worst_pairs_climb_to_a_needle_that_random_points_miss():
     latent = Latent.normal(2)
-    worst = WorstPairs(latent, pairs=64, seed=0)
+    worst = AdversarialPairs(latent, pairs=64, seed=0)
     f = lambda points: needle(points)
     values = [float(worst.penalty(f, 1.0, random(step)).detach()) for step in range(150)]
     steepest = float(torch.linalg.matrix_norm(torch.func.vmap(torch.func.jacrev(needle))(worst.state["points"][0]), ord=2).max())
@@ -106,7 +106,7 @@ def test_worst_pairs_climb_to_a_needle_that_random_points_miss():
 
 def test_worst_pairs_live_between_the_components_too():
     latent = Latent(((-3.0, 0.0), (3.0, 0.0), (0.0, 4.0)), scale=0.5)
-    worst = WorstPairs(latent, networks=2, pairs=200, seed=0)
+    worst = AdversarialPairs(latent, networks=2, pairs=200, seed=0)
     for step in range(30):
         worst.penalty(lambda points: 2.0 * points, 1.0, random(step))
     radius = latent.balls(0.99)[0].radius
@@ -152,7 +152,7 @@ def test_a_limit_that_is_asked_for_is_kept():
     limits = torch.tensor([5.0, 1e6])
     latent = Latent.normal(2)
     ensemble = Ensemble([build(CouplingFlow(blocks=4, hidden=24), seed=0) for _ in limits])
-    worst = WorstPairs(latent, networks=2, pairs=48, mass=0.999, seed=0)
+    worst = AdversarialPairs(latent, networks=2, pairs=48, mass=0.999, seed=0)
 
     def losses(done, generator):
         likelihood = negative_log_likelihood(ensemble, two_modes(2, 128, generator, 0.3), latent)

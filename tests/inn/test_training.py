@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from inn import CouplingFlow, Ensemble, Latent, Training, coupling_flow, load_flow, save_flow, train
-from inn.losses import data_discrepancy, latent_discrepancy, negative_log_likelihood, stretch_penalty
+from inn.control import stretch_penalty
+from inn.losses import data_discrepancy, latent_discrepancy, negative_log_likelihood
 from lipbounds.distances import InverseMultiquadric, discrepancy
 from lipbounds.errors import InvalidInput, NotConverged
 

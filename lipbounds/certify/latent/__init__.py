@@ -1,1 +1,1 @@
-"""Boxes of latent space."""
+"""Upper bounds on conditional slices, by boxes of their latent coordinates."""

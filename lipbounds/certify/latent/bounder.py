@@ -23,7 +23,7 @@ __all__ = ["LatentSlice", "SliceBoxes", "norms_of"]
 
 Array = NDArray[np.float64]
 
-MOST_LATENT = 4
+MOST_LATENT = 4  # dimensions of z: the number of boxes grows exponentially with it
 ROUND = 4096  # boxes halved at once
 BATCH = 1024  # boxes enclosed at once: their Jacobians stay in the cache
 ROOTS = 4096  # boxes to begin with, about
@@ -117,7 +117,7 @@ def _misses(domain: Domain, middles: Array, radii: Array) -> NDArray[np.bool_]:
 
 
 def norms_of(x: Expansion) -> Array:
-    """Upper bounds of the spectral norm of the derivative: convex in delta, so largest at a corner, and the radii."""
+    """Upper bounds of the derivative's spectral norm, shape (n,), rounded up: the largest at a corner, plus the radii's norm."""
     k, _, outputs = x.g.shape
     # sums of `outputs` products, then an eigenvalue by a backward stable method, all relative to the trace <= k times it
     slack = 1 + (8 * k * (outputs + 8) + 100 * k**3) * UNIT

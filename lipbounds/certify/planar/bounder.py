@@ -36,7 +36,7 @@ Array = NDArray[np.float64]
 ROOT_CELLS = 32  # boxes along each axis at the start
 ROUND = 1 << 19  # boxes split at a time
 BATCH = 1 << 15  # boxes bounded at a time: their numbers stay in the cache
-FEWEST_CELLS = 64
+FEWEST_CELLS = 64  # of a table: coarser ones bound nothing
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,9 +35,9 @@ __all__ = ["REACH", "Table", "tabulate"]
 
 Array = NDArray[np.float64]
 
-REACH = 1e4
-CELLS = 1 << 16
-CHUNK = 1 << 13
+REACH = 1e4  # largest |u| tabulated
+CELLS = 1 << 16  # of a table
+CHUNK = 1 << 13  # cells at a time, for memory
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,14 +17,14 @@ WIDEST = 4096  # cells looked at; wider ranges belong to boxes that are split an
 
 @njit(cache=True, error_model="numpy")
 def _cell(u, cells, span):
-    """The cell that holds u, to one: neighbours are looked at as well."""
+    """Index of the cell of u, off by one at most at an edge: cells overlap, and range queries read the neighbours too."""
     place = int((math.asinh(u) / span + 1.0) * 0.5 * cells)
     return min(max(place, 0), cells - 1)
 
 
 @njit(cache=True, error_model="numpy")
 def _at(table, row, u, cell):
-    """Value of s or t at u from the nearest cell middle, and its error."""
+    """Value of s (row 1) or t (row 5) at u in a cell of a table (17, cells), and a bound of its error, rounded up."""
     d = u - table[0, cell]
     slope = table[row + 2, cell] * d
     value = table[row, cell] + slope
@@ -34,7 +34,11 @@ def _at(table, row, u, cell):
 
 @njit(cache=True, error_model="numpy", parallel=True)
 def bounds_of_boxes(middles, radii, program, tables, ball):
-    """An upper bound of the spectral norm over every box; 0 outside the ball, infinity where an interval leaves the tables."""
+    """Upper bounds, rounded up, of the spectral norm over boxes, shape (n,); 0 outside the ball, infinity beyond the tables.
+
+    Shapes: middles and radii (n, 2); program (steps, 2); tables (couplings, 17, cells); ball (3,): centre and radius rounded
+    up, a negative radius for none. Lengths are in latent units.
+    """
     n = len(middles)
     result = np.empty(n)
     cells = tables.shape[2]

@@ -42,16 +42,16 @@ Array = NDArray[np.float64]
 
 ON_GPU = "; so are those of CUDA and of torch on it"
 CONDITIONAL = "; conditional: that the boxes contain the preimage of the domain is not proven"
-MOST_DIMENSIONS = 12
-ROUNDS = 16  # in which all boxes would be split,
-MOST_BATCHES = 4  # if not more than so many batches at a time
-LOOK_SHARE = 0.1  # of the time: after it the containment is proven, or it is estimated how long that will take
-PROOF_SHARE = 0.5  # of the time that it may take by this estimate
-MOST_SHARE = 0.7  # of the time, when it takes longer
+MOST_DIMENSIONS = 12  # for which SLACK of `oriented_boxes` is justified
+ROUNDS = 16  # a round splits at least this fraction (1 / ROUNDS) of the waiting boxes, up to MOST_BATCHES
+MOST_BATCHES = 4  # batches a round: time is checked between rounds only
+LOOK_SHARE = 0.1  # of the time for the containment proof before its remaining time is estimated
+PROOF_SHARE = 0.5  # of the time: with a smaller estimate the proof goes on at once
+MOST_SHARE = 0.7  # of the time at which this proof is interrupted
 MARGIN = 0.05  # of the box about the images
 FAR = (1.0, 4.0, 64.0)  # bound over target from which a box is halved once, twice, three times
 NEAR = 100.0  # bound over target below which a box may get a frame of its own
-ORIENTED = 4  # dimensions at most for that: in more, large boxes curve otherwise at their middles than elsewhere
+ORIENTED = 4  # most dimensions for oriented boxes: above, the curvature at the middle says little about a large box
 
 
 class Preimage(Bounder[OrientedBoxes]):

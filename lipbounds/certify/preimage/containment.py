@@ -32,7 +32,7 @@ LOOKED_AT = 512  # middles of pieces whose images are looked at in a round
 
 
 class Containment:
-    """The proof, as far as it is.
+    """The proof and its progress.
 
     Args:
         evaluator: Bounds boxes.
@@ -70,7 +70,7 @@ class Containment:
         return not self._hopeless and not len(self._pieces)
 
     def seconds_left(self) -> float:
-        """How long it may still take: the area of the faces so far, each counted alike; infinite if hopeless."""
+        """Estimated seconds left, from the share of the faces' area that is done, all faces alike; infinite if hopeless."""
         radii = self._pieces.radii
         shares = torch.where(radii > 0, radii / self._sides, 1.0).prod(1)
         left = float(shares.sum()) / (2 * len(self._sides))

@@ -1,7 +1,7 @@
 """Bounds of many boxes of data at once: by threads of the processor, or on a GPU, one thread a box.
 
-Both run the same functions (`jacobian_kernel`), compiled for either; the derivatives of conditioners at points that these need
-(`mlp_derivatives`) numpy computes for one and torch for the other. A GPU contracts products with sums, which rounds less often;
+Both run the same functions (`jacobian_kernel`), compiled for either. Derivatives of conditioners at points (`mlp_derivatives`)
+are computed by numpy for the processor and by torch for the GPU. A GPU contracts products with sums, which rounds less often;
 its elementary functions are good to 2 ulps by the manual of its maker, where 4 are charged.
 """
 

@@ -1,6 +1,6 @@
 r"""The compiled loop in data space: second-order jets of T and of $A=DT^{-1}\circ T$ over boxes of data, and what they bound.
 
-Coupling by coupling the forward orbit of a box is enclosed, and with it A, column by column: the inverse of the derivative of
+Coupling by coupling the image of a box under T is enclosed, and with it A, column by column: the inverse of the derivative of
 $v_c=x_ce^{s(x_u)}+t(x_u)$ multiplies A from the right,
 $$A_{\cdot u}\leftarrow A_{\cdot u}-A_{\cdot c}\,(\mathrm{diag}(x_c)s'+\mathrm{diag}(e^{-s})t'),\qquad
 A_{\cdot c}\leftarrow A_{\cdot c}\,\mathrm{diag}(e^{-s}),$$
@@ -26,8 +26,8 @@ from lipbounds.rounding import DOWN_SUM, EPS, TINY, UP_KERNEL, UP_SUM
 
 __all__ = ["LANES", "MOST_INPUTS", "Batch", "Bounds", "Program", "Zonotope", "bound_block", "bound_boxes", "scratch_of"]
 
-SQUARINGS = 8
-SWEEPS = 6
+SQUARINGS = 8  # of the Gram matrix: the norm is too large by a factor of at most d^(1/512)
+SWEEPS = 6  # of coordinate descent
 CORNERS = 4  # directions whose both ends are tried in the norm
 LANES = 256  # of the processor: with fewer beginning a loop takes longer than the loop
 
@@ -36,7 +36,7 @@ class Program(NamedTuple):
     """The couplings of T in the order of the forward map, flattened for the compiled loop.
 
     Attributes:
-        sizes: A row a step: outputs changed m, inputs seen k, derivatives of k inputs, those of the fourth order.
+        sizes: A row a step: coordinates changed m, inputs k, number of derivatives up to the third order, and of the fourth.
         coordinates: For every step those changed, then those seen, padded.
         begins: Where the numbers of each step begin in a row of points (k inputs, then their derivatives), and of errors.
         first: Place of the derivative along input i among the numbers of an output.
@@ -72,8 +72,10 @@ class Batch(NamedTuple):
     """Boxes of data: the points c + Fh with c the middle, F the frame and |h| at most the radii.
 
     Attributes:
-        middles: Shape (n, d). radii: Likewise. frames: Shape (n, d, d). points: The inputs of all conditioners at the middles,
-            with their derivatives there, shape (n, numbers); see `Program.begins`.
+        middles: Shape (n, d).
+        radii: Shape (n, d).
+        frames: Shape (n, d, d).
+        points: Inputs of all conditioners at the middles, with the derivatives there, shape (n, numbers); see `Program.begins`.
     """
 
     middles: NDArray[np.float64]
@@ -88,9 +90,9 @@ class Bounds(NamedTuple):
     Attributes:
         norms: Bounds of the norm of A; 0 if the image provably misses the zonotope, infinity if nothing is known. Where A was not
             looked at: how many times too wide the image is for that. Shape (n,).
-        smear: What the sides contribute to the bound, or where A was not looked at to the distance, shape (n, d). curvature: How
-            A curvature at the middle: the sum of squares of its entries' matrices of second derivatives in h; zero where it
-            was not looked at. Shape (n, d, d).
+        smear: What each side contributes to the bound, or without A to the distance from the zonotope, shape (n, d).
+        curvature: Of A at the middle: the sum of the squares of the Hessians in h of its entries, not rounded outwards;
+            zero without A. Shape (n, d, d).
     """
 
     norms: NDArray[np.float64]
@@ -100,7 +102,7 @@ class Bounds(NamedTuple):
 
 @njit(cache=True, error_model="numpy")
 def _within(jet, n, low, high):
-    """A radius from a range, where it is the smaller."""
+    """Replace a jet's radius by that of the range [low, high], each (lanes,), rounded up, where it is smaller."""
     m, R, L = jet[0], jet[n], jet[2 * n]
     for lane in range(len(m)):
         up, down = high[lane] - m[lane], m[lane] - low[lane]
@@ -115,8 +117,8 @@ def _within(jet, n, low, high):
 def _reach(q, k, f, errors, next_order, begin, places, reach, means, work):
     """The mean value theorem for one derivative of a conditioner, from those of the next order, k of them.
 
-    `next_order` and `means` bound the mean absolute values of derivatives on segments from the window's middle. Of `reach` the
-    first are the window's half sides, and of these the second growth with the distance from the middle of the box.
+    `next_order` and `means` bound the mean absolute values of derivatives on segments from the window's middle. `reach[0]` are
+    the window's half sides, `reach[1]` their growing parts, both (k, lanes). Radii f[1] are rounded up, growing parts f[2] down.
     """
     lanes = f.shape[2]
     m, R, L, mean, whole, growth = f[0, q], f[1, q], f[2, q], means[q], work[0], work[1]
@@ -147,7 +149,7 @@ def _radii(program, step, f, errors, ranges, reach, work):
             up, down = high[lane] - c[lane], c[lane] - low[lane]
             radius = (down if down > up or down != down else up) * UP_KERNEL
             radius = 0.0 if radius < 0.0 else radius
-            out[lane] = radius if radius < math.inf else math.inf  # also where it is no number
+            out[lane] = radius if radius < math.inf else math.inf  # also for NaN
     for output in range(2 * m):
         begin, far = output * count, output * further
         for i in range(k):
@@ -199,9 +201,9 @@ def _look(points, program, table, step, with_jacobian, x, f, errors, ranges, joi
 
 @njit(cache=True, error_model="numpy")
 def _norm(a, scratch, d, out, work):
-    """Upper bounds of the largest singular values of matrices: a root of the trace of a power of the Gram matrix.
+    """Upper bounds, rounded up, of spectral norms of a (d, d, lanes), to `out` (lanes,); NaN becomes infinity.
 
-    The matrices are overwritten; the first three rows of `work` too.
+    A root of the trace of a power of the Gram matrix. Overwrites a, two matrices of `scratch` and three rows of `work`.
     """
     lanes = len(out)
     scale, trace, logarithm = work[0], work[1], work[2]
@@ -260,7 +262,7 @@ def _norm(a, scratch, d, out, work):
         g, h = h, g
     for lane in range(lanes):
         norm = scale[lane] * math.exp(0.5 * logarithm[lane]) * (1 + 1e-11)
-        out[lane] = 0.0 if scale[lane] == 0.0 else (norm if norm < math.inf else math.inf)  # also where it is no number
+        out[lane] = 0.0 if scale[lane] == 0.0 else (norm if norm < math.inf else math.inf)  # also for NaN
 
 
 @njit(cache=True, error_model="numpy")
@@ -286,7 +288,10 @@ def _choose(tried, chosen, counts):
 
 @njit(cache=True, error_model="numpy")
 def _bound(a, r, lead, rest, scratch, smear, tried, chosen, counts, out, work):
-    """Upper bounds of the norms of matrices of jets; smear receive how much each side contributes.
+    """Upper bounds, rounded up, of the spectral norms of jets of matrices, to `out` (lanes,); contributions of sides to `smear`.
+
+    Shapes: a (d * d, 3n + 2, lanes); r, smear, tried (d, lanes); lead (1 + d, d, d, lanes); rest (d, d, lanes).
+    NaN becomes infinity.
 
     The most important directions of the linear part are tried at both ends, the others are added to the rest.
     """
@@ -393,12 +398,12 @@ def _bound(a, r, lead, rest, scratch, smear, tried, chosen, counts, out, work):
         best = norm[lane] + plain[lane] if plain[lane] < math.inf else math.inf
         other = largest[lane] + spread[lane]
         best = (other if other < best else best) * UP_SUM
-        out[lane] = best if best < math.inf else math.inf  # also where it is no number
+        out[lane] = best if best < math.inf else math.inf  # also for NaN
 
 
 @njit(cache=True, error_model="numpy")
 def _curvature_at(a, d, out):
-    """The sum of the squares of the matrices of second derivatives at the middle, of all entries of A."""
+    """Sum over all entries of A of the squared Hessian at the middle, to out (d, d, lanes); not rounded, only guides splits."""
     n, lanes = numbers_of(d), out.shape[2]
     for g in range(d):
         for h in range(g, d):
@@ -482,7 +487,8 @@ def _direction(x, r, center, generators, shifts, out, length, work):
 def _excess(x, r, center, radius, generators, line, normal, shifts, smear, out, work):
     """0 if the image is beyond a half-space about the domain; else how many times too wide it is for that, or infinity.
 
-    Scores receive how much each side contributes to the image along its normal.
+    `smear` (d, lanes) receives what each side contributes to the image along the normal. 0 in `out` (lanes,) is proven:
+    x (d, 3n + 2, lanes) has its radii rounded up and the distance is rounded down.
     """
     d, lanes = r.shape
     n = numbers_of(d)
@@ -557,7 +563,7 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, smear, out, 
         nearest = line0[lane] - (Line0[lane] + inside[lane]) * UP_SUM - 64 * EPS * size[lane]
         gap = line0[lane] - inside[lane] - radius
         wide = Line0[lane] / gap if gap > 0.0 else math.inf
-        out[lane] = wide if wide > 1.0 else 1.0  # also where it is no number
+        out[lane] = wide if wide > 1.0 else 1.0  # also for NaN
         if nearest * (1 - 1e-12) > radius:
             out[lane] = 0.0
         if not 1e-140 < length[lane] < math.inf:  # else squares are not what they should be
@@ -568,7 +574,7 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, smear, out, 
 
 @njit(cache=True, error_model="numpy")
 def _jets(numbers, place, count, dim, lanes):
-    """So many jets in a part of the scratch, and where the next part begins."""
+    """View of scratch as jets (count, 3n + 2, lanes), and the end of the part."""
     rows = 3 * numbers_of(dim) + 2
     end = place + count * rows * lanes
     return numbers[place:end].reshape((count, rows, lanes)), end
@@ -576,18 +582,21 @@ def _jets(numbers, place, count, dim, lanes):
 
 @njit(cache=True, error_model="numpy")
 def _matrices(numbers, place, count, dim, lanes):
+    """View of scratch of shape (count, dim, dim, lanes), and the end of the part."""
     end = place + count * dim * dim * lanes
     return numbers[place:end].reshape((count, dim, dim, lanes)), end
 
 
 @njit(cache=True, error_model="numpy")
 def _rows(numbers, place, count, width, lanes):
+    """View of scratch of shape (count, width, lanes), and the end of the part."""
     end = place + count * width * lanes
     return numbers[place:end].reshape((count, width, lanes)), end
 
 
 @njit(cache=True, error_model="numpy")
 def _vectors(numbers, place, count, lanes):
+    """View of scratch of shape (count, lanes), and the end of the part."""
     end = place + count * lanes
     return numbers[place:end].reshape((count, lanes)), end
 
@@ -661,8 +670,8 @@ def _turn(program, step, f, errors, joint, x, a, y, w, pair, places, filled, r, 
 def bound_block(start, lanes, boxes, program, table, zonotope, with_jacobian, out, numbers, integers):
     """Bound the norm of A over at most `lanes` boxes, from number `start` on; see `bound_boxes`.
 
-    Of the rows of `out` that are theirs `smear` and `curvature` are zeros; `numbers` and `integers` are scratch (`scratch_of`),
-    whatever stands there.
+    The rows of `smear` and `curvature` in `out` must be zero before; `numbers` and `integers` are scratch (`scratch_of`) with
+    any content. Norms are rounded up.
     """
     part = slice(start, min(start + lanes, len(boxes.middles)))
     middles, sides, frames, points = boxes.middles[part], boxes.radii[part], boxes.frames[part], boxes.points[part]
@@ -674,7 +683,7 @@ def bound_block(start, lanes, boxes, program, table, zonotope, with_jacobian, ou
         m, k, count = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2]
         most_m, most_k, width = max(most_m, m), max(most_k, k), max(width, 2 * m * count)
     x, end = _jets(numbers, 0, d, d, lanes)
-    a, end = _jets(numbers, end, d * d, d, lanes)  # entry (column, row) at column d + row
+    a, end = _jets(numbers, end, d * d, d, lanes)  # entry (row, column) of A stands at column * d + row
     s, end = _jets(numbers, end, most_m, d, lanes)
     t, end = _jets(numbers, end, most_m, d, lanes)
     y, end = _jets(numbers, end, most_m, d, lanes)

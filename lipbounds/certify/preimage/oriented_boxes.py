@@ -1,4 +1,4 @@
-r"""Boxes with edges of their own: where A curvature along one direction, boxes that are short along it may be long across it.
+r"""Oriented boxes: where A has curvature along one direction only, boxes short along it may be long across it.
 
 A box is the set of all c + Fh with $|h|\le r$; F is its frame, an orthogonal matrix up to rounding. Boxes begin with the axes as
 their frame. What second derivatives of A contribute to a bound is about the sum of $(\lambda_vr_v)^2$ over the sides, where
@@ -23,9 +23,9 @@ __all__ = ["Frames", "OrientedBoxes"]
 ORTHOGONAL = 1e-14  # error of a frame's scalar products at most; in 12 dimensions its inverse is its transpose but for SLACK
 SLACK = 1e-12
 FLAT = 0.05  # of what the worst side contributes: below it a side is not split
-ROTATIONS = 12  # of planes at most
-WORTH = 1.1  # times fewer pieces by one of them
-GAIN = 2.0  # and by all
+ROTATIONS = 12  # plane rotations a frame, at most
+WORTH = 1.1  # least factor by which one rotation must reduce the number of pieces
+GAIN = 2.0  # least factor by which all together must
 THIN = 1e-9  # of its middle: boxes with shorter sides stay, rounding would keep their halves from getting smaller
 SMALL = 0.5  # of the volume of a replaced box: larger ones of its new frame are halved at once, most of them reach out
 
@@ -108,8 +108,8 @@ class Frames:
             curvature: That of A at their middles, as in `jacobian_kernel.Bounds`, shape (n, d, d).
 
         Returns:
-            Rows of the boxes replaced; boxes of new frames that cover them, with the curvature along their sides for the smear;
-            and the row that each of these is for.
+            Rows of the boxes replaced; boxes of new frames that cover them, with $\\lambda_vr_v$ for the smear of side v;
+            and the row of the box that each of these covers.
         """
         usable = (boxes.frames == 0) & torch.isfinite(curvature).all((1, 2)) & (curvature.diagonal(dim1=1, dim2=2) > 0).all(1)
         usable &= (boxes.radii > THIN * boxes.middles.abs().amax(1, keepdim=True)).all(1)
@@ -136,7 +136,7 @@ class Frames:
 
 
 def _rotated(curvature: Tensor, radii: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Frames from the axes by plane rotations, each Jacobi's of the curvature, while boxes about the same box take fewer pieces.
+    """Frames by Jacobi rotations of the curvature, starting from the axes, as long as each rotation reduces the number of pieces.
 
     Returns frames, the rates $\\lambda$ along their columns, and the logarithms of how many times fewer pieces they take.
     """

@@ -25,7 +25,7 @@ __all__ = ["flattened", "half_sides", "preimages", "stretch_of_coordinates", "su
 
 Array = NDArray[np.float64]
 
-SAMPLES = 20_000
+SAMPLES = 20_000  # points inside the domain, and as many on its rim
 CLIMBERS = 16  # points that climb along each coordinate
 CLIMBS = 60  # steps
 CLIMB = (0.3, 1e-3)  # lengths of the first and the last step, of the size of the domain

@@ -1,8 +1,8 @@
-"""What the tables say of a window: about the numbers of a conditioner, and about what its scale and shift do together.
+"""Range queries: ranges of a conditioner's derivatives, and of the coupling x e^s + t and its slopes, over a box of inputs.
 
-A window is a run of cells along each input. Its numbers are looked up in the joined cells that make it up, as few as there are.
-Scale and shift may both go far and what they do together not: that is known only of cells so small that neither goes far. It is
-looked up in all of these, in the order in which they stand in the table.
+A window is a run of cells along each input. Derivatives are looked up in the fewest joined cells that make it up. The joint
+ranges of scale and shift are narrower than those from separate ranges only on small cells, so they are taken cell by cell.
+
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lipbounds.rounding import EPS, TINY, UP_KERNEL
 __all__ = ["MOST_INPUTS", "WINDOW_INTEGERS", "WINDOW_NUMBERS", "look_up"]
 
 MOST_INPUTS = 4  # of a conditioner
-MOST_CELLS = (64, 64, 16, 8)  # of a window along each input, by their number, where scale and shift are looked at together
+MOST_CELLS = (64, 64, 16, 8)  # cells of a window along each input, by the number of inputs, for joint ranges
 MOST_RUNS = max(cells**inputs for inputs, cells in enumerate(MOST_CELLS))  # of these cells
 STACK = 32  # joined cells that wait: each halving adds one, and of a table of n cells there are log2(n) of them in a row
 WINDOW_INTEGERS = 2 * MOST_INPUTS + max(2 * STACK * MOST_INPUTS, 2 * MOST_INPUTS + MOST_RUNS)  # that `look_up` works with
@@ -64,7 +64,7 @@ def _place(table, step, k, joined):
 
 @njit(cache=True, error_model="numpy")
 def _about(window, k, joined):
-    """The smallest joined cell that has the whole window."""
+    """The smallest joined cell that contains the window."""
     for i in range(k):
         level = 0
         while window[0, i] >> level != window[1, i] >> level:
@@ -141,6 +141,7 @@ def _runs(table, step, k, window, levels, starts):
 
 @njit(cache=True, error_model="numpy")
 def _largest(most, run):
+    """The largest of the first `run` numbers of `most`."""
     result = most[0]
     for j in range(1, run):
         result = max(result, most[j])
@@ -149,7 +150,7 @@ def _largest(most, run):
 
 @njit(cache=True, error_model="numpy")
 def _farthest_image(numbers, grown, shift, starts, rows, run, sign, x, most):
-    """The largest sign (x e^s + t) on cells, of one end each of e^s and t."""
+    """Upper bound, rounding included, of sign (x e^s + t) on cells, from one end each of e^s and t."""
     for j in range(run):
         most[j] = -math.inf
     size = 4 * EPS * abs(x)
@@ -164,7 +165,7 @@ def _farthest_image(numbers, grown, shift, starts, rows, run, sign, x, most):
 
 @njit(cache=True, error_model="numpy")
 def _farthest_slope(numbers, shrunk, scale, shift, size, starts, rows, run, sign, low, high, most):
-    """The largest sign (x s' + e^{-s} t') on cells, of both ends of x, s' and e^{-s} and one of t'."""
+    """Upper bound, rounding included, of sign (x s' + e^{-s} t') on cells, from both ends of x, s', e^{-s} and one of t'."""
     for j in range(run):
         most[j] = -math.inf
     low, high = sign * low, sign * high
@@ -223,10 +224,10 @@ def _together(table, step, k, changed, spread, window, with_jacobian, integers, 
 
 @njit(cache=True, error_model="numpy")
 def look_up(program, table, step, with_jacobian, ends, most, integers):
-    """Ranges of a conditioner and of what it does, for inputs at most so far from their middles; False outside the table.
+    """Ranges of a conditioner and of its coupling over a box, rounded outwards; False outside the table.
 
-    Rows of `ends` 5 to 8 say for which: middles of the inputs, and how far from them they may be; the same of the coordinates
-    that are changed. What is found goes to rows 0 to 4: lower and upper ends of the conditioner's numbers, the largest absolute
+    `ends` has shape (9, numbers). Rows 5 and 6 are middles and radii of the k inputs, rows 7 and 8 of the m coordinates that
+    are changed. Results are in rows 0 to 4: lower and upper ends of the conditioner's numbers, the largest absolute
     values of those of the fourth order, and lower and upper ends of images of what is changed, if `with_jacobian` with the
     slopes of their couplings.
     """

@@ -1,10 +1,10 @@
 r"""Ranges of conditioners and of their derivatives over any box of their inputs, from a table.
 
 A grid of cells holds the enclosures of `mlp_derivatives` on each, and the same for cells joined along each input by powers of
-two, so that a window long in one input and short in another is covered by a few joined cells of its shape (a rip-map, as for
-textures). Cells are small where the conditioner curves; beyond the expected inputs each is larger than the one before. The
-middle of the window itself and the next derivatives add to this where it is looked up (`range_query_kernel`), so cells need not
-be finer than the features of the network.
+two, so that a query box long in one input and short in another is covered by a few joined cells of its shape. Cells are small
+where the conditioner curves; beyond the expected inputs each is larger than the one before. The middle of the window itself and
+the next derivatives add to this where it is looked up (`range_query_kernel`), so cells need not be finer than the features of
+the network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MARGIN = 0.1  # of the range of the expected inputs
 BINS = 64  # in which the curvature of a conditioner is measured
 EVEN = 0.3  # share of the mean curvature that counts everywhere
 OVERLAP = 1e-6  # of a cell: places are rounded
-PART = 512  # cells a task of a thread
+PART = 512  # cells of one task
 LARGEST_FACTOR = 80.0  # logarithm of the largest scale that is tabulated, in single precision
 
 
@@ -50,8 +50,8 @@ class RangeTable(NamedTuple):
         least: Lower ends, for each cell in the order of `mlp_derivatives`.
         greatest: Upper ends.
         steepest: The largest absolute values of derivatives of the fourth order.
-        joint: For each output, and then for each cell: lower ends, then upper ends of e^s; of e^{-s}; of t; of the derivatives of
-            s; of those of t.
+        joint: For each output and each of e^s, e^{-s}, t, the k slopes of s and the k slopes of t: the lower ends of all cells,
+            then the upper ends.
         errors: Bounds of the errors of `derivative_values` on the grid, one coupling after the other.
     """
 
@@ -216,8 +216,8 @@ def _ranges(step: PartialCoupling, middles: Array, radii: Array, pool: ThreadPoo
 def _jointly(least: Single, greatest: Single, k: int) -> tuple[Single, Single]:
     """Lower and upper ends, shape (cells, m, 3 + 2 k), of e^s, e^{-s}, t and slopes of s and t, from ranges of derivatives.
 
-    There is no NaN, and no product of zero and infinity: where something is not known or far, t and its derivatives are all that
-    is, and infinite.
+    Where something is unknown or too large, t and its slopes are infinite, the factors are 1 and the slopes of s are 0, so that
+    no NaN and no product of zero and infinity arises.
     """
     m = least.shape[1] // 2
     low, high = least[..., : 1 + k], greatest[..., : 1 + k]

@@ -18,7 +18,7 @@ from lipbounds.maps.activations.ranges import spread
 
 __all__ = ["GELU"]
 
-# largest Taylor coefficients from order 1 on, rounded up: of f^(n) = phi (-1)^n (x He_(n-1) - n He_(n-2)), n >= 2, over n!
+# largest Taylor coefficients from order 1 on, rounded up: of f^(n) = phi (-1)^(n-1) (x He_(n-1) - n He_(n-2)), n >= 2, over n!
 LARGEST = (1.128905, 0.398943, 0.129795, 0.066491, 0.023688, 0.009974)
 LEAST, WHERE = -0.1699712074799037, (-0.7518, -0.7517)  # the minimum, rounded down, and where it is attained
 

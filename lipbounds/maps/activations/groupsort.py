@@ -1,4 +1,4 @@
-"""groupsort in pairs: neighbouring units are sorted, the larger first or last as torch libraries do it, ascending."""
+"""groupsort in pairs: neighbouring units are sorted in ascending order."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def sigmoid(x: Any) -> Any:
 
 
 def sigmoid_coefficients(x: Any, degree: int) -> list[Any]:
-    """Its Taylor coefficients; derivatives are even or odd, and where the sigmoid is small they are relatively accurate."""
+    """Taylor coefficients of the sigmoid, relatively accurate where it is small: its derivatives are even or odd."""
     sign = 1.0 - 2.0 * (x > 0)
     parts = coefficients_of_solution(sigmoid(-abs(x)), 0.0, 1.0, degree)
     return [sigmoid(x), *(part * sign ** (j + 1) for j, part in enumerate(parts[1:], start=1))]

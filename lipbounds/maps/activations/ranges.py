@@ -67,7 +67,10 @@ def polynomials_of(slope: Polynomial, degree: int, low: float) -> Polynomials:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _extremes(low: Array, high: Array, parts: Polynomials, least: Array, greatest: Array) -> None:
-    """Extremes of polynomials on intervals, at the ends and at critical points inside; rows of the results are polynomials."""
+    """Extremes of polynomials on intervals [low, high] (n,), to `least` and `greatest` (polynomials, n); NaN for a NaN end.
+
+    Not rounded outwards: callers add FUNCTION_ERROR.
+    """
     for row in range(len(parts.terms)):
         terms = parts.terms[row]
         for e in range(len(low)):

@@ -49,7 +49,7 @@ class Softsign(Activation):
         for n in range(1, degree + 1):
             most = (1.0 / (1.0 + nearest)) ** (n + 1)
             least = (1.0 / (1.0 + np.maximum(np.abs(low), np.abs(high)))) ** (n + 1)
-            if n % 2:  # even derivatives of an odd function are odd: this one has one sign
+            if n % 2:  # odd derivatives of an odd function are even; these are positive
                 bottom, top = least, most
             else:  # minus on the right, plus on the left
                 bottom = np.where(right, -most, least)

@@ -22,7 +22,7 @@ _KNOWN: dict[str, Callable[[Any], tuple[Map, Map]]] = {
 
 
 def adapter_of(model: object) -> tuple[str, Callable[[Any], tuple[Map, Map]]] | None:
-    """Return the library that a model's class, or one of its bases, comes from, and how its maps are had."""
+    """Return the library that a model's class, or one of its bases, comes from, and the function that returns its maps."""
     for base in type(model).__mro__:
         package = base.__module__.split(".")[0]
         if package in _KNOWN:

@@ -20,13 +20,13 @@ from inn.loop import Optimization
 from inn.objectives import Draw, Objective, fit_conditional
 from lipbounds.errors import InvalidInput, NotConverged
 
-__all__ = ["Starts", "fit_best_start"]
+__all__ = ["SuccessiveHalving", "fit_best_start"]
 
 SEED_STEP = 10_000  # between the initial weights of two starts
 
 
 @dataclass(frozen=True)
-class Starts:
+class SuccessiveHalving:
     """How many networks are begun, and when how many of the best go on.
 
     Attributes:
@@ -52,12 +52,12 @@ class Starts:
             raise InvalidInput("pairs", self.pairs, "an integer >= 1", "compare on thousands of pairs")
 
 
-def fit_best_start(
+def fit_best_start(  # noqa: PLR0913 (a user reads them one by one)
     make: Callable[[int], ConditionalModel],
     draw: Draw,
     objective: Objective,
     optimization: Optimization,
-    starts: Starts,
+    starts: SuccessiveHalving,
     *,
     batch: int,
     seed: int,

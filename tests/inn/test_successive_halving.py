@@ -14,7 +14,7 @@ from inn import (
     LikelihoodObjective,
     Optimization,
     Padding,
-    Starts,
+    SuccessiveHalving,
     build_conditional,
     fit_best_start,
     fit_conditional,
@@ -57,16 +57,16 @@ def alone(seed):
 @pytest.mark.parametrize("rounds", [((0.1, 1),), ((1.0, 1),), ((0.1, 3), (0.3, 2), (0.5, 1))])
 def test_the_best_start_is_trained_as_if_alone(tmp_path, rounds):
     state = tmp_path / "state"
-    chosen = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(4, rounds), batch=16, seed=0, every=5, state=state)
+    chosen = fit_best_start(make, draw, OBJECTIVE, SETTINGS, SuccessiveHalving(4, rounds), batch=16, seed=0, every=5, state=state)
     assert torch.equal(weights(chosen), alone(20_000))
     assert not torch.equal(weights(chosen), alone(0))
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
-    again = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(4, rounds), batch=16, seed=0)
+    again = fit_best_start(make, draw, OBJECTIVE, SETTINGS, SuccessiveHalving(4, rounds), batch=16, seed=0)
     assert torch.equal(weights(again), weights(chosen))
 
 
 def test_one_start_is_plain_training():
-    one = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(), batch=16, seed=0)
+    one = fit_best_start(make, draw, OBJECTIVE, SETTINGS, SuccessiveHalving(), batch=16, seed=0)
     assert torch.equal(weights(one), alone(0))
 
 
@@ -85,7 +85,7 @@ def test_interrupted_starts_go_on(tmp_path, at):
             draw,
             OBJECTIVE,
             SETTINGS,
-            Starts(4, ((0.2, 2), (0.6, 1))),
+            SuccessiveHalving(4, ((0.2, 2), (0.6, 1))),
             batch=16,
             seed=0,
             every=2,
@@ -107,14 +107,14 @@ def test_a_start_that_fails_is_not_chosen():
                 next(model.parameters()).fill_(math.nan)
         return model
 
-    chosen = fit_best_start(broken, draw, OBJECTIVE, SETTINGS, Starts(3, ((0.1, 2), (0.2, 1))), batch=16, seed=0)
+    chosen = fit_best_start(broken, draw, OBJECTIVE, SETTINGS, SuccessiveHalving(3, ((0.1, 2), (0.2, 1))), batch=16, seed=0)
     assert torch.equal(weights(chosen), alone(10_000))
 
     def all_broken(seed):
         return broken(20_000)
 
     with pytest.raises(NotConverged, match="step 0"):
-        fit_best_start(all_broken, draw, OBJECTIVE, SETTINGS, Starts(2, ((0.1, 1),)), batch=16, seed=0)
+        fit_best_start(all_broken, draw, OBJECTIVE, SETTINGS, SuccessiveHalving(2, ((0.1, 1),)), batch=16, seed=0)
 
 
 def test_steps_in_two_parts_are_the_steps_in_one(tmp_path):
@@ -136,8 +136,8 @@ def test_starts_are_compared_where_one_asks():
         y, z = torch.randn(n, 1, generator=generator), torch.randn(n, 1, generator=generator)
         return first.flow.inverse(torch.cat((y + 0.5 * torch.randn(n, 1, generator=generator), z), dim=1)), y
 
-    chosen = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(2, ((0.05, 1),)), batch=16, seed=0, compare_on=own)
-    near = fit_best_start(make, draw, OBJECTIVE, SETTINGS, Starts(2, ((0.05, 1),)), batch=16, seed=0)
+    chosen = fit_best_start(make, draw, OBJECTIVE, SETTINGS, SuccessiveHalving(2, ((0.05, 1),)), batch=16, seed=0, compare_on=own)
+    near = fit_best_start(make, draw, OBJECTIVE, SETTINGS, SuccessiveHalving(2, ((0.05, 1),)), batch=16, seed=0)
     assert torch.equal(weights(near), alone(10_000))
     assert torch.equal(weights(chosen), alone(0))
 
@@ -157,4 +157,4 @@ def test_starts_are_compared_where_one_asks():
 )
 def test_impossible_starts(bad):
     with pytest.raises(InvalidInput, match=r"number|rounds|pairs"):
-        Starts(**bad)
+        SuccessiveHalving(**bad)
