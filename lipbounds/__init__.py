@@ -1,7 +1,7 @@
 """How strongly must a generator stretch space, how strongly does it, and do the theorems agree?"""
 
 from lipbounds.certify import Certificate, certify_found, certify_lipschitz
-from lipbounds.diagnosis.diagnose import Diagnosis, diagnose
+from lipbounds.diagnosis import Diagnosis, Measurement, Search, diagnose, measure
 from lipbounds.distances import (
     InverseMultiquadric,
     InverseQuadratic,
@@ -47,8 +47,10 @@ __all__ = [
     "InverseMultiquadric",
     "InverseQuadratic",
     "LipboundsError",
+    "Measurement",
     "NotConverged",
     "NotInvertible",
+    "Search",
     "Segment",
     "certify_found",
     "certify_lipschitz",
@@ -64,6 +66,7 @@ __all__ = [
     "lipschitz_from_components",
     "lipschitz_from_generated",
     "lipschitz_from_samples",
+    "measure",
     "optimal_transport",
     "standard_normal",
     "total_variation",

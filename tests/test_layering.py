@@ -57,8 +57,12 @@ THIRD_PARTY = {
     },
 }
 PROJECT = set(THIRD_PARTY)
-# drawing is for the report alone, solvers of differential equations for the network that needs one
-ALSO = {"lipbounds.diagnosis.report": {"matplotlib"}, "inn.ode": {"torchdiffeq"}}
+# drawing is for the report alone, logistic regression for one bound, solvers of differential equations for one network
+ALSO = {
+    "lipbounds.diagnosis.report": {"matplotlib"},
+    "lipbounds.distances.classifier": {"sklearn"},
+    "inn.ode": {"torchdiffeq"},
+}
 SOURCES = sorted(path for package in sorted(PROJECT) for path in (ROOT / package).rglob("*.py"))
 
 

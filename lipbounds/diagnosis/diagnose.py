@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from lipbounds.certify import Certificate
 from lipbounds.diagnosis.generated import (
     FEWEST,
     accuracy_and_floor,
@@ -24,10 +23,10 @@ from lipbounds.diagnosis.generated import (
     latent_law,
     search_starts,
 )
-from lipbounds.diagnosis.latent_choices import LatentChoice, latent_choices, recommended_choice
+from lipbounds.diagnosis.latent_choices import latent_choices
 from lipbounds.diagnosis.measure import Search, inversion_error, measure
 from lipbounds.diagnosis.modes import Modes, find_modes
-from lipbounds.diagnosis.verdict import verdict_of
+from lipbounds.diagnosis.result import Diagnosis, InversionErrors
 from lipbounds.distances import wasserstein_1_line
 from lipbounds.distances.inputs import as_discrete
 from lipbounds.domains import Ball
@@ -36,13 +35,13 @@ from lipbounds.errors import InvalidInput, LipboundsError, NotConverged
 from lipbounds.maps.model import Model, as_model
 from lipbounds.measures import Discrete, GaussianMixture
 from lipbounds.progress import Progress, Report, report_to
-from lipbounds.search import BiLipschitz, BlackBox, Found, InversionError, find_bilipschitz
+from lipbounds.search import BiLipschitz, Found, InversionError, find_bilipschitz
 from lipbounds.search.singular_values import LARGEST_FULL, evaluate
 from lipbounds.theorems.from_data import Forced, forced_lipschitz
 from lipbounds.theorems.frontier import forced_by_frontier
 from lipbounds.theorems.separation import least_stretch
 
-__all__ = ["Diagnosis", "InversionErrors", "LatentChoice", "Modes", "diagnose"]
+__all__ = ["diagnose"]
 
 Array = NDArray[np.float64]
 
@@ -50,85 +49,6 @@ FRONTIER_POINTS = 4_000
 TOLERATED = 0.02  # of the spread of the data: an accuracy beyond it makes no demands on a latent
 CERTIFIABLE = 8  # dimensions in which branch and bound is tried
 RATIO = 1.01  # of a certificate
-
-
-@dataclass(frozen=True, eq=False)
-class InversionErrors:
-    """The worst |x - T^{-1}(T(x))| found on the domain, or why there is none."""
-
-    float32: InversionError | str
-    float64: InversionError | str
-
-
-@dataclass(frozen=True, eq=False)
-class Diagnosis:
-    """What `diagnose` found.
-
-    Attributes:
-        source: Where the model comes from.
-        latent: The latent law.
-        domain: The latent ball on which constants are meant.
-        accuracy: W_1 between generated points and data: the plug-in value of two samples as upper end. ESTIMATE.
-        floor: The same between two halves of the data, that is, for a perfect generator.
-        line_accuracy: W_1 along the statistic that forces most. ESTIMATE.
-        modes: Of the data.
-        generated_shares: Share of the generated points at each mode.
-        between: Share of the generated points far from every mode (`Modes.outside`).
-        between_data: The same share of the data.
-        forced: Lower bound of the constant of every generator with a normal latent at `line_accuracy`; 0 for a mixture
-            latent. ESTIMATE.
-        forced_witness: The statistic and thresholds behind it.
-        found: Lower bound of Lip(T^{-1}) with its witness.
-        both: Constants of T^{-1} and T and the worst condition number, in at most 24 dimensions with as many outputs as inputs.
-        black_box: Lower bound from generated points alone, CONFIDENCE.
-        certified: Enclosure by computation, where the layers are known.
-        torn_pair: The two modes between which the found witness lies, if they differ.
-        forcing_pair: The two modes that the forcing statistic separates.
-        inversion: Worst errors of inversion found.
-        latents: What mixture latents would cost, for k = 1 to 6 as far as the data allow.
-        generated: Generated points, for figures, shape (n, d).
-        data: The data.
-        generator: The maps.
-    """
-
-    source: str
-    latent: GaussianMixture
-    domain: Ball
-    accuracy: Enclosure
-    floor: float
-    line_accuracy: Enclosure | None
-    modes: Modes
-    generated_shares: Array
-    between: float
-    between_data: float
-    forced: Enclosure
-    forced_witness: Forced | None
-    found: Found
-    both: BiLipschitz | None
-    black_box: BlackBox
-    certified: Certificate | None
-    torn_pair: tuple[int, int] | None
-    forcing_pair: tuple[int, int] | None
-    inversion: InversionErrors
-    latents: tuple[LatentChoice, ...]
-    generated: Array
-    data: Array
-    generator: Model
-
-    @property
-    def certified_note(self) -> str:
-        """What the certificate takes for granted, or why there is none."""
-        return "unavailable, no structure" if self.certified is None else self.certified.assumption
-
-    @property
-    def recommended(self) -> LatentChoice:
-        """The smallest k whose cost is within a factor 2 of the best."""
-        return recommended_choice(self.latents)
-
-    @property
-    def verdict(self) -> str:
-        """All this in plain words."""
-        return verdict_of(self)
 
 
 def diagnose(

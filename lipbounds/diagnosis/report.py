@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lipbounds.diagnosis.diagnose import Diagnosis
+from lipbounds.diagnosis.result import Diagnosis
 from lipbounds.enclosure import Enclosure
 from lipbounds.errors import InvalidInput
 from lipbounds.search import InversionError, jacobian_norms

@@ -206,9 +206,10 @@ def separation(epsilon: float | Enclosure, masses: Masses) -> Enclosure:
         >>> round(separation(0.0, Masses.equal(gap=0.5)).upper, 6)  # 2 Phi^{-1}(3/4)
         1.34898
     """
-    known = as_accuracy(epsilon)
-    apart = _separation(known.upper, masses)
-    guarantee, alpha = combined(apart, known)
+    apart = _separation(as_accuracy(epsilon).upper, masses)
+    if not isinstance(epsilon, Enclosure):  # a number is taken as given
+        return apart
+    guarantee, alpha = combined(apart, epsilon)
     return replace(apart, guarantee=guarantee, alpha=alpha)
 
 
