@@ -59,7 +59,7 @@ N = TypeVar("N", bound=Nodes)
 class Assumed(NamedTuple):
     """What a bound takes for granted.
 
-    Attributes:
+    Args:
         text: In words; empty for nothing.
         proven: Whether the bound holds if that does; False where a proof is missing.
     """
@@ -155,7 +155,7 @@ class Bounder(ABC, Generic[N]):
 class Bound(NamedTuple):
     """What branch and bound found.
 
-    Attributes:
+    Args:
         upper: The largest bound of all nodes; infinite if the time ended before every node had a finite one.
         nodes: How many were bounded.
         assumed: What the bound takes for granted.

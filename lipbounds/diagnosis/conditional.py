@@ -57,7 +57,7 @@ def rank_calibration(samples: ArrayLike, truth: ArrayLike) -> tuple[float, float
 class Resimulation(NamedTuple):
     """How far forward images of samples are from the label.
 
-    Attributes:
+    Args:
         mean: Mean squared distance.
         tail: Share of the sum that the worst hundredth makes.
     """
@@ -123,7 +123,7 @@ def strays(samples: ArrayLike, modes: ArrayLike, radius: float) -> Strays:
 class Nearness(NamedTuple):
     """A distance between samples and reference points beside its floor, that of fresh reference points.
 
-    Attributes:
+    Args:
         value: W_1 or D_K, the plug-in value; its upper end. ESTIMATE.
         floor: The same for a perfect sampler.
     """

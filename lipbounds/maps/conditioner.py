@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 class Stage(NamedTuple):
     """x -> f(Ax + b) with f a function of one variable.
 
-    Attributes:
+    Args:
         matrix: A, shape (out, in).
         bias: b, shape (out,).
         activation: f.
