@@ -128,7 +128,7 @@ class _Boxes:
         value = density.sum(1)
         gradient = -np.einsum("nk,nki,kij->nj", density, white, self.whiten)
         greatest = peak * np.exp(-(nearest**2) / 2)
-        bend = 0.5 * (greatest * reach**2 * np.maximum(1.0, farthest**2)).sum(1)
+        curvature = 0.5 * (greatest * reach**2 * np.maximum(1.0, farthest**2)).sum(1)
         slopes = halves * gradient
         one_sign, relative, leader = self._relative(white, halves)
         relative = relative * greatest[np.arange(len(leader)), leader]
@@ -136,7 +136,7 @@ class _Boxes:
         high = CRAMER * math.sqrt(math.factorial(order)) * peak * np.exp(-(nearest**2) / 4)
         error = volume * self.constant * (high[:, :, None] * (self.steepness * 2 * halves[:, None, :]) ** order).sum((1, 2))
         affine = np.sqrt(value**2 + (slopes**2).sum(1) / 3)
-        ceiling = volume * np.fmin(np.fmin(relative, affine + bend), greatest.sum(1))
+        ceiling = volume * np.fmin(np.fmin(relative, affine + curvature), greatest.sum(1))
         # the rule is worth its evaluations where its error is small
         worth = error < ceiling
         integral = np.zeros(len(centres))

@@ -197,9 +197,9 @@ class _Line:
         z = self._standard(a + half)
         nearest = np.clip(0.0, za, zb)
         first = 1 if self.level == "distribution" else 2
-        slope, bend = (abs(_hermite(n - 1, z) / self.deviations**n @ self.c) for n in (first, first + 1))
+        slope, curvature = (abs(_hermite(n - 1, z) / self.deviations**n @ self.c) for n in (first, first + 1))
         last = CRAMER * np.sqrt(math.factorial(first + 1) / (2 * np.pi)) * np.exp(-0.25 * nearest**2)
-        taylor = slope + half * bend + half**2 / 2 * (last / self.deviations ** (first + 2) @ np.abs(self.c))
+        taylor = slope + half * curvature + half**2 / 2 * (last / self.deviations ** (first + 2) @ np.abs(self.c))
         return np.asarray(np.fmin(np.maximum(np.abs(above), np.abs(below)), taylor))
 
     def look(self, a: Array, b: Array) -> tuple[Array, Array, Array]:
@@ -213,8 +213,8 @@ class _Line:
         below, above = self.integrals(a, b)
         # the largest function with these ends and slopes is a tent; drop can be below |left - right| by rounding
         drop = np.maximum(drop, np.abs(left - right))
-        bend = drop - np.divide((left - right) ** 2, drop, out=np.zeros_like(drop), where=drop > 0)
-        tent = np.minimum(width * ((left + right) / 2 + bend / 4), self.ceiling(a, b))
+        curvature = drop - np.divide((left - right) ** 2, drop, out=np.zeros_like(drop), where=drop > 0)
+        tent = np.minimum(width * ((left + right) / 2 + curvature / 4), self.ceiling(a, b))
         return np.where(sure, np.sign(ha), 0.0), below, np.where(sure, above, np.maximum(below, tent))
 
     def ceiling(self, a: Array, b: Array) -> Array:

@@ -39,9 +39,9 @@ __all__ = [
     "copy",
     "exponential",
     "fill",
-    "larger",
     "largest",
     "multiply",
+    "nan_max",
     "numbers_of",
     "tighten",
 ]
@@ -53,7 +53,7 @@ ROWS = 8  # of scratch beyond those of `tighten`
 
 
 @njit(cache=True, error_model="numpy")
-def larger(a, b):
+def nan_max(a, b):
     """max(a, b), or NaN if either is NaN. Under numba `max` returns either operand, depending on the platform."""
     return b if b > a or b != b else a
 
@@ -350,10 +350,10 @@ def compose(place, f, errors, x, seen, k, p, r, work):
         # the slope's error: its own, and that of where it is taken
         fill(slip, errors[place[1 + i]])
         for j in range(k):
-            bend, spread = f[0, place[1 + k + i * k + j]], f[1, place[1 + k + i * k + j]]
+            curvature, spread = f[0, place[1 + k + i * k + j]], f[1, place[1 + k + i * k + j]]
             there = x[seen[j], 3 * n]
             for lane in range(lanes):
-                slip[lane] += (abs(bend[lane]) + spread[lane]) * there[lane] * UP_KERNEL
+                slip[lane] += (abs(curvature[lane]) + spread[lane]) * there[lane] * UP_KERNEL
         for lane in range(lanes):
             turn[lane] += slip[lane] * (steep[lane] + e1[lane]) + abs(slope[lane]) * (e1[lane] + 16 * EPS * steep[lane])
     for i in range(k):
@@ -361,7 +361,7 @@ def compose(place, f, errors, x, seen, k, p, r, work):
         for j in range(k):
             v = x[seen[j]]
             there = place[1 + k + i * k + j]
-            bend, wide, grown = f[0, there], f[1, there], f[2, there]
+            curvature, wide, grown = f[0, there], f[1, there], f[2, there]
             q = 1 + d
             for g in range(d):
                 ug, Ug, growth_g = u[1 + g], u[n + 1 + g], u[2 * n + 1 + g]
@@ -369,15 +369,15 @@ def compose(place, f, errors, x, seen, k, p, r, work):
                     vh, Vh, growth_h = v[1 + h], v[n + 1 + h], v[2 * n + 1 + h]
                     pq, Pq, growth = p[q], p[n + q], p[2 * n + q]
                     for lane in range(lanes):
-                        pq[lane] += bend[lane] * ug[lane] * vh[lane]
-                        size, whole = abs(bend[lane]), abs(ug[lane]) + Ug[lane]
+                        pq[lane] += curvature[lane] * ug[lane] * vh[lane]
+                        size, whole = abs(curvature[lane]), abs(ug[lane]) + Ug[lane]
                         spread = size * (whole * Vh[lane] + Ug[lane] * abs(vh[lane])) + wide[lane] * whole * (
                             abs(vh[lane]) + Vh[lane]
                         )
                         Pq[lane] += spread * UP_KERNEL + 64 * EPS * (size * whole * abs(vh[lane]))
                     for lane in range(lanes):
                         whole = abs(ug[lane]) + Ug[lane]
-                        part = abs(bend[lane]) * (whole * growth_h[lane] + growth_g[lane] * abs(vh[lane]))
+                        part = abs(curvature[lane]) * (whole * growth_h[lane] + growth_g[lane] * abs(vh[lane]))
                         growth[lane] += part + grown[lane] * whole * (abs(vh[lane]) + Vh[lane])
                     q += 1
     # running sums of these terms, rounded

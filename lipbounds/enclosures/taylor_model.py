@@ -123,8 +123,8 @@ class Expansion:
             + other.r * np.abs(self.g)
         ) * UP
         sizes = np.abs(self.c * other.g) + np.abs(other.c * self.g)
-        bends = np.abs(self.c * other.H) + np.abs(other.c * self.H) + np.abs(cross) + np.abs(cross.swapaxes(0, 1))
-        return Expansion(c, g, H, r, rho, self.h).rounded(UNIT * np.abs(c), 4 * UNIT * sizes, 6 * UNIT * bends)
+        curvatures = np.abs(self.c * other.H) + np.abs(other.c * self.H) + np.abs(cross) + np.abs(cross.swapaxes(0, 1))
+        return Expansion(c, g, H, r, rho, self.h).rounded(UNIT * np.abs(c), 4 * UNIT * sizes, 6 * UNIT * curvatures)
 
 
 def _composed(outer: Expansion, inner: Expansion) -> Expansion:
@@ -137,19 +137,19 @@ def _composed(outer: Expansion, inner: Expansion) -> Expansion:
     def second(f: Array, F: Array, x: Array, X: Array) -> Array:
         return np.asarray(np.einsum("ino,klni->klno", f, X) + np.einsum("ijno,kni,lnj->klno", F, x, x, optimize=True))
 
-    sizes, bends, steps = np.abs(f), np.abs(F), np.abs(x)
+    sizes, curvatures, steps = np.abs(f), np.abs(F), np.abs(x)
     turn, reach = inner.turn(), inner.reach()
     r = (np.einsum("ino,ni->no", sizes, inner.r) + outer.r) * UP
-    turned = np.einsum("ijno,nj->ino", bends, reach)
+    turned = np.einsum("ijno,nj->ino", curvatures, reach)
     rho = (
         np.einsum("ino,kni->kno", sizes, inner.rho)
-        + np.einsum("ijno,nj,kni->kno", bends, inner.r, steps, optimize=True)
+        + np.einsum("ijno,nj,kni->kno", curvatures, inner.r, steps, optimize=True)
         + np.einsum("ino,kni->kno", turned, turn)
         + np.einsum("ino,kni->kno", outer.rho, steps + turn)
     ) * UP
     error = 4 * (len(f) + 2) ** 2 * UNIT  # of at most (m + 1)^2 products of three numbers
     plain = Expansion(outer.c, first(f, x), second(f, F, x, X), r * (1 + error), rho * (1 + error), inner.h)
-    return plain.rounded(np.zeros_like(outer.c), error * first(sizes, steps), error * second(sizes, bends, steps, np.abs(X)))
+    return plain.rounded(np.zeros_like(outer.c), error * first(sizes, steps), error * second(sizes, curvatures, steps, np.abs(X)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,15 +183,15 @@ def _composed_with(x: Expansion, f: _Derivatives) -> Expansion:
     reach, turn = x.reach(), x.turn()
     known = np.isfinite(f.m3)
     second, m3 = np.where(known, f.second, 0.0), np.where(known, f.m3, 0.0)
-    steep, bend = np.abs(f.first), np.abs(second)
+    steep, curvature = np.abs(f.first), np.abs(second)
     cross = x.g[:, None] * x.g[None]
     g, H = f.first * x.g, f.first * x.H + second * cross
     square = 0.5 * reach * reach
     # derivatives of activations are of order one or smaller, with absolute errors: a saturated tanh has a slope that is not 0
-    scale = 2 * FUNCTION_ERROR * (1.0 + steep + bend)  # the second derivative is twice a coefficient
-    steep, bend = steep + scale, bend + scale
+    scale = 2 * FUNCTION_ERROR * (1.0 + steep + curvature)  # the second derivative is twice a coefficient
+    steep, curvature = steep + scale, curvature + scale
     r = (steep * x.r + f.m2 * square) * UP
-    turned = bend * (x.r * np.abs(x.g) + reach * turn) + m3 * square * (np.abs(x.g) + turn)
+    turned = curvature * (x.r * np.abs(x.g) + reach * turn) + m3 * square * (np.abs(x.g) + turn)
     turned = np.where(known, turned, f.m2 * reach * (np.abs(x.g) + turn))
     rho = (steep * x.rho + turned) * UP
     return Expansion(f.value, g, H, r, rho, x.h).rounded(

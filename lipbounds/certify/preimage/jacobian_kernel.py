@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lipbounds.certify.preimage.range_query_kernel import MOST_INPUTS, WINDOW_INTEGERS, WINDOW_NUMBERS, look_up
 from lipbounds.enclosures import taylor_kernel as taylor
-from lipbounds.enclosures.taylor_kernel import QUARTER, ROWS, TWO_THIRDS, fill, larger, numbers_of
+from lipbounds.enclosures.taylor_kernel import QUARTER, ROWS, TWO_THIRDS, fill, nan_max, numbers_of
 from lipbounds.rounding import DOWN_SUM, EPS, TINY, UP_KERNEL, UP_SUM
 
 __all__ = ["LANES", "MOST_INPUTS", "Batch", "Bounds", "Program", "Zonotope", "bound_block", "bound_boxes", "scratch_of"]
@@ -106,7 +106,7 @@ def _within(jet, n, low, high):
     m, R, L = jet[0], jet[n], jet[2 * n]
     for lane in range(len(m)):
         up, down = high[lane] - m[lane], m[lane] - low[lane]
-        radius = larger(up, down) * UP_KERNEL
+        radius = nan_max(up, down) * UP_KERNEL
         radius = 0.0 if radius < 0.0 else radius
         better = radius < R[lane] - QUARTER * L[lane]
         R[lane] = radius if better else R[lane]
@@ -362,9 +362,9 @@ def _bound(a, r, lead, rest, scratch, smear, tried, chosen, counts, out, work):
             for lane in range(lanes):
                 own[lane] = left[lane] * UP_SUM + 64 * EPS * rounding[lane] + TINY
             for lane in range(lanes):
-                scale[lane] = larger(scale[lane], own[lane])
+                scale[lane] = nan_max(scale[lane], own[lane])
             for lane in range(lanes):
-                wide[lane] = larger(wide[lane], R0[lane])
+                wide[lane] = nan_max(wide[lane], R0[lane])
     spread, plain = left, rounding
     fill(spread, 0.0)
     fill(plain, 0.0)
@@ -392,7 +392,7 @@ def _bound(a, r, lead, rest, scratch, smear, tried, chosen, counts, out, work):
                         row[lane] += sign * part[lane]
         _norm(corner, scratch, d, norm, work)
         for lane in range(lanes):
-            largest[lane] = larger(largest[lane], norm[lane])
+            largest[lane] = nan_max(largest[lane], norm[lane])
     _norm(middle, scratch, d, norm, work)
     for lane in range(lanes):
         best = norm[lane] + plain[lane] if plain[lane] < math.inf else math.inf
@@ -522,7 +522,7 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, smear, out, 
                 growing[lane] += abs(along[lane]) * grown_part[lane]
         taylor.largest(x[i], 1, 1 + d, part)
         for lane in range(lanes):
-            steep[lane] = larger(steep[lane], part[lane])
+            steep[lane] = nan_max(steep[lane], part[lane])
         for lane in range(lanes):
             error0[lane] += abs(along[lane]) * e0[lane]
         for lane in range(lanes):

@@ -146,9 +146,9 @@ def _rotated(curvature: Tensor, radii: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     least = FLAT * (curvature.diagonal(dim1=1, dim2=2) ** 0.25 * radii).amax(1, keepdim=True)
     gains = torch.zeros_like(radii[:, 0])
 
-    def pieces(bend: Tensor, columns: Tensor) -> Tensor:
+    def pieces(curvature: Tensor, columns: Tensor) -> Tensor:
         sides = (columns.abs() * radii[..., None]).sum(1)
-        return torch.maximum(bend.clamp(min=0.0) ** 0.25 * sides, least).log()
+        return torch.maximum(curvature.clamp(min=0.0) ** 0.25 * sides, least).log()
 
     for _ in range(ROTATIONS if len(i) else 0):
         one, two, both = curvature[:, i, i], curvature[:, j, j], curvature[:, i, j]
