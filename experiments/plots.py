@@ -32,12 +32,13 @@ STYLE = Path(__file__).with_name("style.mplstyle")
 COLOURS = {"normal": "#c0392b", "mixture": "#1f6fb2", "example1": "#5b8c2a"}
 NAMES = {"normal": "normal latent", "mixture": "mixture latent", "example1": "Example 1's mixture"}
 LOWEST, HIGHEST = 0.3, 3e4
+FORMATS = ("png", "pdf")
 SLACKS = 1e-2, 1e13
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write NAME.png and NAME.pdf, close the figure, and return the paths."""
-    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf")]
+    paths = [folder / f"{name}.{suffix}" for suffix in FORMATS]
     for path in paths:
         figure.savefig(path)
     plt.close(figure)

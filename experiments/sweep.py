@@ -6,11 +6,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from multiprocessing import Manager
-from multiprocessing.queues import Queue
+from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from tqdm import tqdm
 
 __all__ = ["FIRST_SEED", "Progress", "Spent", "run_units"]
@@ -23,7 +24,7 @@ BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
 class Progress:
     """Lets a worker process say how far its unit is."""
 
-    def __init__(self, queue: Queue[Any], index: int) -> None:
+    def __init__(self, queue: Any, index: int) -> None:
         self._queue, self._index = queue, index
         self._parent: int | None = None
 
@@ -59,9 +60,10 @@ def run_units(
     """
     if not units:
         return Spent(0.0, 0, 0)
-    jobs = min(jobs or os.cpu_count() or 1, len(units))
-    with Manager() as manager, tqdm(total=100.0, desc=description, unit="%", bar_format=BAR) as bar:
-        queue: Any = manager.Queue()
+    jobs = min(jobs or cpu_count(), len(units))
+    shared = Manager() if jobs > 1 else nullcontext()  # one at a time runs in this process
+    with shared as manager, tqdm(total=100.0, desc=description, unit="%", bar_format=BAR) as bar:
+        queue: Any = SimpleQueue() if manager is None else manager.Queue()
 
         def watch() -> None:
             shares = [0.0] * len(units)

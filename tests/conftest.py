@@ -5,9 +5,12 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # experiments run in the process of the test: the other core has tests, too
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.brief import briefly  # noqa: F401 (a fixture)
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile(
@@ -21,6 +24,17 @@ settings.register_profile(
 )
 settings.register_profile("hunt", max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("LIPBOUNDS_PROFILE", "ci"))
+
+
+# files whose tests compile the kernel of boxes of data, which takes a minute: one process does it
+KERNEL = {"test_preimage.py", "test_evaluators.py", "test_certificates_of_activations.py", "test_oriented_boxes.py"}
+KERNEL |= {"test_bench_lipschitz.py", "test_measure.py"}
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of a file share a process, and so its fixtures (`--dist loadgroup`)."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("kernel" if item.path.name in KERNEL else str(item.path)))
 
 
 @pytest.fixture(scope="session")

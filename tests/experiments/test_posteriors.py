@@ -58,8 +58,10 @@ COLUMNS = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("briefly")
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_quick_run(tmp_path, name):
+def test_quick_run(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(kinematics, "SAMPLES", 500)
     make, module, rows = EXPERIMENTS[name]
     config = make(out=tmp_path / "run", quick=True)
     results = module.EXPERIMENT.run(config)
@@ -85,8 +87,10 @@ def test_quick_run(tmp_path, name):
     assert all(path.stat().st_size < 2**20 for path in config.out.glob("*.parquet"))
 
 
+@pytest.mark.usefixtures("briefly")
 @pytest.mark.parametrize(("name", "preset"), [("eight-modes", "paper"), ("kinematics", "program")])
-def test_a_quick_run_of_one_preset(tmp_path, name, preset):
+def test_a_quick_run_of_one_preset(tmp_path, monkeypatch, name, preset):
+    monkeypatch.setattr(kinematics, "SAMPLES", 500)
     make, module, _ = EXPERIMENTS[name]
     config = make(out=tmp_path / "run", quick=True, presets=(preset,), share=0.001)
     results = module.EXPERIMENT.run(config)

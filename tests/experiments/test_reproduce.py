@@ -22,9 +22,11 @@ from lipbounds.search import jacobian_norms
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.usefixtures("briefly")
 def test_trade_off(tmp_path, monkeypatch):
     small = {"found constant": (2.0, 20.0), "clamp": (0.05,)}
     monkeypatch.setattr(trade_off, "QUICK", small)
+    monkeypatch.setattr(trade_off, "FRONTIER", trade_off.FRONTIER[::5])
     results = trade_off.EXPERIMENT.run(trade_off.TradeOff(out=tmp_path / "run", quick=True, sigma=0.3))
     assert len(results) == 3
     # no network does better than the frontier allows (its accuracy is an estimate: a hundredth of room)
@@ -39,6 +41,7 @@ def test_trade_off(tmp_path, monkeypatch):
             bad.configuration()
 
 
+@pytest.mark.usefixtures("briefly")
 def test_architectures(tmp_path):
     results = architectures.EXPERIMENT.run(architectures.Architectures(out=tmp_path / "run", quick=True))
     assert set(results["network"]) == set(architectures.NETWORKS)
@@ -99,7 +102,8 @@ def test_the_estimate_names_every_run(monkeypatch):
         estimate(Reproduce(only=("sweep",)))
 
 
-def test_figures_come_from_the_tracked_tables(tmp_path):
+def test_figures_come_from_the_tracked_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.plots.FORMATS", ("png",))  # those that docs show
     drawn = draw_all(Figures(results=ROOT / "docs" / "results", out=tmp_path / "images"))
     assert {path.name for path in drawn} <= {path.name for path in (ROOT / "docs" / "images").iterdir()}
     assert len(drawn) >= 6

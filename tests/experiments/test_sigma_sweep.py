@@ -6,7 +6,10 @@ import math
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +17,7 @@ import pytest
 import torch
 
 from experiments import experiment, sigma_sweep
+from experiments.__main__ import main
 from experiments.bracket import Effort, bracket, measured
 from experiments.plots import sigma_sweep_figure
 from experiments.sigma_sweep import EXPERIMENT, Recompute, SigmaSweep, recompute
@@ -24,6 +28,7 @@ from lipbounds.domains import Ball
 from lipbounds.errors import InvalidInput
 from lipbounds.search import find_lipschitz, jacobian_norms, quotient
 from lipbounds.theorems import exact_lipschitz, two_modes_in_plane
+from tests.brief import brief_search
 
 diagnosis_measure = importlib.import_module("lipbounds.diagnosis.measure")  # the package has a function of this name
 ROOT = Path(__file__).parent.parent.parent
@@ -36,10 +41,18 @@ def command(*arguments):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A finished quick run from the command line, and what it printed."""
-    folder = tmp_path_factory.mktemp("sweep") / "run"
-    result = command("sigma-sweep", *ARGUMENTS, "--out", folder)
-    assert result.returncode == 0, result.stderr
+    """A finished quick run of the command, and what it printed; other tests start it as a process."""
+    folder, result = tmp_path_factory.mktemp("sweep") / "run", SimpleNamespace(stdout="", stderr="")
+    arguments = ["experiments", "sigma-sweep", *ARGUMENTS, "--out", str(folder)]
+    with (
+        brief_search(),
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(StringIO()) as out,
+        redirect_stderr(StringIO()) as err,
+    ):
+        patch.setattr(sys, "argv", arguments)
+        main()
+    result.stdout, result.stderr = out.getvalue(), err.getvalue()
     return folder, result
 
 
@@ -122,6 +135,7 @@ def test_recompute_gives_the_same_quotient(finished):
     assert command("recompute", other, 3).returncode == 1
 
 
+@pytest.mark.usefixtures("briefly")
 def test_a_finished_run_is_left_alone_and_an_interrupted_one_goes_on(finished, monkeypatch):
     folder, _ = finished
     copy = folder.parent / "interrupted"

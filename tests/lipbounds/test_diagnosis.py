@@ -19,6 +19,7 @@ from lipbounds.errors import InvalidInput
 from lipbounds.maps.model import as_model
 from lipbounds.measures import GaussianMixture
 from lipbounds.search import InversionError
+from tests.brief import brief_search
 
 SIGMA = 0.2
 
@@ -48,6 +49,14 @@ class Tearing(torch.nn.Module):
             above = torch.tanh(self.steepness * middle) + SIGMA * middle > x[:, :1]
             low, high = torch.where(above, low, middle), torch.where(above, middle, high)
         return torch.cat((0.5 * (low + high), x[:, 1:] / SIGMA), 1)
+
+
+@pytest.fixture
+def small():
+    """Fewer points, where the test does not look at them."""
+    names = {"GENERATED": 4_000, "TRANSPORTED": 500}
+    with brief_search(**{f"lipbounds.diagnosis.generated.{name}": value for name, value in names.items()}):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +106,7 @@ def test_the_page_and_the_figure(torn, tmp_path):
         write_report(torn[0], tmp_path / "file" / "below")
 
 
+@pytest.mark.usefixtures("small")
 def test_one_mode_needs_no_mixture():
     found = diagnose(lambda z: 0.5 * z, data=0.5 * np.random.default_rng(0).standard_normal((1000, 3)), seconds=1.0)
     assert len(found.modes.means) == 1
@@ -107,6 +117,7 @@ def test_one_mode_needs_no_mixture():
     assert found.inversion.float32 == "unavailable, no inverse of the generator"
 
 
+@pytest.mark.usefixtures("small")
 def test_a_structured_network_is_certified_and_a_mixture_latent_has_components():
     flow = coupling_flow(CouplingFlow(blocks=1, hidden=4, activation="tanh"), seed=0)
     z = standard_normal(2).sample(1000, np.random.default_rng(0))
@@ -270,6 +281,7 @@ def test_command_line_errors_are_one_line(tmp_path, capsys, model, data, words):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("small")
 def test_forced_is_below_the_exact_frontier_value():
     # one dimension, the monotone map exactly: the least constant at accuracy e is known to be below Lip(f) only
     x = np.random.default_rng(0).permutation(norm.ppf((np.arange(4000) + 0.5) / 4000))[:, None]

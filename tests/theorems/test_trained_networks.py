@@ -14,6 +14,7 @@ from experiments.networks import SETTINGS, labels_of, train_setting
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.theorems import Outcome, SharpCorollary1, forced_by_frontier
 from lipbounds.theorems.remark_3 import Remark3
+from tests.brief import brief_search
 
 SHARED = (
     "normal, 2-d, short",
@@ -36,14 +37,15 @@ def networks():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small operations lose more by sharing cores than they gain
     try:
-        return {
-            setting.name: [
-                measured_on_ball(network, seed=index, screening=512, latent_mass=mass)
-                for index, network in enumerate(train_setting(setting, seed=0))
-                for mass in MASSES.get(setting.name, (0.9999,))
-            ]
-            for setting in chosen
-        }
+        with brief_search():
+            return {
+                setting.name: [
+                    measured_on_ball(network, seed=index, screening=512, latent_mass=mass)
+                    for index, network in enumerate(train_setting(setting, seed=0))
+                    for mass in MASSES.get(setting.name, (0.9999,))
+                ]
+                for setting in chosen
+            }
     finally:
         torch.set_num_threads(threads)
 
