@@ -31,10 +31,9 @@ KERNEL = {"test_preimage.py", "test_evaluators.py", "test_certificates_of_activa
 KERNEL |= {"test_bench_lipschitz.py", "test_measure.py"}
 
 
-def pytest_collection_modifyitems(items):
+def pytest_itemcollected(item):
     """Tests of a file share a process, and so its fixtures (`--dist loadgroup`)."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("kernel" if item.path.name in KERNEL else str(item.path)))
+    item.add_marker(pytest.mark.xdist_group("kernel" if item.path.name in KERNEL else str(item.path)))
 
 
 @pytest.fixture(scope="session")
