@@ -30,7 +30,7 @@ bench: $(VENV)/bench
 	$(BIN)/python -m experiments bench training
 
 test: $(VENV)/test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 hunt: $(VENV)/test
 	LIPBOUNDS_PROFILE=hunt $(BIN)/python -m pytest

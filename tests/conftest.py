@@ -31,9 +31,17 @@ KERNEL = {"test_preimage.py", "test_evaluators.py", "test_certificates_of_activa
 KERNEL |= {"test_bench_lipschitz.py", "test_measure.py"}
 
 
-def pytest_itemcollected(item):
-    """Tests of a file share a process, and so its fixtures (`--dist loadgroup`)."""
-    item.add_marker(pytest.mark.xdist_group("kernel" if item.path.name in KERNEL else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests of a file share a process, and so its fixtures; tests of the kernel share one, too."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.split("::", 1)[0]
+            return "kernel" if Path(path).name in KERNEL else path
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
