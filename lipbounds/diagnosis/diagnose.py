@@ -46,6 +46,7 @@ __all__ = ["diagnose"]
 Array = NDArray[np.float64]
 
 FRONTIER_POINTS = 4_000
+SHARES = (1.0, 0.2, 0.04)  # of the accuracy in space, at which statistics are chosen: along one it is smaller
 TOLERATED = 0.02  # of the spread of the data: an accuracy beyond it makes no demands on a latent
 CERTIFIABLE = 8  # dimensions in which branch and bound is tried
 RATIO = 1.01  # of a certificate
@@ -174,7 +175,7 @@ def _nothing(why: str) -> Enclosure:
 def _forced(x: Array, generated: Array, accuracy: Enclosure, seed: int) -> _Forced:
     """S4 at the accuracy along the statistic itself, which a sample knows far better than W_1 in space."""
     best = _Forced(_nothing("no statistic separates the data"))
-    for share in (1.0, 0.2, 0.04):
+    for share in SHARES:
         tried = forced_lipschitz(x, share * accuracy.upper, alpha=None, seed=seed)
         values, images = tried.statistic(x), tried.statistic(generated)
         error = wasserstein_1_line(Discrete(images[:, None]), Discrete(values[:, None])).upper

@@ -219,9 +219,14 @@ def _of_activation(activation: Activation, a: Array, reach: Array) -> _Derivativ
     value, first = activation.coefficients(a, 1)
     away = reach * (1 + 16 * EPS) + 4 * EPS * np.abs(a)
     known = activation.ranges(a - away, a + away, 2)
-    largest = (np.maximum(np.abs(known[n][0]), np.abs(known[n][1])) for n in (1, 2))
-    sup_1, half = ((most + FUNCTION_ERROR * (1 + most)) * (1 + 16 * EPS) for most in largest)
-    return _Derivatives(value, first, sup_1, 2 * half, FUNCTION_ERROR * (1 + np.abs(first)))
+    # the larger absolute end and the error of the function, in as few passes as can be: tables are most of the time in the plane
+    suprema: list[Array] = []
+    for n in (1, 2):
+        largest = np.maximum(-known[n][0], known[n][1])
+        largest *= n * (1 + FUNCTION_ERROR) * (1 + 32 * EPS)
+        largest += n * FUNCTION_ERROR * (1 + 32 * EPS)
+        suprema.append(largest)
+    return _Derivatives(value, first, suprema[0], suprema[1], FUNCTION_ERROR * (1 + np.abs(first)))
 
 
 def _smooth(jet: _Jet, activation: Activation, r: Array) -> _Jet:
@@ -252,13 +257,13 @@ def _piecewise_linear(jet: _Jet, activation: Activation, below: Array, above: Ar
     """An activation of two linear pieces; where a cell has the kink, the slope is in the hull of both sides."""
     kink = below < above
     first, last = jet.slope - jet.spread, jet.slope + jet.spread
-    corners = [factor * end for factor in (below, above) for end in (first, last)]
-    low, high = np.minimum.reduce(corners), np.maximum.reduce(corners)
+    # slopes of the activation are not negative
+    low, high = np.minimum(below * first, above * first), np.maximum(below * last, above * last)
     slope, spread = 0.5 * (low + high), 0.5 * (high - low) * (1 + 4 * EPS)
     value = activation.coefficients(jet.value, 1)[0]
     with np.errstate(invalid="ignore"):  # the slope 0 of an infinite curvature
         curve = np.where(kink, np.inf, np.where(above > 0, above * jet.curve, 0.0))
-    rounding = np.where(np.isin(above, (0.0, 1.0)), 0.0, 4 * EPS)  # of products by other slopes than 0 and 1
+    rounding = np.where((above == 0.0) | (above == 1.0), 0.0, 4 * EPS)  # of products by other slopes than 0 and 1
     return _Jet(
         value=value,
         error=above * jet.error + rounding * np.abs(value),

@@ -55,7 +55,6 @@ class LeakyRelu(Activation):
         return [x * slope, slope, *(xp.zeros_like(x) for _ in range(degree - 1))]
 
     def ranges(self, low: Array, high: Array, degree: int) -> Sequence[Range]:
-        kink = np.where((low > 0) | (high < 0), 0.0, math.inf)  # also where an end is NaN
         below, above = (low > 0).astype(float), 1.0 - (high < 0)
         if self.below:
             below, above = (part + self.below * (1.0 - part) for part in (below, above))
@@ -63,7 +62,11 @@ class LeakyRelu(Activation):
             np.maximum(end, 0.0) + self.below * np.minimum(end, 0.0) if self.below else np.maximum(end, 0.0)
             for end in (low, high)
         )
-        return [tuple(values), (below, above), *((-kink, kink) for _ in range(degree - 1))]  # type: ignore[list-item]
+        known: list[Any] = [tuple(values), (below, above)]
+        if degree > 1:
+            kink = np.where((low > 0) | (high < 0), 0.0, math.inf)  # also where an end is NaN
+            known += [(-kink, kink)] * (degree - 1)
+        return known
 
     def largest(self, n: int) -> float:
         return 1.0 if n == 1 else math.inf
