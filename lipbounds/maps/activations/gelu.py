@@ -12,26 +12,24 @@ from flint import arb
 from scipy.special import ndtr
 from torch import Tensor, nn
 
-from lipbounds.arb import ends, intersection, monotone, normal_cdf, normal_density
-from lipbounds.maps.activations.base import Activation, Array, Range
+from lipbounds.arb import monotone, normal_cdf, normal_density
+from lipbounds.maps.activations.base import Array, Range
+from lipbounds.maps.activations.dip import Dip
 from lipbounds.maps.activations.ranges import spread
 
 __all__ = ["GELU"]
 
 # largest Taylor coefficients from order 1 on, rounded up: of f^(n) = phi (-1)^(n-1) (x He_(n-1) - n He_(n-2)), n >= 2, over n!
 LARGEST = (1.128905, 0.398943, 0.129795, 0.066491, 0.023688, 0.009974)
-LEAST, WHERE = -0.1699712074799037, (-0.7518, -0.7517)  # the minimum, rounded down, and where it is attained
 
 
-def _gelu(x: arb) -> arb:
-    return x * normal_cdf(x)
-
-
-class Gelu(Activation):
+class Gelu(Dip):
     r"""$x\,\Phi(x)$."""
 
     name = "gelu"
     slope = 1.128905
+    least = -0.1699712074799037
+    where = (-0.7518, -0.7517)
     modules = (nn.GELU,)
 
     def is_computed_by(self, module: nn.Module) -> bool:
@@ -40,18 +38,11 @@ class Gelu(Activation):
     def torch(self, x: Tensor) -> Tensor:
         return torch.nn.functional.gelu(x)
 
-    def ball(self, x: arb) -> arb:
-        # it falls to its minimum and rises behind it
-        hull = monotone(_gelu, x)
-        low, high = ends(x)
-        return hull.union(arb(LEAST)) if low < WHERE[1] and high > WHERE[0] and not x.is_exact() else hull
+    def value(self, x: arb) -> arb:
+        return x * normal_cdf(x)
 
-    def slope_ball(self, x: arb) -> arb:
-        anywhere = (1 - arb(self.slope)).union(arb(self.slope))  # symmetric about 1/2
-        low, high = ends(x)
-        if not math.isfinite(low + high):
-            return anywhere
-        return intersection(monotone(normal_cdf, x) + x * normal_density(x), anywhere)
+    def derivative(self, x: arb) -> arb:
+        return monotone(normal_cdf, x) + x * normal_density(x)
 
     def coefficients(self, x: Any, degree: int) -> list[Any]:
         xp = torch if isinstance(x, Tensor) else np
