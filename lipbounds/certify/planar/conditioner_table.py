@@ -143,7 +143,8 @@ def _tabulated(network: Conditioner, scale: Scale, m: Array, r: Array) -> tuple[
 def _sides(network: Conditioner, scale: Scale, ranges: Sequence[Range], raw: _Jet, r: Array, hull: Array) -> list[Array]:
     """Slopes of s and t with the one undecided unit of a cell at its lower and at its upper slope; the hull where several are."""
     undecided = sum((low < high).sum(axis=1, keepdims=True) for low, high in ranges)
-    sides = []
+    whole, sides = _inner(raw, scale), []
+    f = _of_activation(scale.function, whole.value, whole.reach(r))
     for upper in (False, True):
         slope, error, known = np.ones_like(r), np.zeros_like(r), iter(ranges)
         for stage in network.stages:
@@ -156,19 +157,17 @@ def _sides(network: Conditioner, scale: Scale, ranges: Sequence[Range], raw: _Je
                 error, slope = (error + 2 * EPS * np.abs(slope)) * factor, slope * factor
         # the slope of the clamp over the whole cell, from the reach of s there, times that of s before it
         jet = _Jet(raw.value, raw.error, slope[:, :1], error[:, :1], error[:, :1], np.zeros_like(r))
-        s = _side_of_scale(jet, raw, r, scale)
+        s = _side_of_scale(jet, f, whole.reach(r), scale)
         side = np.concatenate((s.slope, s.spread, slope[:, 1:], error[:, 1:]), axis=1)
         sides.append(np.where(undecided == 1, side, hull))
     return sides
 
 
-def _side_of_scale(jet: _Jet, raw: _Jet, r: Array, scale: Scale) -> _Jet:
-    """The clamp of s where the slope of s before it is that of one side."""
-    before, whole = _inner(jet, scale), _inner(raw, scale)
-    f = _of_activation(scale.function, whole.value, whole.reach(r))
+def _side_of_scale(jet: _Jet, f: _Derivatives, reach: Array, scale: Scale) -> _Jet:
+    """The scale of s, with derivatives f over its reach on the cell, where the slope of s before it is that of one side."""
+    before, zero = _inner(jet, scale), np.zeros_like(reach)
     steepest = np.abs(before.slope) + before.spread
-    spread = f.sup_1 * before.spread + f.sup_2 * whole.reach(r) * steepest + (f.rounding + 8 * EPS) * steepest
-    zero = np.zeros_like(r)
+    spread = f.sup_1 * before.spread + f.sup_2 * reach * steepest + (f.rounding + 8 * EPS) * steepest
     return _outer(_Jet(f.value, zero, f.first * before.slope, zero, spread * (1 + 16 * EPS), zero), scale)
 
 
@@ -263,12 +262,11 @@ def _piecewise_linear(jet: _Jet, activation: Activation, below: Array, above: Ar
     value = activation.coefficients(jet.value, 1)[0]
     with np.errstate(invalid="ignore"):  # the slope 0 of an infinite curvature
         curve = np.where(kink, np.inf, np.where(above > 0, above * jet.curve, 0.0))
-    rounding = np.where((above == 0.0) | (above == 1.0), 0.0, 4 * EPS)  # of products by other slopes than 0 and 1
-    return _Jet(
-        value=value,
-        error=above * jet.error + rounding * np.abs(value),
-        slope=np.where(kink, slope, above * jet.slope),
-        slope_error=np.where(kink, spread, above * jet.slope_error) + rounding * np.abs(jet.slope),
-        spread=np.where(kink, spread, above * jet.spread) + rounding * np.abs(jet.slope),
-        curve=curve,
-    )
+    error, slope_error = above * jet.error, np.where(kink, spread, above * jet.slope_error)
+    spread = np.where(kink, spread, above * jet.spread)
+    inexact = (above != 0.0) & (above != 1.0)
+    if inexact.any():  # products by other slopes are rounded
+        rounding = np.where(inexact, 4 * EPS, 0.0)
+        error, slope_error = error + rounding * np.abs(value), slope_error + rounding * np.abs(jet.slope)
+        spread = spread + rounding * np.abs(jet.slope)
+    return _Jet(value, error, np.where(kink, slope, above * jet.slope), slope_error, spread, curve)
