@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from flint import arb
 
 from inn import CouplingFlow, Invertible, coupling_flow
+from lipbounds.arb import working_precision
 from lipbounds.certify import certify_found, evaluate_inverse
 from lipbounds.domains import Ball, latent_ball
 from lipbounds.enclosure import Guarantee
@@ -99,3 +101,32 @@ def test_a_witness_whose_images_agree_in_a_coordinate_is_certified():
     found = find_lipschitz(f, Ball([0.5, 0.5, 0.5], 0.5), seed=0, screening=32)
     found = dataclasses.replace(found, lower=quotient(f, pair), pair=pair)
     assert certify_found(found, layers).lower == pytest.approx(found.lower, rel=1e-12)
+
+
+def test_a_two_sided_coupling_is_its_halves():
+    rng = np.random.default_rng(5)
+    one, two = (
+        Conditioner(
+            [rng.standard_normal((5, k)), rng.standard_normal((2 * m, 5))], [rng.standard_normal(5), np.zeros(2 * m)], "tanh"
+        )
+        for k, m in ((1, 2), (2, 1))
+    )
+    layer = Coupling(2, one, two, 1.5)
+    halves = layer.simple()
+    assert len(halves) == 2
+    z = torch.as_tensor(rng.standard_normal((20, 3)))
+    torch.testing.assert_close(layer.inverse()(z), inverse_map(halves)(z), rtol=0.0, atol=0.0)
+    torch.testing.assert_close(layer.forward()(layer.inverse()(z)), z, rtol=1e-12, atol=1e-12)
+    with working_precision(64):
+        point = [arb(float(v)) for v in z[0]]
+        exact = layer.point_inverse()(point)
+        box = [arb(float(v)).union(arb(float(v) + 0.1)) for v in z[0]]
+        hull, _, derivative = layer.box_inverse()(box, point)
+        image, constant = layer.constant_of_inverse(box)
+        for one_image, whole, crude in zip(exact, hull, image, strict=True):
+            assert whole.contains(one_image)
+            assert crude.contains(one_image)
+    np.testing.assert_allclose([float(v.mid()) for v in exact], layer.inverse()(z[:1])[0].numpy(), rtol=1e-12)
+    slopes = torch.autograd.functional.jacobian(lambda row: layer.inverse()(row[None])[0], z[0])
+    assert all(derivative[i, j].contains(arb(float(slopes[i, j]), 1e-12)) for i in range(3) for j in range(3))
+    assert float(torch.linalg.matrix_norm(slopes, ord=2)) <= float(constant.upper())
