@@ -116,6 +116,7 @@ def test_a_two_sided_coupling_is_its_halves():
     assert len(halves) == 2
     z = torch.as_tensor(rng.standard_normal((20, 3)))
     torch.testing.assert_close(layer.inverse()(z), inverse_map(halves)(z), rtol=0.0, atol=0.0)
+    assert float((layer.inverse()(z) - inverse_map(halves[::-1])(z)).abs().max()) > 1e-3  # their order matters
     torch.testing.assert_close(layer.forward()(layer.inverse()(z)), z, rtol=1e-12, atol=1e-12)
     with working_precision(64):
         point = [arb(float(v)) for v in z[0]]
