@@ -28,7 +28,7 @@ def test_balls_of_couplings(activation, dim, radius, method):
     flow, ball = flow_of(activation, dim), Ball(np.zeros(dim), radius)
     bound = certify_lipschitz(flow, ball, ratio=1.05, seconds=3.0, cells=1 << 14)
     assert method in bound.method
-    # the cover of groupsort's boxes of data takes minutes to prove (docs/lipschitz): a conditional bound until then
+    # the cover of groupsort's boxes of data was not proven in 150 s (docs/lipschitz): its bound may be conditional
     assert bound.guarantee is Guarantee.CERTIFIED or (activation, dim) == ("groupsort", 3)
     assert bound.upper <= NEW[activation] * bound.lower
     steepest = float(jacobian_norms(flow, ball.sample(2000, np.random.default_rng(0))).max())
