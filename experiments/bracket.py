@@ -111,7 +111,7 @@ class _Row:
         """Of the separating statistic."""
         return two_modes(self.sigma)
 
-    def gap(self, t: float) -> float:
+    def gap(self, t: float) -> Enclosure:
         """The mass between the half-spaces at distance t from 0."""
         return self.line.slab_mass([1.0], -t, t)
 
@@ -285,7 +285,7 @@ def _gaussian_bounds(row: _Row, evaluation: Array, accuracy: dict[str, Any], kap
         return forced_by_two_sets(2 * t, Masses.equal(gap(t)), wasserstein_1_upper(drawn, line, clip=t, alpha=alpha)).lower
 
     def printed(t: float) -> float:
-        return forced_as_printed(2, 2 * t, gap(t) + 2 * kappa.upper, latent_epsilon).lower
+        return forced_as_printed(2, 2 * t, gap(t).upper + 2 * kappa.upper, latent_epsilon).lower
 
     # S7 takes kappa from both masses; the printed statements want delta and epsilon below 1/4
     sharp_limit = _widest(row, 0.999 - 2 * kappa.upper)
@@ -304,9 +304,9 @@ def _gaussian_bounds(row: _Row, evaluation: Array, accuracy: dict[str, Any], kap
 
 def _widest(row: _Row, room: float) -> float:
     """The largest t whose gap leaves room; 0 if none does."""
-    if row.gap(WIDEST) < room:
+    if row.gap(WIDEST).upper < room:
         return WIDEST
-    return float(brentq(lambda t: row.gap(t) - room, 0.0, WIDEST)) if room > 0 else 0.0
+    return float(brentq(lambda t: row.gap(t).upper - room, 0.0, WIDEST)) if room > 0 else 0.0
 
 
 def _best(row: _Row, bound: Callable[[float], float], name: str, limit: float) -> dict[str, Any]:
@@ -315,7 +315,7 @@ def _best(row: _Row, bound: Callable[[float], float], name: str, limit: float) -
         return {f"{kind}_{name}": math.nan for kind in ("lip_forced", "offset", "delta")}
     found = minimize_scalar(lambda t: -bound(t), bounds=(0.0, limit), method="bounded", options={"xatol": 0.01})
     t = float(found.x)
-    return {f"lip_forced_{name}": -float(found.fun), f"offset_{name}": t, f"delta_{name}": row.gap(t)}
+    return {f"lip_forced_{name}": -float(found.fun), f"offset_{name}": t, f"delta_{name}": row.gap(t).upper}
 
 
 def _verdicts(

@@ -202,15 +202,14 @@ def _draw_sets(network: Trained, x: Array, rng: np.random.Generator, kind: str, 
         # off the middle, so that the masses differ
         middle = rng.uniform(-shift, shift)
         low, high = middle - t, middle + t
-        known = Masses(
-            law.half_space_mass(normal, low), law.half_space_mass(-normal, -high), law.slab_mass(normal, low, high), EXACT
-        )
+        known = Masses.of(law.half_space_mass(normal, low), law.half_space_mass(-normal, -high), law.slab_mass(normal, low, high))
         return _Sets(f"half-spaces, {low:.2f} and {high:.2f}", along <= low, along >= high, 2 * t, known)
     if kind == "balls":
         radius = rng.uniform(0.75, 0.98)
         q, r = (np.linalg.norm(x - side * axis, axis=1) <= radius for side in (-1.0, 1.0))
-        mass = law.ball_mass(axis, radius) * (1 - 1e-9)
-        return _Sets(f"balls, r {radius:.2f}", q, r, 2 - 2 * radius, Masses(mass, mass, 1 - 2 * mass, EXACT))
+        mass = law.ball_mass(axis, radius)
+        gap = Enclosure(1 - 2 * mass.upper, math.nextafter(1 - 2 * mass.lower, 1.0), mass.guarantee, "outside both balls")
+        return _Sets(f"balls, r {radius:.2f}", q, r, 2 - 2 * radius, Masses.of(mass, mass, gap))
     other = _unit(rng.standard_normal(len(axis)))
     farther = t + rng.uniform(0, 0.2)
     r = np.where(x @ other >= 0, along >= t, along >= farther)

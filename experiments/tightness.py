@@ -113,7 +113,7 @@ def _best_half_lines(law: GaussianMixture, epsilon: float, printed_dim: int | No
         gap = law.slab_mass([1.0], -t, t)
         if printed_dim is None:
             return forced_in_latent_space(2 * t, Masses.equal(gap), known).lower
-        return forced_as_printed(printed_dim, 2 * t, gap, known).lower if gap < 0.2499 else 0.0
+        return forced_as_printed(printed_dim, 2 * t, gap.upper, known).lower if gap.upper < 0.2499 else 0.0
 
     grid = np.geomspace(1e-3, WIDEST, 40)
     values = [bound(float(t)) for t in grid]

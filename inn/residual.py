@@ -11,6 +11,7 @@ from inn.invertible import Invertible
 from inn.subnets import MLP
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layers import Residual
+from lipbounds.maps.layers.residual import inversion_error_of_residual
 from lipbounds.maps.residual_inverse import invert_residual, jacobian_of_residual
 
 __all__ = ["ResidualLayer"]
@@ -64,10 +65,14 @@ class ResidualLayer(Invertible):
         return [weight.detach().cpu().double() for weight in self.subnet.normalised()]
 
     def inversion_error(self, z: Tensor) -> Tensor:
-        r"""Return $|S(x)-z|/(1-c)$ for x = `inverse(z)`, shape (n,): a bound of the distance to the exact preimage."""
-        x = self.inverse(z)
-        error: Tensor = (x + self.residual(x) - z).norm(dim=-1) / (1.0 - self.constant)
-        return error
+        r"""Return $|S(x)-z|/(1-c)$ for x = `inverse(z)`, shape (n,), in float64: a bound of the distance to the exact preimage.
+
+        In ball arithmetic with the matrices as they are used, so rounding is included in every dtype; not differentiable.
+        """
+        with torch.no_grad():
+            x = self.inverse(z)
+        approximate, wanted = (points.detach().cpu().double().numpy() for points in (x, z))
+        return torch.from_numpy(inversion_error_of_residual(self.subnet.structure(), approximate, wanted)).to(z.device)
 
     def structure(self) -> tuple[Residual]:
         return (Residual(self.subnet.structure()),)

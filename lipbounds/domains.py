@@ -14,16 +14,20 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from flint import arb
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import nnls
 from scipy.stats import chi
 from torch import Tensor
 
+from lipbounds.arb import Row, exact_row, working_precision
 from lipbounds.errors import InvalidInput
 
 __all__ = ["Ball", "Box", "Capsule", "ConditionalSlice", "ConvexHull", "Domain", "Segment", "conditional", "latent_ball"]
 
 
+CONTAINED_BITS = 2200  # products of doubles are exact
+PROJECTED = 1e-9  # of the size of a hull or a segment: projections onto it are good to that
 FLAT = 1e-10  # singular values of a hull's points below this share count as no direction
 HEAVY = 1e5
 
@@ -50,6 +54,10 @@ class Domain(Protocol):
         """Return the least and the greatest corner of a box that contains the set, rounded outwards, each of shape (dim,)."""
         ...
 
+    def contains(self, point: NDArray[np.float64]) -> bool:
+        """Return whether a point, shape (dim,), is proven to lie in the set; in a flat set or a hull, within some roundings."""
+        ...
+
     @property
     def span(self) -> Tensor | None:
         """An orthonormal basis of the directions within the set, shape (dim, r); None for all directions."""
@@ -67,6 +75,21 @@ def _outwards(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Corners that a few roundings have not moved inside."""
     slack = 8 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs()) + 1e-300
     return low - slack, high + slack
+
+
+def _within_ball(point: Row, centre: Row, radius: float) -> bool:
+    """Whether a point is proven to lie in a ball; points on the sphere count where the squares are exact."""
+    with working_precision(CONTAINED_BITS):
+        squares = sum(((a - b) * (a - b) for a, b in zip(point, centre, strict=True)), arb(0))
+        return bool(squares <= arb(radius) * arb(radius))
+
+
+def _near(domain: Domain, point: NDArray[np.float64]) -> bool:
+    """Whether the projection moves a point by some roundings only: doubles rarely lie in a flat set exactly."""
+    low, high = domain.bounds()
+    at = torch.as_tensor(point[None])
+    size = float(torch.maximum(low.abs(), high.abs()).max())
+    return float((domain.project(at) - at).norm()) <= PROJECTED * size
 
 
 def _radius(radius: float) -> float:
@@ -102,6 +125,14 @@ class _Tube:
         inward: Tensor = self.radius - torch.linalg.vector_norm(points - self.core(points), dim=-1)
         return inward
 
+    def contains(self, point: NDArray[np.float64]) -> bool:
+        # any point of the core will do: the nearest one, rounded, and as an exact combination of the ends
+        return _within_ball(exact_row(point), self.exact_core(point), self.radius)
+
+    def exact_core(self, point: NDArray[np.float64]) -> Row:
+        """A point of the core near the nearest one, in ball arithmetic."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, eq=False)
 class Ball(_Tube):
@@ -129,6 +160,9 @@ class Ball(_Tube):
 
     def core(self, points: Tensor) -> Tensor:
         return self.center.expand_as(points)
+
+    def exact_core(self, point: NDArray[np.float64]) -> Row:
+        return exact_row(self.center.numpy())
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         return _outwards(self.center - self.radius, self.center + self.radius)
@@ -167,6 +201,15 @@ class Capsule(_Tube):
         axis = self.end - self.start
         along = ((points - self.start) @ axis) / axis.square().sum().clamp_min(torch.finfo(axis.dtype).tiny)
         return self.start + along.clamp(0.0, 1.0)[..., None] * axis
+
+    def exact_core(self, point: NDArray[np.float64]) -> Row:
+        axis = self.end - self.start
+        share = float(
+            ((torch.as_tensor(point) - self.start) @ axis) / axis.square().sum().clamp_min(torch.finfo(axis.dtype).tiny)
+        )
+        share = min(max(share, 0.0), 1.0)
+        ends = zip(exact_row(self.start.numpy()), exact_row(self.end.numpy()), strict=True)
+        return [a + share * (b - a) for a, b in ends]
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         low, high = torch.minimum(self.start, self.end), torch.maximum(self.start, self.end)
@@ -210,6 +253,9 @@ class Box:
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         return self.lower, self.upper
+
+    def contains(self, point: NDArray[np.float64]) -> bool:
+        return bool((self.lower.numpy() <= point).all() and (point <= self.upper.numpy()).all())
 
     def sample(self, n: int, rng: np.random.Generator) -> Tensor:
         uniform = torch.as_tensor(rng.random((n, self.dim)))
@@ -262,6 +308,9 @@ class Segment:
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         return torch.minimum(self.start, self.end), torch.maximum(self.start, self.end)
+
+    def contains(self, point: NDArray[np.float64]) -> bool:
+        return _near(self, point)
 
     def sample(self, n: int, rng: np.random.Generator) -> Tensor:
         along = torch.as_tensor(np.concatenate(([0.0, 1.0], rng.random(max(0, n - 2))))[:n])
@@ -320,6 +369,9 @@ class ConvexHull:
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         return self.points.amin(0), self.points.amax(0)
+
+    def contains(self, point: NDArray[np.float64]) -> bool:
+        return _near(self, point)
 
     def sample(self, n: int, rng: np.random.Generator) -> Tensor:
         # mixtures of few of the points reach the boundary, which mixtures of all do not
@@ -388,6 +440,9 @@ class ConditionalSlice:
     def bounds(self) -> tuple[Tensor, Tensor]:
         low, high = self.latent.bounds()
         return torch.cat((self.label, low)), torch.cat((self.label, high))
+
+    def contains(self, point: NDArray[np.float64]) -> bool:
+        return np.array_equal(point[: len(self.label)], self.label.numpy()) and self.latent.contains(point[len(self.label) :])
 
     @property
     def span(self) -> Tensor:

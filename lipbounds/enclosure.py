@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from lipbounds.errors import InvalidInput
 
-__all__ = ["Enclosure", "Guarantee", "as_accuracy", "combined"]
+__all__ = ["Enclosure", "Guarantee", "Known", "as_accuracy", "combined", "derived"]
 
 
 class Guarantee(IntEnum):
@@ -35,10 +36,12 @@ class Enclosure:
         guarantee: What stands behind both ends.
         method: How they were computed, in a few words.
         alpha: Error probability, for `Guarantee.CONFIDENCE` and only there.
+        assumptions: What the ends take for granted beyond the guarantee, in words; empty for nothing. A CERTIFIED enclosure
+            without assumptions is true without any.
 
     Example:
         >>> Enclosure(1.0, float("inf"), Guarantee.EXACT, "closed form")
-        Enclosure(lower=1.0, upper=inf, guarantee=<Guarantee.EXACT: 2>, method='closed form', alpha=None)
+        Enclosure(lower=1.0, upper=inf, guarantee=<Guarantee.EXACT: 2>, method='closed form', alpha=None, assumptions=())
     """
 
     lower: float
@@ -46,6 +49,7 @@ class Enclosure:
     guarantee: Guarantee
     method: str
     alpha: float | None = None
+    assumptions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.lower <= self.upper:
@@ -58,30 +62,64 @@ class Enclosure:
             raise InvalidInput("alpha", self.alpha, "a number in (0, 1)", "0.05 is usual")
 
 
+class Known(NamedTuple):
+    """What stands behind a statement that uses several enclosures.
+
+    Args:
+        guarantee: The weakest of theirs.
+        alpha: The sum of their error probabilities (union bound), for CONFIDENCE; None otherwise.
+        assumptions: All of theirs, each once, in their order.
+    """
+
+    guarantee: Guarantee
+    alpha: float | None
+    assumptions: tuple[str, ...]
+
+
 def as_accuracy(epsilon: float | Enclosure) -> Enclosure:
-    """Return an accuracy as an enclosure; a number is taken as given exactly.
+    """Return an accuracy as an enclosure; that a number bounds the accuracy is an assumption of whatever uses it.
 
     Raises:
         InvalidInput: For NaN or a negative number.
 
     Example:
-        >>> as_accuracy(0.02).upper
-        0.02
+        >>> as_accuracy(0.02).upper, as_accuracy(0.02).assumptions
+        (0.02, ('epsilon <= 0.02, as given',))
     """
     if isinstance(epsilon, Enclosure):
         return epsilon
     if not epsilon >= 0.0:
         raise InvalidInput("epsilon", epsilon, "a number >= 0, or an Enclosure", "pass an upper bound of the distance")
-    return Enclosure(0.0, float(epsilon), Guarantee.EXACT, "asked for")
+    return Enclosure(0.0, float(epsilon), Guarantee.EXACT, "as given", assumptions=(f"epsilon <= {epsilon:.6g}, as given",))
 
 
-def combined(*enclosures: Enclosure) -> tuple[Guarantee, float | None]:
-    """Return the guarantee of a statement that uses all of these, and its error probability.
+def combined(*enclosures: Enclosure) -> Known:
+    """Return what stands behind a statement that uses all of these.
 
     The weakest guarantee wins. Error probabilities add (union bound); a sum of 1 or more guarantees nothing.
+
+    Example:
+        >>> exact = Enclosure(1.0, 1.0, Guarantee.EXACT, "given")
+        >>> combined(exact, Enclosure(0.0, 1.0, Guarantee.CONFIDENCE, "sample", 0.05)).alpha
+        0.05
     """
     guarantee = min(enclosure.guarantee for enclosure in enclosures)
+    assumptions = tuple(dict.fromkeys(text for enclosure in enclosures for text in enclosure.assumptions))
     if guarantee is not Guarantee.CONFIDENCE:
-        return guarantee, None
+        return Known(guarantee, None, assumptions)
     alpha = sum(enclosure.alpha for enclosure in enclosures if enclosure.alpha is not None)
-    return (guarantee, alpha) if alpha < 1.0 else (Guarantee.ESTIMATE, None)
+    return Known(guarantee, alpha, assumptions) if alpha < 1.0 else Known(Guarantee.ESTIMATE, None, assumptions)
+
+
+def derived(lower: float, upper: float, method: str, *sources: Enclosure) -> Enclosure:
+    """Return an enclosure of a number computed from others, with the guarantee, error probability and assumptions of all of them.
+
+    Raises:
+        InvalidInput: If the ends are in the wrong order or NaN.
+
+    Example:
+        >>> derived(2.0, 2.0, "twice", Enclosure(1.0, 1.0, Guarantee.EXACT, "given")).guarantee.name
+        'EXACT'
+    """
+    known = combined(*sources)
+    return Enclosure(lower, upper, known.guarantee, method, known.alpha, known.assumptions)

@@ -412,7 +412,7 @@ def _flow_row(flow: Flow, threads: int, device: str) -> dict[str, Any]:
         "seconds_to_1.1": at.get(1.1, math.nan),
         "product": bound_by_product(network.structure(), low, high),
         **peers,
-        "note": certificate.assumption,
+        "note": "; ".join(certificate.assumptions),
     }
 
 

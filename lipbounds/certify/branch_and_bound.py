@@ -21,11 +21,9 @@ from lipbounds.certify.problem import Problem
 from lipbounds.certify.witness import Witness
 from lipbounds.progress import Progress, Report
 
-__all__ = ["ELEMENTARY", "Assumed", "Bound", "Bounder", "Budget", "Nodes", "branch_and_bound"]
+__all__ = ["Assumed", "Bound", "Bounder", "Budget", "Nodes", "branch_and_bound"]
 
 Array = NDArray[np.float64]
-
-ELEMENTARY = "elementary functions of numpy and of the C library are good to 4 ulps"
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from lipbounds.certify.planar.bounder import Planar
 from lipbounds.certify.preimage.bounder import Preimage
 from lipbounds.certify.preimage.evaluators import check_device
 from lipbounds.certify.problem import Problem
-from lipbounds.certify.witness import INSIDE, Witness
+from lipbounds.certify.witness import Witness
 from lipbounds.domains import Domain
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InconsistentBounds, InvalidInput
@@ -38,30 +38,28 @@ class Certificate(Enclosure):
     Attributes:
         found: The witness; `lower` is its quotient in ball arithmetic.
         boxes: Number of nodes bounded by branch and bound; 0 if no bounder applies.
-        assumption: What the upper end takes for granted; empty if nothing.
     """
 
     found: Found = field(kw_only=True)
     boxes: int = field(kw_only=True)
-    assumption: str = field(kw_only=True)
 
     @classmethod
     def of(cls, witness: Witness, bound: Bound, method: str) -> Certificate:
         """Put a proven witness below a bound.
 
         Raises:
-            InconsistentBounds: If the ends cross by more than the rounding of the witness's points.
+            InconsistentBounds: If the ends cross.
         """
-        if bound.upper < witness.lower * (1 - INSIDE):
+        if bound.upper < witness.lower:
             raise InconsistentBounds(f"an upper bound of {bound.upper} by {method} below a witness of {witness.lower}")
         return cls(
             witness.lower,
-            max(witness.lower, bound.upper),
+            bound.upper,
             Guarantee.CERTIFIED if bound.assumed.proven else Guarantee.ESTIMATE,
             f"witness in ball arithmetic; {method}",
             found=witness.found,
+            assumptions=(bound.assumed.text,) if bound.assumed.text else (),
             boxes=bound.nodes,
-            assumption=bound.assumed.text,
         )
 
 

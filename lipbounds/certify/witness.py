@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from lipbounds.arb import Row, ends, exact_row, working_precision
 from lipbounds.certify.problem import Problem
-from lipbounds.domains import Domain
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layers import Layer
@@ -29,7 +28,6 @@ Array = NDArray[np.float64]
 BITS = 128  # of precision to begin with
 MOST_BITS = 4096  # at which doubling the precision stops
 WORTH_A_SEARCH = 1e-4  # relative gain at the middle of a box that starts a search from there
-INSIDE = 1e-9  # of the size of a domain: projections onto it are good to some ulps
 
 
 def evaluate_inverse(model: Structured | Sequence[Layer], point: ArrayLike, *, bits: int = BITS) -> list[Enclosure]:
@@ -152,8 +150,7 @@ class Witness:
     def __init__(self, problem: Problem, found: Found | None, seed: int) -> None:
         self._problem, self._seed = problem, seed
         self.found = found or find_lipschitz(problem.f, problem.domain, seed=seed)
-        pair = torch.as_tensor(np.stack(self.found.pair))
-        if pair.shape[1] != problem.domain.dim or _outside(problem.domain, pair):
+        if any(len(point) != problem.domain.dim or not problem.domain.contains(point) for point in self.found.pair):
             got = f"a pair at {self.found.pair[0]}"
             raise InvalidInput("found", got, "a witness on the domain", "search on the domain that is to be certified")
         self.lower = self._proven(self.found)
@@ -173,9 +170,3 @@ class Witness:
                 lower = self._proven(again) if again.lower > self.found.lower else 0.0
                 if lower > self.lower:
                     self.found, self.lower = again, lower
-
-
-def _outside(domain: Domain, pair: torch.Tensor) -> bool:
-    low, high = domain.bounds()
-    size = float(torch.maximum(low.abs(), high.abs()).max())
-    return float((domain.project(pair) - pair).norm(dim=1).max()) > INSIDE * size

@@ -89,7 +89,7 @@ class Diagnosis:
     @property
     def certified_note(self) -> str:
         """What the certificate takes for granted, or why there is none."""
-        return "unavailable, no structure" if self.certified is None else self.certified.assumption
+        return "unavailable, no structure" if self.certified is None else "; ".join(self.certified.assumptions)
 
     @property
     def recommended(self) -> LatentChoice:

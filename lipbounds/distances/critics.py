@@ -5,8 +5,8 @@ Fitted on one part of the data and evaluated on another, they turn samples into 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,24 @@ from scipy.spatial.distance import cdist
 from lipbounds.distances.sliced import max_sliced_wasserstein
 from lipbounds.distances.transport import optimal_transport
 from lipbounds.measures import Discrete
+from lipbounds.rounding import gamma
 
 __all__ = ["Clipped", "Cone", "Critic", "Ridge", "fit_critics", "thinned"]
 
 Array = NDArray[np.float64]
-Critic = Callable[[Array], Array]
-
 BLOCK_ENTRIES = 2**22  # of distances to anchors in memory at once
+
+
+class Critic(Protocol):
+    """A 1-Lipschitz function of points of shape (n, d)."""
+
+    def __call__(self, points: Array) -> Array:
+        """Return the values, shape (n,)."""
+        ...
+
+    def error(self, radius: float) -> float:
+        """Return by how much a computed value may differ from that of a 1-Lipschitz function, for points within `radius` of 0."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +52,12 @@ class Ridge:
     def __call__(self, points: Array) -> Array:
         """Return the values, shape (n,)."""
         return np.asarray(np.interp(points @ self.direction, self.knots, self.values))
+
+    def error(self, radius: float) -> float:
+        """That of the scalar product, of the norm of theta, of the running sums at the knots and of the interpolation."""
+        norm = abs(float(np.linalg.norm(self.direction)) - 1.0) + gamma(len(self.direction) + 2)
+        knots = gamma(4 * len(self.knots) + 8) * float(np.abs(self.values).max() + np.abs(self.knots).max())
+        return (norm + gamma(len(self.direction) + 2)) * radius + knots
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +82,11 @@ class Cone:
             parts.append(sums.min(1))
         return np.concatenate(parts)
 
+    def error(self, radius: float) -> float:
+        """Distances and their sums with the heights; the exact minimum of these is 1-Lipschitz whatever the heights are."""
+        anchors = float(np.linalg.norm(self.anchors, axis=1).max())
+        return gamma(self.anchors.shape[1] / 2 + 5) * (radius + anchors + float(np.abs(self.heights).max()))
+
 
 @dataclass(frozen=True, eq=False)
 class Clipped:
@@ -77,6 +99,10 @@ class Clipped:
     def __call__(self, points: Array) -> Array:
         """Return the values, shape (n,)."""
         return np.clip(self.critic(points), self.low, self.high)
+
+    def error(self, radius: float) -> float:
+        """That of the critic: cutting at exact numbers adds none."""
+        return self.critic.error(radius)
 
 
 def fit_critics(x: Discrete, y: Discrete, *, anchors: int, seed: int) -> list[Critic]:

@@ -73,6 +73,8 @@ def as_measure(name: str, measure: Points | Discrete | GaussianMixture, weights:
 
 
 def _array(name: str, values: Any) -> Array:
+    if isinstance(values, np.ma.MaskedArray):
+        raise InvalidInput(name, "a masked array", "an array without mask", "pass values.compressed(), or the rows that are kept")
     try:
         raw = np.asarray(values)
         if raw.dtype.kind not in "biuf":
@@ -93,13 +95,15 @@ def _discrete(name: str, points: Array, weights: Points | None) -> Discrete:
     if isinstance(weights, Tensor):
         if weights.requires_grad:
             raise InvalidInput(name, "a tensor that requires grad", "constants", "distances have no gradient in the weights")
-        weights = weights.detach().cpu().numpy()
+        weights = weights.detach().cpu()
+        weights = (weights.float() if weights.dtype is torch.bfloat16 else weights).numpy()
     if weights is None:
         return Discrete(points)
     masses = _array(name, weights)
     if masses.ndim != 1:
         raise InvalidInput(name, f"shape {masses.shape}", f"shape ({len(points)},)", "pass one weight a point")
     try:
-        return Discrete(points, masses)
+        # in the type given, which tells how well they can sum to 1
+        return Discrete(points, weights if isinstance(weights, np.ndarray) else masses)
     except InvalidInput as error:
         raise error.renamed(name) from None

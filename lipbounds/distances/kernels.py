@@ -104,6 +104,8 @@ def _root(t: Tensor) -> Tensor:
 
 
 def _positive(name: str, values: Sequence[float]) -> None:
+    if not isinstance(values, Sequence):
+        raise InvalidInput(name, values, "a sequence of numbers > 0", f"pass ({values},) for one scale")
     if not values or not all(0.0 < value < float("inf") for value in values):
         raise InvalidInput(name, tuple(values), "finite numbers > 0", f"the paper uses the scales {PAPER_SCALES}")
 

@@ -19,15 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from lipbounds.distances.critics import fit_critics
+from lipbounds.distances.critics import Critic, fit_critics
 from lipbounds.distances.inputs import Points, as_discrete
-from lipbounds.distances.line import wasserstein_line
+from lipbounds.distances.line import mean_power, monotone_cost, wasserstein_line
 from lipbounds.distances.sliced import max_sliced_wasserstein
-from lipbounds.distances.transport import extent, plan_of
+from lipbounds.distances.transport import distance_error, extent, plan_of
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.errors import InvalidInput, NotConverged
+from lipbounds.errors import InconsistentBounds, InvalidInput
 from lipbounds.measures import Discrete
 from lipbounds.progress import Progress, Report, report_to
+from lipbounds.rounding import EPS, EXTENDED, dot, gamma
 
 __all__ = ["wasserstein_large"]
 
@@ -100,16 +101,15 @@ def wasserstein_large(  # noqa: PLR0913 (a user reads them one by one)
     if mu.dim == 1:
         return wasserstein_line(mu, nu, p)
     scale = extent(mu.points, nu.points)
-    mu, nu = (Discrete(m.points[m.weights > 0] / scale, m.weights[m.weights > 0]) for m in (mu, nu))
+    mu, nu = (law.with_points(law.points / scale).present() for law in (mu, nu))
 
     def report(done: int, value: float) -> None:
         report_to(progress)(Progress(f"sweep {done}", upper=scale * value))
 
     upper = _upper(mu, nu, p, np.random.default_rng(seed), sweeps, report)
     lower = _lower(mu, nu, p, seed, anchors)
-    if lower > upper * (1 + 1e-9):
-        raise NotConverged(f"wasserstein_large: the ends [{lower}, {upper}] cross; please report this problem")
-    lower = min(lower, upper)
+    if lower > upper:
+        raise InconsistentBounds(f"wasserstein_large: a function proves at least {scale * lower}, the plan costs {scale * upper}")
     return Enclosure(scale * lower, scale * upper, Guarantee.EXACT, "plan by bisection and sweeps; 1-Lipschitz function")
 
 
@@ -131,16 +131,16 @@ def _upper(
 def _cost(mu: Discrete, nu: Discrete, plan: _Plan, p: float) -> float:
     """An upper bound of W_p: the cost of the plan, and the diameter for the mass by which its marginals are off."""
     gaps = np.sqrt(((mu.points[plan.i] - nu.points[plan.j]) ** 2).sum(1))
-    defect = 0.5 * float(
-        np.abs(np.bincount(plan.i, plan.mass, len(mu.weights)) - mu.weights).sum()
-        + np.abs(np.bincount(plan.j, plan.mass, len(nu.weights)) - nu.weights).sum()
-    )
+    error = distance_error(mu.dim)
+    missing = 0.0
+    for index, law in ((plan.i, mu), (plan.j, nu)):
+        placed = np.zeros(len(law.weights), dtype=np.longdouble)
+        np.add.at(placed, index, plan.mass)
+        missing += float(np.abs(placed - law.weights).sum()) / 2 + gamma(3) + len(plan.mass) * EXTENDED
     both = np.concatenate((mu.points, nu.points))
-    diameter = float(np.linalg.norm(np.ptp(both, axis=0)))
-    if diameter == 0.0:
-        return 0.0
-    power = float((gaps / diameter) ** p @ plan.mass) + defect
-    return float(diameter * power ** (1 / p))
+    diameter = float(np.linalg.norm(np.ptp(both, axis=0))) * (1 + error)
+    missing = (missing + mu.doubt + nu.doubt) * (1 + 4 * EPS)
+    return mean_power(gaps, plan.mass, p, gap_error=error, missing=missing, farthest=diameter)[1]
 
 
 def _joined(parts: list[_Plan]) -> _Plan:
@@ -211,14 +211,33 @@ def _groups(features: Array, rng: np.random.Generator) -> list[Index]:
 
 
 def _lower(mu: Discrete, nu: Discrete, p: float, seed: int, anchors: int) -> float:
+    # functions see the points from their middle: far from it the rounding of the offset would drown the result
+    low, high = (end(np.stack([end(law.points, axis=0) for law in (mu, nu)]), axis=0) for end in (np.min, np.max))
+    mu, nu = (law.with_points(law.points - (low / 2 + high / 2)) for law in (mu, nu))
     critics = fit_critics(mu, nu, anchors=anchors, seed=seed)
-    values = [abs(float(mu.weights @ critic(mu.points) - nu.weights @ critic(nu.points))) for critic in critics]
+    values = [_difference(critic, mu, nu) for critic in critics]
     values.append(max_sliced_wasserstein(mu, nu, p, seed=seed).lower)
     if p == 2.0:
         frame = np.linalg.qr(np.column_stack([max_sliced_wasserstein(mu, nu, 2.0, seed=seed).direction, np.eye(mu.dim)]))[0]
-        along = [
-            wasserstein_line(mu.points @ e[:, None], nu.points @ e[:, None], 2.0, x_weights=mu.weights, y_weights=nu.weights)
+        # the frame is orthonormal up to rounding: the sum of squares is at most this much too large
+        skew = float(np.linalg.norm(frame.T @ frame - np.eye(mu.dim))) + gamma(4 * mu.dim) * mu.dim
+        off = gamma(mu.dim + 4) * max(float(np.linalg.norm(law.points, axis=1).max()) for law in (mu, nu))
+        squares = [
+            monotone_cost(mu.with_points(mu.points @ e[:, None]), nu.with_points(nu.points @ e[:, None]), 2.0, off)[0] ** 2
             for e in frame.T
         ]
-        values.append(math.sqrt(sum(part.lower**2 for part in along)))
-    return max(values) * (1 - 1e-12)  # rounding of sums over the points
+        values.append(math.sqrt(sum(squares) / (1 + skew)) * (1 - gamma(mu.dim + 8)))
+    # centring moved each point by one rounding of what it is now
+    centred = 2 * EPS * max(float(np.linalg.norm(law.points, axis=1).max()) for law in (mu, nu))
+    return max(0.0, max(values) - centred)
+
+
+def _difference(critic: Critic, mu: Discrete, nu: Discrete) -> float:
+    """A lower bound of the difference of the means of a 1-Lipschitz function: its values and the means are rounded."""
+    first, second = critic(mu.points), critic(nu.points)
+    (a, b), (c, d) = dot(first, mu.weights), dot(second, nu.weights)
+    # masses have two roundings; a doubtful one may lie at any point
+    mass = gamma(3) * (float(np.abs(first) @ mu.weights) + float(np.abs(second) @ nu.weights)) * (1 + 1e-9)
+    doubt = (mu.doubt + nu.doubt) * float(np.ptp(np.concatenate((first, second))))
+    radius = max(float(np.linalg.norm(law.points, axis=1).max()) for law in (mu, nu))
+    return max(a - d, c - b) - mass - doubt - 2 * critic.error(radius)

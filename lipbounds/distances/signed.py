@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from lipbounds.measures import GaussianMixture
-from lipbounds.rounding import INTEGRAL_ERROR, NORMAL_ERROR
+from lipbounds.rounding import INTEGRAL_ERROR, NORMAL_ERROR, total
 
 __all__ = ["SignedMixture", "absolute_integral", "difference", "framed"]
 
@@ -114,13 +114,14 @@ def absolute_integral(signed: SignedMixture, level: Level, low: float = -np.inf,
         if np.count_nonzero(divided) > MAX_CELLS:
             divided[:] = False
         settled = ~divided & (sign == 0)
-        unknown_lower += float(below[settled].sum())
-        unknown_upper += float(above[settled].sum())
+        unknown_lower = max(0.0, total(np.append(below[settled], unknown_lower))[0])
+        unknown_upper = total(np.append(above[settled], unknown_upper))[1]
         known.append((a[sign != 0], b[sign != 0], sign[sign != 0]))
         a, b, middle = a[divided], b[divided], middle[divided]
         a, b = np.concatenate((a, middle)), np.concatenate((middle, b))
     below, above = h.integrals(*_runs(known))
-    return unit * (unknown_lower + float(below.sum())), unit * (unknown_upper + float(above.sum()))
+    lower, upper = total(np.append(below, unknown_lower))[0], total(np.append(above, unknown_upper))[1]
+    return unit * max(0.0, lower), unit * upper
 
 
 def _runs(known: list[tuple[Array, Array, Array]]) -> tuple[Array, Array]:
@@ -170,7 +171,7 @@ class _Line:
             right = (a + (b - a) / 2 > self.centre)[:, None]
             za, zb = np.where(right, -za, za), np.where(right, -zb, zb)
             value = self.deviations * (_ramp(zb) - _ramp(za)) @ self.c
-            rest = [np.abs(_ramp(z)) + np.abs(z) * ndtr(z) + _phi(z) for z in (za, zb)]
+            rest = [np.abs(_ramp(z)) + np.abs(z) * ndtr(z) + (1 + z * z) * _phi(z) for z in (za, zb)]
             noise = self.deviations * (rest[0] + rest[1]) @ self.size
         value, noise = np.abs(value), NORMAL_ERROR * noise
         return np.maximum(value - noise, 0.0), value + noise

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.distances.inputs import Points, as_discrete
-from lipbounds.distances.line import monotone_cost, monotone_plan
+from lipbounds.distances.line import mean_power, monotone_cost, monotone_plan
 from lipbounds.distances.transport import extent
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete
-from lipbounds.rounding import EPS
+from lipbounds.rounding import EPS, gamma
 
 __all__ = ["MaxSliced", "max_sliced_wasserstein", "sliced_wasserstein"]
 
@@ -79,9 +79,8 @@ def sliced_wasserstein(
     if directions < 1:
         raise InvalidInput("directions", directions, "an integer >= 1", "100 or more are usual")
     unit = _sphere(np.random.default_rng(seed), directions, mu.dim)
-    values = np.array([_along(mu, nu, theta, p) for theta in unit])
-    largest = float(values.max())
-    value = largest * float(np.mean((values / largest) ** p)) ** (1 / p) if largest > 0 else 0.0
+    values = np.array([_proven(mu, nu, theta, p) for theta in unit])
+    value = mean_power(values, np.full(directions, 1.0 / directions), p, gap_error=0.0)[0]
     return Enclosure(scale * value, math.inf, Guarantee.EXACT, f"average over {directions} directions")
 
 
@@ -136,23 +135,25 @@ def max_sliced_wasserstein(
     climbed = [_climb(*small, theta, p, STEPS) for theta in best]
     theta = max(climbed, key=lambda theta: _along(mu, nu, theta, p))
     theta = _climb(mu, nu, theta, p, LAST_STEPS)
-    # the norm of theta is 1 up to rounding; dividing keeps the bound true
-    norm = float(np.linalg.norm(theta)) * (1 + mu.dim * EPS)
-    value = float(_along(mu, nu, theta, p)) / max(1.0, norm)
+    value = _proven(mu, nu, theta, p)
     return MaxSliced(scale * value, math.inf, Guarantee.EXACT, "best direction found", direction=theta)
 
 
 def _pair(
     x: Points | Discrete, y: Points | Discrete, a: Points | None, b: Points | None, p: float
 ) -> tuple[Discrete, Discrete, float]:
-    """Both measures divided by a power of two near their extent, and that power."""
+    """Both measures centred and divided by a power of two near their extent, and that power.
+
+    Far from 0 the projections would have the rounding of the offset; centring rounds the points relative to what is left.
+    """
     mu, nu = as_discrete("x", x, a), as_discrete("y", y, b)
     if mu.dim != nu.dim:
         raise InvalidInput("x, y", (mu.dim, nu.dim), "one dimension", "compare measures on one space")
     if not 1.0 <= p < math.inf:
         raise InvalidInput("p", p, "a number in [1, inf)", "W_1 is the usual choice")
     scale = extent(mu.points, nu.points)
-    return Discrete(mu.points / scale, mu.weights), Discrete(nu.points / scale, nu.weights), scale
+    centre = (np.minimum(mu.points.min(0), nu.points.min(0)) / 2 + np.maximum(mu.points.max(0), nu.points.max(0)) / 2) / scale
+    return mu.with_points(mu.points / scale - centre), nu.with_points(nu.points / scale - centre), scale
 
 
 def _sphere(rng: np.random.Generator, n: int, d: int) -> Array:
@@ -174,9 +175,21 @@ def _gaps(mu: Discrete, nu: Discrete, theta: Array) -> tuple[Array, Array, NDArr
 
 
 def _along(mu: Discrete, nu: Discrete, theta: Array, p: float) -> float:
-    """W_p of the projections, from below."""
-    lower, _ = monotone_cost(mu.points @ theta, nu.points @ theta, mu.weights, nu.weights, p)
-    return lower
+    """W_p of the projections, up to rounding."""
+    gaps, masses, _, _ = _gaps(mu, nu, theta)
+    sizes = np.abs(gaps)
+    largest = float(sizes.max())
+    return largest * float((sizes / largest) ** p @ masses) ** (1 / p) if largest > 0.0 else 0.0
+
+
+def _proven(mu: Discrete, nu: Discrete, theta: Array, p: float) -> float:
+    """A lower bound of W_p by the projections, with the rounding of scalar products, centring and the norm of theta."""
+    farthest = max(float(np.sqrt((law.points**2).sum(1)).max()) for law in (mu, nu))
+    norm = float(np.linalg.norm(theta)) * (1 + mu.dim * EPS)
+    error = gamma(mu.dim + 4) * farthest * norm
+    first, second = (law.with_points((law.points @ theta)[:, None]) for law in (mu, nu))
+    lower, _ = monotone_cost(first, second, p, error)
+    return math.nextafter(lower / max(1.0, norm), 0.0)
 
 
 def _climb(mu: Discrete, nu: Discrete, theta: Array, p: float, steps: int) -> Array:

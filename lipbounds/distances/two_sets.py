@@ -3,11 +3,13 @@ r"""Inequality (7): mass that sits in A under one law and in B under the other h
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
+from lipbounds.rounding import around, product, root
 
-__all__ = ["wasserstein_lower_from_sets"]
+__all__ = ["two_sets", "wasserstein_lower_from_sets"]
 
 
 def wasserstein_lower_from_sets(mass_a: float, mass_b: float, distance: float, p: float = 1.0) -> Enclosure:
@@ -31,7 +33,7 @@ def wasserstein_lower_from_sets(mass_a: float, mass_b: float, distance: float, p
         Hagemann and Neumayer (2022), inequality (7).
 
     Example:
-        >>> wasserstein_lower_from_sets(0.75, 0.5, 4.0).lower
+        >>> round(wasserstein_lower_from_sets(0.75, 0.5, 4.0).lower, 12)
         1.0
     """
     for name, mass in (("mass_a", mass_a), ("mass_b", mass_b)):
@@ -41,6 +43,12 @@ def wasserstein_lower_from_sets(mass_a: float, mass_b: float, distance: float, p
         raise InvalidInput("distance", distance, "a finite number >= 0", "pass dist(A, B)")
     if not 1.0 <= p < math.inf:
         raise InvalidInput("p", p, "a number in [1, inf)", "W_1 is the usual choice")
-    # subtracting 1 from the larger mass first is exact (Sterbenz), where the sum of both would be rounded
-    excess = max(0.0, min(mass_a, mass_b) + (max(mass_a, mass_b) - 1.0))
-    return Enclosure(distance * excess ** (1 / p), math.inf, Guarantee.EXACT, "two sets")
+    return Enclosure(two_sets(mass_a, mass_b, distance, p)[0], math.inf, Guarantee.EXACT, "two sets")
+
+
+def two_sets(mass_a: float, mass_b: float, distance: float, p: float) -> tuple[float, float]:
+    """Enclose the right-hand side of (7) for numbers that are given exactly."""
+    if Fraction(mass_a) + Fraction(mass_b) <= 1 or distance == 0.0:
+        return 0.0, 0.0
+    ends = around(Fraction(mass_a) + Fraction(mass_b) - 1)
+    return product(root(*ends, p), (distance, distance))

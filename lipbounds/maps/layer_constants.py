@@ -54,7 +54,7 @@ def lipschitz_of_mlp(weights: Sequence[Array], activation: str) -> Enclosure:
         activation: Name of the activation between the layers.
 
     Returns:
-        An EXACT enclosure [0, upper]; singular values in float64, the product enlarged by a factor of 1 + 1e-12 a layer.
+        A CERTIFIED enclosure [0, upper]; singular values and their product in ball arithmetic.
 
     Raises:
         InvalidInput: For matrices that do not fit, or an unknown activation.
@@ -66,14 +66,16 @@ def lipschitz_of_mlp(weights: Sequence[Array], activation: str) -> Enclosure:
         >>> round(lipschitz_of_mlp([np.array([[3.0], [4.0]]), np.array([[1.0, 0.0]])], "relu").upper, 6)
         5.0
     """
-    slope = get_activation(activation).slope
     if not weights:
         raise InvalidInput("weights", "no matrix", "at least one", "pass the matrices in order")
     for before, after in itertools.pairwise(weights):
         if after.shape[1] != before.shape[0]:
             raise InvalidInput("weights", (before.shape, after.shape), "matrices that compose", "input side first")
-    value = math.prod(float(np.linalg.norm(matrix, 2)) for matrix in weights) * slope ** (len(weights) - 1)
-    return Enclosure(0.0, value * (1 + 1e-12) ** len(weights), Guarantee.EXACT, "product of matrix norms")
+    if not all(np.isfinite(matrix).all() for matrix in weights):
+        raise InvalidInput("weights", "NaN or infinite entries", "finite matrices", "train the network again")
+    with working_precision(BITS):
+        upper = high_end(ball_constant(weights, get_activation(activation)))
+    return Enclosure(0.0, upper, Guarantee.CERTIFIED, "product of matrix norms in ball arithmetic")
 
 
 def bound_of_linear(matrix: Array, *, inverse: bool = False) -> Enclosure:
@@ -209,19 +211,29 @@ class CouplingNumbers:
 
 @dataclass(frozen=True)
 class LayerConstants:
-    """The constants c, c_1 and c_2 of inequality (13)."""
+    """The constants c, c_1 and c_2 of inequality (13), in ball arithmetic."""
 
-    c: float
-    c1: float
-    c2: float
+    c: arb
+    c1: arb
+    c2: arb
 
     @classmethod
     def of(cls, numbers: CouplingNumbers, radius: float, *, inverse: bool) -> LayerConstants:
         """Those of S, or of S^{-1}, on the box [-radius, radius]^d."""
         if not 0.0 <= radius < math.inf:
             raise InvalidInput("radius", radius, "a finite number >= 0", "the bound is on a box")
-        c = math.exp(numbers.clamp)
-        return cls(c, (radius + numbers.largest_t) * c, c) if inverse else cls(c, radius * c, 1.0)
+        c = arb(numbers.clamp).exp()
+        return cls(c, (arb(radius) + numbers.largest_t) * c, c) if inverse else cls(c, radius * c, arb(1))
+
+    def bound(self, numbers: CouplingNumbers, *, printed: bool) -> arb:
+        """The sum of (13), or the singular value."""
+        below = self.c1 * numbers.lip_s + self.c2 * numbers.lip_t
+        if printed:
+            return self.c + below
+        # sigma^2 of ((1, 0), (b, c)): half the sum of squares s and the root of s^2 - 4 c^2, which factors without cancelling
+        squares = 1 + below * below + self.c * self.c
+        apart = ((self.c - 1) ** 2 + below * below) * ((self.c + 1) ** 2 + below * below)
+        return ((squares + apart.sqrt()) / 2).sqrt()
 
 
 def bound_of_coupling(numbers: CouplingNumbers, radius: float, *, inverse: bool, printed: bool = False) -> Enclosure:
@@ -234,7 +246,7 @@ def bound_of_coupling(numbers: CouplingNumbers, radius: float, *, inverse: bool,
         printed: The sum of (13) instead of the singular value.
 
     Returns:
-        An EXACT enclosure from 0.
+        A CERTIFIED enclosure of the right-hand side of (13) for these numbers: its upper end bounds the constant.
 
     Source:
         Hagemann and Neumayer (2022), (13).
@@ -244,12 +256,9 @@ def bound_of_coupling(numbers: CouplingNumbers, radius: float, *, inverse: bool,
         >>> [round(bound_of_coupling(layer, 1.0, inverse=False, printed=p).upper, 6) for p in (False, True)]
         [1.618034, 2.0]
     """
-    constants = LayerConstants.of(numbers, radius, inverse=inverse)
-    below = constants.c1 * numbers.lip_s + constants.c2 * numbers.lip_t
-    value = constants.c + below
-    if not printed:
-        value = float(np.linalg.norm(np.array([[1.0, 0.0], [below, constants.c]]), 2))
-    return Enclosure(0.0, value * (1 + 1e-12), Guarantee.EXACT, "(13)" if printed else "(13) with the singular value")
+    with working_precision(BITS):
+        low, high = ends(LayerConstants.of(numbers, radius, inverse=inverse).bound(numbers, printed=printed))
+    return Enclosure(low, high, Guarantee.CERTIFIED, "(13)" if printed else "(13) with the singular value")
 
 
 def bound_of_network(layers: Sequence[CouplingNumbers], radius: float, *, inverse: bool, printed: bool = False) -> Enclosure:
@@ -262,19 +271,23 @@ def bound_of_network(layers: Sequence[CouplingNumbers], radius: float, *, invers
         printed: As in `bound_of_coupling`.
 
     Returns:
-        An EXACT enclosure from 0, infinite beyond the doubles. It always exists and is large, a product of worst cases.
+        A CERTIFIED enclosure of the product, infinite above beyond the doubles; its upper end bounds the constant. It always
+        exists and is large, a product of worst cases.
 
     Example:
         >>> layer = CouplingNumbers(lip_s=0.0, lip_t=0.0, clamp=0.5, largest_t=0.0)
         >>> round(bound_of_network([layer] * 4, 1.0, inverse=True).upper, 4)  # exp(4 * 0.5)
         7.3891
     """
-    log_bound = 0.0
-    for numbers in layers:
-        log_bound += math.log(bound_of_coupling(numbers, radius, inverse=inverse, printed=printed).upper)
-        # |v_2 - t| <= radius + largest_t before it is divided
-        grown = (radius + numbers.largest_t) * math.exp(numbers.clamp)
-        radius = max(radius, grown if inverse else radius * math.exp(numbers.clamp) + numbers.largest_t) * (1 + 1e-12)
-        if log_bound > 709.0 or radius > 1e300:
-            return Enclosure(0.0, math.inf, Guarantee.EXACT, "beyond the doubles")
-    return Enclosure(0.0, math.exp(log_bound) * (1 + 1e-12), Guarantee.EXACT, "product of layers")
+    with working_precision(BITS):
+        value, reached = arb(1), arb(radius)
+        for numbers in layers:
+            # the box in the doubles, as (13) is stated for numbers; a radius rounded up only makes the bound larger
+            value *= LayerConstants.of(numbers, high_end(reached), inverse=inverse).bound(numbers, printed=printed)
+            # |v_2 - t| <= radius + largest_t before it is divided
+            grown = (reached + numbers.largest_t) * arb(numbers.clamp).exp()
+            reached = arb(high_end(reached.max(grown if inverse else reached * arb(numbers.clamp).exp() + numbers.largest_t)))
+            if not high_end(reached) < math.inf:
+                return Enclosure(ends(value)[0], math.inf, Guarantee.CERTIFIED, "beyond the doubles")
+        low, high = ends(value)
+    return Enclosure(max(0.0, low), high, Guarantee.CERTIFIED, "product of layers")

@@ -28,8 +28,10 @@ def invert_residual(g: Callable[[Tensor], Tensor], z: Tensor, *, constant: float
     from a constant has the first, each further one doubles the order.
     """
     x = z.detach()
+    # a constant g is subtracted once
+    steps = math.ceil(math.log(TOLERANCE * (1 - constant)) / math.log(constant)) if constant > 0.0 else 1
     with torch.no_grad():
-        for _ in range(math.ceil(math.log(TOLERANCE * (1 - constant)) / math.log(constant))):
+        for _ in range(steps):
             x = z.detach() - g(x)
     for _ in range(2):
         x = x - torch.linalg.solve(jacobian_of_residual(g, x), x + g(x) - z)

@@ -28,9 +28,13 @@ from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.model import as_model
 from lipbounds.progress import Progress, Report, report_to
+from lipbounds.rounding import gamma
+from lipbounds.search.rounding_noise import lengths, rounding_noise
 from lipbounds.search.singular_values import FullSVD, Map, Quantity, SingularValues, check_map, evaluate, singular_values_of
 
 __all__ = ["BiLipschitz", "Found", "Map", "find_bilipschitz", "find_lipschitz", "jacobian_norms", "quotient"]
+
+Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 STARTS = 24  # points that ascend; half the best of all, half the best of random subsets, for diversity
 ASCENT_STEPS = 60  # of projected Adam
@@ -47,6 +51,7 @@ SHOWN = 7  # rounds whose quotients count as found: down to 6e-5 of a segment
 SHARES = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # of the size of f, by which it moves between the points of a pair
 NEAR = 1e-4  # pairs of smaller shares count only up to the slope that the derivative promises
 ROUNDING = 1e-6  # share of a segment's quotient that rounding of f may change
+LARGEST_PULL = 1e-6  # of the way to the middle: no projection is so far off
 BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a few ulps
 
 
@@ -54,8 +59,8 @@ BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a
 class Found(Enclosure):
     """A lower bound of Lip(f; D) with its witness: [lower, infinity).
 
-    `lower` is |f(a) - f(b)| / |a - b| of the pair (a, b), evaluated in float64: a lower bound of Lip(f; D) up to the rounding of
-    f at two points, which is not charged: `certify_found` proves it.
+    `lower` is |f(a) - f(b)| / |a - b| of the pair (a, b), less what f may round by at two points: that is measured at neighbours
+    (`lipbounds.search.rounding_noise`) and named in `assumptions`; `certify_found` proves the quotient without it.
 
     Attributes:
         jacobian_norm: Largest singular value of the Jacobian at `point` as torch differentiates (on the span of the domain),
@@ -116,9 +121,16 @@ def quotient(model: object, pair: tuple[NDArray[np.float64], NDArray[np.float64]
     f, points = as_model(model).inverse, torch.as_tensor(np.stack(pair))
     if torch.equal(points[0], points[1]):
         raise InvalidInput("pair", pair, "two different points", "a quotient needs a distance")
+    moved, apart = _distances(f, points)
+    return moved / apart
+
+
+def _distances(f: Map, points: Tensor) -> tuple[float, float]:
+    """|f(a) - f(b)| and |a - b| of two rows."""
     with torch.no_grad():
         image = evaluate(f, points)
-    return float(torch.linalg.vector_norm(image[0] - image[1]) / torch.linalg.vector_norm(points[0] - points[1]))
+    moved, apart = lengths(torch.stack((image[0] - image[1],))), lengths(torch.stack((points[0] - points[1],)))
+    return float(moved[0]), float(apart[0])
 
 
 def find_lipschitz(
@@ -308,14 +320,21 @@ class _Search:
             # a jump, where no derivative shows it
             value = float(values_of.values(0.5 * (a + b)[None])[0])
             found.append((steepest, (a.numpy(), b.numpy()), value, (b - a) / torch.linalg.vector_norm(b - a), 0.5 * (a + b)))
-        _, pair, value, direction, point = max(found, key=lambda one: one[0])
-        # of the pair alone: in a batch f may round differently
-        shown = quotient(self._f, pair)
+        charged = [(*self._charged(self._inside(pair)), value, direction, point) for _, pair, value, direction, point in found]
+        lower, noise, pair, value, direction, point = max(charged, key=lambda one: one[0])
+        if lower == 0.0 and max(one[3] for one in charged) > 0.0:
+            raise InvalidInput(
+                "f",
+                f"images that differ by no more than their rounding, up to {noise:.3g}",
+                "a map that changes by more than its rounding on the domain",
+                "evaluate it in float64, centre its output, or enlarge the domain",
+            )
         return Found(
-            1.0 / shown if quantity == "smallest" else shown,
+            lower,
             math.inf,
             Guarantee.EXACT,
             "quotient of a pair of points",
+            assumptions=(f"the map rounds by at most {noise:.2g} at the pair, as measured at neighbours",),
             jacobian_norm=value,
             point=point.numpy(),
             direction=direction.numpy(),
@@ -324,6 +343,28 @@ class _Search:
             evaluations=self._evaluations,
             history=tuple(self._history),
         )
+
+    def _inside(self, pair: Pair) -> Pair:
+        """The pair, moved towards the middle by as many roundings as it takes to be proven in the domain."""
+        middle, moved = self._middle.numpy(), []
+        for point in pair:
+            share = 2.0**-52
+            inside = point
+            while not self._domain.contains(inside) and share < LARGEST_PULL:
+                inside, share = point + share * (middle - point), 4 * share
+            moved.append(inside)
+        return moved[0], moved[1]
+
+    def _charged(self, pair: Pair) -> tuple[float, float, Pair]:
+        """The lower bound that a pair shows after its rounding is charged, that rounding, and the pair."""
+        points = torch.as_tensor(np.stack(pair))
+        # of the pair alone: in a batch f may round differently
+        moved, apart = _distances(self._f, points)
+        noise = sum(rounding_noise(self._f, point, self._width) for point in points)
+        own = 1 - gamma(len(points[0]) + 16)
+        if self._quantity == "smallest":
+            return apart / (moved + noise) * own, noise, pair
+        return max(0.0, moved - noise) / apart * own, noise, pair
 
     def _values(self, values_of: SingularValues, points: Tensor) -> Tensor:
         if not len(points):
@@ -405,9 +446,7 @@ class _Search:
         result = minimize(objective, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-14})
         return self._domain.project(torch.as_tensor(result.x[None]))[0], int(result.nfev)
 
-    def _best_pair(
-        self, point: Tensor, direction: Tensor, slope: float
-    ) -> tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    def _best_pair(self, point: Tensor, direction: Tensor, slope: float) -> tuple[float, Pair]:
         """The largest quotient of pairs about `point` along its most stretched direction, or its most shrunk one."""
         inverse = self._quantity == "smallest"
         tiny = torch.finfo(point.dtype).tiny
@@ -417,14 +456,17 @@ class _Search:
             size = float(evaluate(self._f, point[None]).abs().max())
             # f moves by `share` of its own size, so that rounding costs about 1e-16 / share of the quotient
             shares = torch.tensor(SHARES, dtype=point.dtype)
-            halves = (shares * max(size, 1e-3) / max(slope, 1e-12)).minimum(shares * self._width / 2)[:, None]
+            halves = (shares * max(size, 1e-3) / max(slope, 1e-12)).minimum(shares * self._width / 2)
+            # farther apart, too, so that a noisy map has a pair whose images move by more than its noise
+            halves = torch.cat((halves, torch.tensor([0.5 * self._width], dtype=point.dtype)))[:, None]
             # at the boundary a pair about the point is bent by the projection: one a little inside keeps its direction
             middles = torch.stack((point.expand(len(halves), -1), point + 2 * halves * inwards), 1)
             steps = (halves * direction)[:, None]
             ends = self._domain.project(torch.stack((middles - steps, middles + steps)).flatten(0, 2))
             ends, images = (rows.reshape(2, -1, rows.shape[1]) for rows in (ends, evaluate(self._f, ends)))
-            apart = torch.linalg.vector_norm(ends[1] - ends[0], dim=1)
-            moved = torch.linalg.vector_norm(images[1] - images[0], dim=1)
+            apart, moved = lengths(ends[1] - ends[0]), lengths(images[1] - images[0])
+        places = (point, ends[0, 0], ends[1, 0])
+        noise = 2 * max(rounding_noise(self._f, place, self._width) for place in places)
         best: tuple[float, int] | None = None
         promised = 1.0 / slope if inverse and slope > 0 else slope
         for i in torch.nonzero(apart > 0)[:, 0].tolist():
@@ -432,13 +474,14 @@ class _Search:
                 raise InvalidInput(
                     "f", f"one image of two points, {tuple(ends[:, i].tolist())}", "an injective map", "search the largest alone"
                 )
-            found = float(apart[i] / moved[i] if inverse else moved[i] / apart[i])
-            # a closer pair must gain more than rounding, which grows as the pair shrinks
-            noise = 32 * torch.finfo(ends.dtype).eps * size / float(apart[i]) * (found**2 if inverse else 1.0)
+            charged = float(moved[i]) + noise if inverse else max(0.0, float(moved[i]) - noise)
+            found = float(apart[i]) / charged if inverse else charged / float(apart[i])
             # pairs nearer still are for boundaries and narrow pieces of f; above the derivative they show rounding only
-            near = SHARES[i // 2] < NEAR
-            if best is None or (found > best[0] * (1 + 1e-9) + noise and not (near and found > promised)):
+            near = SHARES[min(i // 2, len(SHARES) - 1)] < NEAR and i // 2 < len(SHARES)
+            if best is None or (found > best[0] and not (near and found > promised)):
                 best = found, i
+        if best is None and float(apart.max()) > 0:
+            best = 0.0, int(apart.argmax())
         if best is None:
             raise InvalidInput("domain", f"no two points about {point.tolist()}", "a domain with interior", "enlarge it")
         return best[0], (ends[0, best[1]].numpy(), ends[1, best[1]].numpy())

@@ -23,10 +23,22 @@ from torch import Tensor
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.model import Map
 
-__all__ = ["FullSVD", "Map", "PowerIteration", "Quantity", "SingularValues", "check_map", "evaluate", "singular_values_of"]
+__all__ = [
+    "FullSVD",
+    "Map",
+    "PowerIteration",
+    "Quantity",
+    "SingularValues",
+    "check_map",
+    "evaluate",
+    "singular_values_of",
+    "unit_of",
+]
 
 Quantity = Literal["largest", "smallest", "condition"]
 
+TYPES = ((torch.float16, 2.0**-11), (torch.bfloat16, 2.0**-8), (torch.float32, 2.0**-24))
+BATCH_ROUNDINGS = 256  # of the largest coordinate, by which a row may differ alone and in a batch
 LARGEST_FULL = 24  # of min(inputs, outputs)
 CHUNK_ENTRIES = 4_000_000  # of Jacobians held at a time
 MOST_COPIES = 2048  # rows that a Jacobian may be evaluated on at once
@@ -67,11 +79,16 @@ def check_map(f: Map, points: Tensor) -> int:
         if not torch.equal(image, evaluate(f, points)):
             raise InvalidInput("f", "two different answers for the same points", "a function", "call .eval() on the network")
         alone = evaluate(f, points[:1])
-    # batched products may round differently
+    # batched products may round differently, in the precision in which the map computes
     scale = float(image.abs().max()) + 1e-300
-    if float((alone - image[:1]).abs().max()) > 1e-9 * scale:
+    if float((alone - image[:1]).abs().max()) > max(1e-9, BATCH_ROUNDINGS * unit_of(image)) * scale:
         raise InvalidInput("f", "a row whose image depends on the batch", "row by row", "call .eval() on the network")
     return int(image.shape[1])
+
+
+def unit_of(images: Tensor) -> float:
+    """The unit roundoff of the shortest type that holds all images: the map may have been computed in it."""
+    return max([2.0**-53, *(unit for dtype, unit in TYPES if torch.equal(images.to(dtype).to(torch.float64), images))])
 
 
 class SingularValues(ABC):
@@ -145,9 +162,9 @@ class FullSVD(SingularValues):
         image = evaluate(self._f, at)
         for sign, k in SINGULAR[self._quantity]:
             if image.requires_grad:
-                (along,) = torch.autograd.grad(image, at, left[:, :, k], create_graph=True)
+                along = _gradient(image, at, left[:, :, k], create_graph=True)
                 if along.requires_grad:
-                    (gradient,) = torch.autograd.grad((along * right[:, k]).sum(), at, retain_graph=True)
+                    gradient = _gradient((along * right[:, k]).sum(), at, retain_graph=True)
                     gradients += sign * gradient / sizes[:, k, None]
         # where the value is 0 its logarithm has no gradient; such a point stays
         return score, torch.nan_to_num(gradients, nan=0.0, posinf=0.0, neginf=0.0)
@@ -160,13 +177,24 @@ class FullSVD(SingularValues):
         return float(self._score(sizes[None])[0]), v if self._span is None else self._span @ v, slope
 
 
+def _gradient(
+    output: Tensor, at: Tensor, along: Tensor | None = None, *, retain_graph: bool | None = None, create_graph: bool = False
+) -> Tensor:
+    """The gradient by `at`; 0 where the output depends on parameters of the map only, as the slope of a linear one does."""
+    if not output.requires_grad:
+        return torch.zeros_like(at)
+    keep = create_graph if retain_graph is None else retain_graph
+    (gradient,) = torch.autograd.grad(output, at, along, retain_graph=keep, create_graph=create_graph, allow_unused=True)
+    return torch.zeros_like(at) if gradient is None else gradient
+
+
 def _rows(f: Map, points: Tensor) -> Tensor:
     """Jacobians by one reverse pass an output, shape (n, m, d)."""
     at = points.requires_grad_()
     image = evaluate(f, at)
     if not image.requires_grad:  # a constant map
         return image.new_zeros(len(points), image.shape[1], points.shape[1])
-    rows = [torch.autograd.grad(image[:, i].sum(), at, retain_graph=True)[0] for i in range(image.shape[1])]
+    rows = [_gradient(image[:, i].sum(), at, retain_graph=True) for i in range(image.shape[1])]
     return torch.stack(rows, dim=1)
 
 
@@ -176,7 +204,7 @@ def _rows_at_once(f: Map, points: Tensor, outputs: int) -> Tensor:
     image = evaluate(f, at)
     if not image.requires_grad:
         return image.new_zeros(len(points), outputs, points.shape[1])
-    (rows,) = torch.autograd.grad(image, at, torch.eye(outputs, dtype=image.dtype).repeat(len(points), 1))
+    rows = _gradient(image, at, torch.eye(outputs, dtype=image.dtype).repeat(len(points), 1))
     return rows.reshape(len(points), outputs, points.shape[1])
 
 
@@ -187,10 +215,10 @@ def _columns(f: Map, points: Tensor) -> Tensor:
     if not image.requires_grad:
         return image.new_zeros(len(points), image.shape[1], points.shape[1])
     u = torch.zeros_like(image, requires_grad=True)
-    (products,) = torch.autograd.grad(image, at, grad_outputs=u, create_graph=True)
+    products = _gradient(image, at, u, create_graph=True)
     if not products.requires_grad:  # no input reaches the image
         return image.new_zeros(len(points), image.shape[1], points.shape[1])
-    columns = [torch.autograd.grad(products[:, k].sum(), u, retain_graph=True)[0] for k in range(points.shape[1])]
+    columns = [_gradient(products[:, k].sum(), u, retain_graph=True) for k in range(points.shape[1])]
     return torch.stack(columns, dim=2)
 
 
@@ -216,23 +244,23 @@ class PowerIteration(SingularValues):
             return zero, v, torch.zeros_like(image), torch.zeros_like(points)
         # the transposed product as a linear function of w, whose derivative along v is J v
         w = torch.zeros_like(image, requires_grad=True)
-        (transposed,) = torch.autograd.grad(image, points, w, create_graph=True)
+        transposed = _gradient(image, points, w, create_graph=True)
         norms = torch.zeros(len(points), dtype=points.dtype)
         u = torch.zeros_like(image)
         for _ in range(iterations):
-            (forward,) = torch.autograd.grad(transposed, w, v, retain_graph=True)
+            forward = _gradient(transposed, w, v, retain_graph=True)
             before, norms = norms, torch.linalg.vector_norm(forward, dim=1)
             u = forward / norms.clamp_min(torch.finfo(norms.dtype).tiny)[:, None]
-            (back,) = torch.autograd.grad(image, points, u, retain_graph=True)
+            back = _gradient(image, points, u, retain_graph=True)
             _check_finite(back, points)
             v = self._unit(back.detach())
             if bool(((norms - before).abs() <= SETTLED * norms).all()):
                 break
-        (along,) = torch.autograd.grad(image, points, u.detach(), create_graph=True)
+        along = _gradient(image, points, u.detach(), create_graph=True)
         stretch = (along * v).sum(1)
         gradient = torch.zeros_like(points)
         if stretch.requires_grad and bool((stretch > 0).all()):
-            (gradient,) = torch.autograd.grad(stretch.log().sum(), points)
+            gradient = _gradient(stretch.log().sum(), points)
         return norms.detach(), v, u.detach(), torch.nan_to_num(gradient.detach(), nan=0.0, posinf=0.0, neginf=0.0)
 
     def _start(self, points: Tensor) -> Tensor:

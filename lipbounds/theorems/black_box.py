@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from flint import arb
 
 from lipbounds.arb import ends, normal_cdf, normal_quantile, working_precision
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.enclosure import Enclosure, Guarantee, derived
 from lipbounds.errors import InvalidInput
+from lipbounds.rounding import outward
 from lipbounds.theorems.separation import SPARE_BITS, over
 from lipbounds.theorems.statement import Hypothesis, Statement
 
@@ -47,8 +48,7 @@ class TwoThresholds:
         """The latent distance of both sets, from the lower ends of their masses."""
         with working_precision(4 * SPARE_BITS):
             low, high = ends(-normal_quantile(arb(self.below.lower)) - normal_quantile(arb(self.above.lower)))
-        guarantee, alpha = combined(self.below, self.above)
-        return Enclosure(max(0.0, low), max(0.0, high), guarantee, "normal quantiles", alpha)
+        return derived(max(0.0, low), max(0.0, high), "normal quantiles", self.below, self.above)
 
 
 class BlackBoxBound(Statement[TwoThresholds]):
@@ -66,8 +66,9 @@ class BlackBoxBound(Statement[TwoThresholds]):
     def left(self, instance: TwoThresholds) -> Enclosure:
         """Return the bound."""
         width = instance.width
-        difference = instance.thresholds[1] - instance.thresholds[0]
-        return Enclosure(*over(difference, width), width.guarantee, width.method, width.alpha)
+        # the difference is rounded: by nothing if the thresholds are within a factor 2 of each other, else by half a step
+        low, high = outward(instance.thresholds[1] - instance.thresholds[0])
+        return derived(over(low, width)[0], over(high, width)[1], width.method, width)
 
     def right(self, instance: TwoThresholds) -> Enclosure:
         """Return what is known of Lip(f)."""

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import math
 
-from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
+from flint import arb
+
+from lipbounds.arb import ends, working_precision
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, derived
 from lipbounds.errors import InvalidInput
 from lipbounds.theorems.proposition_1 import (
     LARGEST,
@@ -22,7 +25,7 @@ from lipbounds.theorems.proposition_1 import (
     small_enough,
     standard_latent,
 )
-from lipbounds.theorems.separation import Masses, over, separation
+from lipbounds.theorems.separation import SPARE_BITS, Masses, over, separation
 from lipbounds.theorems.statement import Hypothesis, Statement
 
 __all__ = ["Corollary1", "SharpCorollary1", "forced_as_printed", "forced_in_latent_space"]
@@ -56,8 +59,10 @@ def forced_as_printed(dim: int, distance: float, delta: float, epsilon: float | 
     epsilon = as_accuracy(epsilon)
     if not (0.0 <= delta < LARGEST and epsilon.upper < LARGEST):
         raise InvalidInput("delta, epsilon", (delta, epsilon.upper), "both below 1/4", "use separation, which has no limit")
-    value = math.exp(math.log(distance) - printed_distance(dim, delta, epsilon.upper).upper) * (1 - 1e-14)
-    return Enclosure(value, math.inf, min(epsilon.guarantee, Guarantee.EXACT), "Corollary 1, explicit C", epsilon.alpha)
+    bound = printed_distance(dim, delta, epsilon.upper)
+    with working_precision(SPARE_BITS):
+        value = ends(arb(distance) * (-arb(bound.upper)).exp())[0] if bound.upper > -math.inf else math.inf
+    return derived(value, math.inf, "Corollary 1, explicit C", bound, epsilon)
 
 
 def forced_in_latent_space(distance: float, masses: Masses, epsilon: float | Enclosure) -> Enclosure:
@@ -83,8 +88,7 @@ def forced_in_latent_space(distance: float, masses: Masses, epsilon: float | Enc
     _positive(distance)
     epsilon = as_accuracy(epsilon)
     width = separation(epsilon.upper, masses)
-    guarantee, alpha = combined(width, epsilon)
-    return Enclosure(over(distance, width)[0], math.inf, guarantee, "S2, half-spaces", alpha)
+    return derived(over(distance, width)[0], math.inf, "S2, half-spaces", width, epsilon)
 
 
 class Corollary1(Statement[SeparatedSets]):
@@ -101,10 +105,9 @@ class Corollary1(Statement[SeparatedSets]):
     def left(self, instance: SeparatedSets) -> Enclosure:
         """Return the bound, from the upper ends of epsilon and delta."""
         bound = instance.log_printed
-        guarantee, alpha = instance.known
         near, far = exponentials(bound)
         width = Enclosure(near, far, Guarantee.EXACT, "constant of the proof")
-        return Enclosure(*over(instance.distance, width), min(guarantee, Guarantee.EXACT), width.method, alpha)
+        return derived(*over(instance.distance, width), width.method, width, *instance.sources)
 
     def right(self, instance: SeparatedSets) -> Enclosure:
         """Return what is known of Lip(T^{-1})."""
@@ -130,8 +133,7 @@ class SharpCorollary1(Statement[SeparatedSets]):
         """Return the bound; known exactly from the upper end of epsilon."""
         assert instance.masses is not None
         width = separation(instance.epsilon.upper, instance.masses)
-        guarantee, alpha = combined(width, instance.epsilon)
-        return Enclosure(*over(instance.distance, width), guarantee, width.method, alpha)
+        return derived(*over(instance.distance, width), width.method, width, instance.epsilon)
 
     def right(self, instance: SeparatedSets) -> Enclosure:
         """Return what is known of Lip(T^{-1})."""

@@ -20,8 +20,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, derived
 from lipbounds.errors import InvalidInput
+from lipbounds.rounding import EPS
 from lipbounds.theorems.proposition_1 import SeparatedSets, exponentials, extremal_sets, small_enough, standard_latent
 from lipbounds.theorems.separation import Masses, over, separation
 from lipbounds.theorems.statement import Hypothesis, Statement
@@ -68,15 +69,15 @@ def forced_for_condition(distance: float, masses: Masses, epsilon: float | Enclo
     if not 0.0 < distance < math.inf:
         raise InvalidInput("distance", distance, "a finite number > 0", "choose sets that do not touch")
     apart = _apart(masses, as_accuracy(epsilon), as_accuracy(diameter))
-    return Enclosure(over(distance, apart)[0], math.inf, apart.guarantee, "S3, conditional half-spaces", apart.alpha)
+    return derived(over(distance, apart)[0], math.inf, "S3, conditional half-spaces", apart)
 
 
 def _apart(masses: Masses, epsilon: Enclosure, diameter: Enclosure) -> Enclosure:
     """The distance within which points of T(Q) and T(R) are found, from the upper ends."""
     width = separation(epsilon.upper, masses)
-    guarantee, alpha = combined(width, epsilon, diameter)
     low, high = (math.hypot(end, diameter.upper) for end in (width.lower, width.upper))
-    return Enclosure(math.nextafter(low, 0.0), math.nextafter(high, math.inf), guarantee, width.method, alpha)
+    # hypot is good to one step; a second one is spare
+    return derived(low * (1 - 2 * EPS), high * (1 + 2 * EPS), width.method, width, epsilon, diameter)
 
 
 def _within(instance: ConditionalSets) -> Hypothesis:
@@ -96,11 +97,10 @@ class Corollary2(Statement[ConditionalSets]):
 
     def left(self, instance: ConditionalSets) -> Enclosure:
         """Return the bound, from the upper ends of epsilon, delta and the diameter."""
-        bound, known = instance.sets.log_printed, instance.sets.known
-        guarantee, alpha = combined(Enclosure(0.0, 0.0, known[0], "sets", known[1]), instance.diameter)
+        bound, known = instance.sets.log_printed, instance.sets.sources
         near, far = (end + instance.diameter.upper for end in exponentials(bound))
-        width = Enclosure(near * (1 - 1e-15), far * (1 + 1e-15), Guarantee.EXACT, "constant of the proof")
-        return Enclosure(*over(instance.sets.distance, width), min(guarantee, Guarantee.EXACT), width.method, alpha)
+        width = Enclosure(near * (1 - 2 * EPS), far * (1 + 2 * EPS), Guarantee.EXACT, "constant of the proof")
+        return derived(*over(instance.sets.distance, width), width.method, width, *known, instance.diameter)
 
     def right(self, instance: ConditionalSets) -> Enclosure:
         """Return what is known of Lip(T^{-1})."""
@@ -127,7 +127,7 @@ class SharpCorollary2(Statement[ConditionalSets]):
         sets = instance.sets
         assert sets.masses is not None
         apart = _apart(sets.masses, sets.epsilon, instance.diameter)
-        return Enclosure(*over(sets.distance, apart), apart.guarantee, apart.method, apart.alpha)
+        return derived(*over(sets.distance, apart), apart.method, apart)
 
     def right(self, instance: ConditionalSets) -> Enclosure:
         """Return what is known of Lip(T^{-1})."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, derived
 from lipbounds.theorems.example_1 import ramp_error
 from lipbounds.theorems.separation import Masses, least_stretch
 from lipbounds.theorems.statement import Hypothesis, Statement
@@ -43,8 +43,7 @@ def forced_by_two_sets(distance: float, masses: Masses, epsilon: float | Enclosu
     """
     accuracy = as_accuracy(epsilon)
     least = least_stretch(distance, masses, accuracy)
-    guarantee, alpha = combined(least, accuracy)
-    return Enclosure(least.lower, math.inf, guarantee, "S4, two sets", alpha)
+    return derived(least.lower, math.inf, "S4, two sets", least, accuracy)
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ class TwoSetBound(Statement[DataSets]):
     def left(self, instance: DataSets) -> Enclosure:
         """Return the bound, from the upper end of epsilon."""
         least = least_stretch(instance.distance, instance.masses, instance.epsilon.upper)
-        guarantee, alpha = combined(least, instance.epsilon)
-        return Enclosure(least.lower, least.upper, guarantee, least.method, alpha)
+        return derived(least.lower, least.upper, least.method, least, instance.epsilon)
 
     def right(self, instance: DataSets) -> Enclosure:
         """Return what is known of Lip(f)."""

@@ -85,4 +85,4 @@ class RestrictedProposition1(Statement[RestrictedSets]):
             distance=0.5,
             lipschitz=Enclosure(1.0, math.inf, exact, "identity"),
         )
-        return RestrictedSets(whole, Enclosure(kappa, kappa, exact, "mass of the slab"))
+        return RestrictedSets(whole, kappa)

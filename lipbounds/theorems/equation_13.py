@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lipbounds.enclosure import Enclosure
+from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.activations import get_activation
 from lipbounds.maps.layer_constants import CouplingNumbers, bound_of_coupling, bound_of_network, lipschitz_of_mlp
@@ -25,6 +25,9 @@ from lipbounds.theorems.statement import Hypothesis, Statement, Version
 __all__ = ["ClampedCoupling", "Inequality13", "LayersOnBox", "MatrixProduct", "Mlp", "MlpOnPoints", "SharpInequality13"]
 
 Array = NDArray[np.float64]
+
+LARGEST_CLAMP = 709.0  # exp of more is beyond the doubles
+NORMS_ERROR = 1e-12  # of a product of spectral norms that is bounded from above: far more than its balls' radii
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +91,9 @@ class MatrixProduct(Statement[MlpOnPoints]):
 
     def right(self, instance: MlpOnPoints) -> Enclosure:
         """Return the product."""
-        bound = lipschitz_of_mlp(instance.network.weights, "linear").upper
-        return Enclosure(bound, bound, lipschitz_of_mlp(instance.network.weights, "linear").guarantee, "product of norms")
+        bound = lipschitz_of_mlp(instance.network.weights, "linear")
+        # the product itself, which the largest quotients of singular vectors attain up to rounding
+        return Enclosure(bound.upper * (1 - NORMS_ERROR), bound.upper, bound.guarantee, "product of norms")
 
     def extremal(self) -> MlpOnPoints:
         """Return the case of equality: aligned matrices of rank one on the positive axis, where relu does nothing."""
@@ -133,14 +137,15 @@ class ClampedCoupling:
     def error(self, size: float, inherited: float) -> float:
         """Bound the rounding of a coordinate of S or its inverse, for inputs up to `size` wrong by `inherited`."""
         wrong_s, wrong_t = (net.error(size, inherited) for net in (self.s, self.t))
-        grown = math.exp(self.clamp)
+        grown = math.exp(self.clamp) if self.clamp < LARGEST_CLAMP else math.inf
         largest = (size + self.clamp_t) * grown
         return grown * (inherited + wrong_t) + largest * (wrong_s + 16 * EPS) + inherited
 
     @property
     def numbers(self) -> CouplingNumbers:
         """What (13) needs: the clamp has slope 2 / pi at most."""
-        lips = [lipschitz_of_mlp(net.weights, net.activation).upper * 2 / math.pi for net in (self.s, self.t)]
+        # the slope 2 / pi of the clamp, rounded up
+        lips = [lipschitz_of_mlp(net.weights, net.activation).upper * (2 / math.pi) * (1 + 2 * EPS) for net in (self.s, self.t)]
         return CouplingNumbers(lips[0] if self.clamp > 0 else 0.0, lips[1] if self.clamp_t > 0 else 0.0, self.clamp, self.clamp_t)
 
 
@@ -169,9 +174,10 @@ class LayersOnBox:
     def images(self) -> tuple[Array, float]:
         """Of the points, and a bound of their rounding."""
         x, error = self.points, 0.0
-        for layer in self.layers:
-            error = layer.error(float(np.abs(x).max()), error)
-            x = (layer.inverse if self.inverse else layer.forward)(x)[:, ::-1]
+        with np.errstate(over="ignore", invalid="ignore"):  # beyond the doubles nothing is known of the quotients
+            for layer in self.layers:
+                error = layer.error(float(np.abs(x).max()), error)
+                x = (layer.inverse if self.inverse else layer.forward)(x)[:, ::-1]
         return x, math.sqrt(x.shape[1]) * error
 
 
@@ -189,6 +195,8 @@ class Inequality13(Statement[LayersOnBox]):
     def left(self, instance: LayersOnBox) -> Enclosure:
         """Return the largest quotient over the points."""
         images, error = instance.images
+        if not (np.isfinite(images).all() and math.isfinite(error)):
+            return Enclosure(0.0, math.inf, Guarantee.EXACT, "images beyond the doubles")
         return lipschitz_on(instance.points, images, image_error=error)
 
     def right(self, instance: LayersOnBox) -> Enclosure:
@@ -201,7 +209,7 @@ class Inequality13(Statement[LayersOnBox]):
             bound = bound_of_coupling(numbers[0], instance.radius, inverse=instance.inverse, printed=printed)
         else:
             bound = bound_of_network(numbers, instance.radius, inverse=instance.inverse, printed=printed)
-        return Enclosure(bound.upper, bound.upper, bound.guarantee, bound.method)
+        return bound
 
     def extremal(self) -> LayersOnBox:
         """Return a layer that only shears: t' = 40 / pi, s = 0, near 0. The sum is 1 larger than the slope, 8 percent."""

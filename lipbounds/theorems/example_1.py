@@ -23,7 +23,7 @@ from scipy.optimize import brentq
 
 from lipbounds.arb import ends, normal_cdf, normal_density, working_precision
 from lipbounds.distances.line import wasserstein_1_line
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, GaussianMixture
 from lipbounds.theorems.statement import Hypothesis, Statement
@@ -193,8 +193,7 @@ class Example1First(Statement[Generator]):
 
     def right(self, instance: Generator) -> Enclosure:
         """Return what is known of the constant."""
-        guarantee, alpha = combined(instance.lipschitz)
-        return Enclosure(instance.lipschitz.lower, instance.lipschitz.upper, guarantee, instance.lipschitz.method, alpha)
+        return instance.lipschitz
 
     def extremal(self) -> Generator:
         """Return a counterexample: the ramp, at a sigma so small that no smaller one changes anything."""

@@ -8,24 +8,27 @@ from fractions import Fraction
 
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
+from lipbounds.rounding import around
 
-__all__ = ["FiniteSpace", "Law", "Point", "distance_of_laws", "exactly"]
+__all__ = ["FiniteSpace", "Law", "Point", "distance_of_laws", "exactly", "squared_distance"]
 
 Point = tuple[Fraction, ...]
 Law = dict[Point, Fraction]
 
 
 def exactly(value: Fraction) -> Enclosure:
-    """Return a fraction as an enclosure: one that is not 0 stays away from 0, whatever its size."""
-    near = float(value)
-    if near == 0.0 and value != 0:
-        near = 5e-324 if value > 0 else -5e-324
-    return Enclosure(near, near, Guarantee.EXACT, "fractions")
+    """Return a fraction as an enclosure: the double that it is, or the two doubles next to it."""
+    return Enclosure(*around(value), Guarantee.EXACT, "fractions")
 
 
 def distance_of_laws(first: Law, second: Law) -> Fraction:
     """Return the total variation of two laws of finite support."""
     return sum((abs(first.get(point, Fraction(0)) - second.get(point, Fraction(0))) for point in first | second), Fraction(0)) / 2
+
+
+def squared_distance(first: Point, second: Point) -> Fraction:
+    """Return |a - b|^2."""
+    return sum(((a - b) ** 2 for a, b in zip(first, second, strict=True)), Fraction(0))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from scipy.sparse import bmat, coo_array, csc_array, diags_array, identity
 from scipy.special import ndtr, ndtri
 
 from lipbounds.arb import ends, normal_cdf, normal_density, normal_quantile, working_precision
-from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, derived
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete, GaussianMixture
 from lipbounds.theorems.statement import Hypothesis, Statement
@@ -98,7 +98,7 @@ def forced_by_frontier(
                 _mixture_cells(law, low, high, cells) if isinstance(law, GaussianMixture) else _atom_cells(law, low, high, cells)
             )
             value = _certified(grid, epsilon.upper) if len(grid.levels) else 0.0
-    return Enclosure(value, math.inf, epsilon.guarantee, "S4, frontier, checked multipliers", epsilon.alpha)
+    return derived(value, math.inf, "S4, frontier, checked multipliers", epsilon)
 
 
 @dataclass(frozen=True)
@@ -312,8 +312,7 @@ class FrontierBound(Statement[StatisticLaw]):
     def left(self, instance: StatisticLaw) -> Enclosure:
         """Return the bound, certified below; its own value is what a finer grid could still raise."""
         bound = forced_by_frontier(instance.law, instance.epsilon, clip=instance.clip, cells=instance.cells)
-        guarantee, alpha = combined(bound)
-        return Enclosure(bound.lower, bound.lower, guarantee, bound.method, alpha)
+        return derived(bound.lower, bound.lower, bound.method, bound)
 
     def right(self, instance: StatisticLaw) -> Enclosure:
         """Return what is known of Lip(f)."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lipbounds.distances.two_sets import wasserstein_lower_from_sets
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.distances.two_sets import two_sets
+from lipbounds.enclosure import Enclosure, Guarantee, derived
 from lipbounds.theorems.statement import Hypothesis, Statement
 
 __all__ = ["Inequality7", "TwoSets", "entries"]
@@ -55,10 +55,10 @@ class Inequality7(Statement[TwoSets]):
         """Return the bound, increasing in both masses and in the distance."""
         parts = instance.mass_a, instance.mass_b, instance.distance
         a, b, distance = parts
-        lower = wasserstein_lower_from_sets(a.lower, b.lower, distance.lower, instance.p).lower
-        upper = wasserstein_lower_from_sets(a.upper, b.upper, distance.upper, instance.p).lower
-        guarantee, alpha = combined(*parts)
-        return Enclosure(lower, upper, guarantee, "two sets", alpha)
+        # an enclosure of a mass may pass 1 by its rounding
+        lower = two_sets(min(a.lower, 1.0), min(b.lower, 1.0), distance.lower, instance.p)[0]
+        upper = two_sets(min(a.upper, 1.0), min(b.upper, 1.0), distance.upper, instance.p)[1]
+        return derived(lower, upper, "two sets", *parts)
 
     def right(self, instance: TwoSets) -> Enclosure:
         """Return what is known of W_p."""

@@ -27,7 +27,7 @@ from scipy.stats import chi
 
 from lipbounds.arb import ends, working_precision
 from lipbounds.distances.line import wasserstein_1_line
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.enclosure import Enclosure, Guarantee, derived
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.rounding import EPS
@@ -222,10 +222,10 @@ class SeparatedSets:
     reference: GaussianMixture | None = None
 
     @property
-    def known(self) -> tuple[Guarantee, float | None]:
-        """What stands behind bounds from epsilon and the masses."""
+    def sources(self) -> tuple[Enclosure, Enclosure]:
+        """What bounds from epsilon and the masses rest on."""
         assert self.masses is not None
-        return combined(self.masses.known, self.epsilon)
+        return self.masses.known, self.epsilon
 
     @property
     def log_printed(self) -> Enclosure:
@@ -318,8 +318,8 @@ class Proposition1(Statement[SeparatedSets]):
     def right(self, instance: SeparatedSets) -> Enclosure:
         """Return the bound, from the upper ends of epsilon and delta."""
         value = instance.log_printed
-        guarantee, alpha = instance.known
-        return Enclosure(*exponentials(value), min(guarantee, Guarantee.EXACT), "constant of the proof", alpha)
+        exact = Enclosure(0.0, 0.0, Guarantee.EXACT, "exponential in floating point")
+        return derived(*exponentials(value), "constant of the proof", exact, *instance.sources)
 
     def extremal(self) -> SeparatedSets:
         """Return the extremal instance of the sharp version: the printed bound is 1e9 times as large."""
@@ -345,8 +345,7 @@ class SharpProposition1(Statement[SeparatedSets]):
         """Return rho* at the upper end of epsilon."""
         assert instance.masses is not None
         width = separation(instance.epsilon.upper, instance.masses)
-        guarantee, alpha = combined(width, instance.epsilon)
-        return Enclosure(width.lower, width.upper, guarantee, width.method, alpha)
+        return derived(width.lower, width.upper, width.method, width, instance.epsilon)
 
     def extremal(self) -> SeparatedSets:
         """Return an instance with both sides equal to a percent, the error of 20,000 atoms."""

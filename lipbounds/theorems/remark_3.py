@@ -6,27 +6,28 @@ only, so for finite laws the constant over pairs of support points will do, and 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from lipbounds.distances.transport import distance_error, extent
 from lipbounds.distances.wasserstein import wasserstein
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.enclosure import Enclosure, Guarantee, derived
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete
+from lipbounds.rounding import gamma, product
 from lipbounds.theorems.statement import Hypothesis, Statement
 
 __all__ = ["Remark3", "TransportedLaws", "lipschitz_on"]
 
 Array = NDArray[np.float64]
 
-ROUNDING = 1e-12  # of quotients of distances of given points, relative
-
 
 def lipschitz_on(points: Array, images: Array, *, image_error: float = 0.0) -> Enclosure:
-    """Return the largest quotient |f(a) - f(b)| / |a - b| over pairs of finitely many points, up to rounding.
+    """Return the largest quotient |f(a) - f(b)| / |a - b| over pairs of finitely many points, rounding included.
 
     Args:
         points: Shape (n, d).
@@ -38,17 +39,25 @@ def lipschitz_on(points: Array, images: Array, *, image_error: float = 0.0) -> E
 
     Example:
         >>> lipschitz_on(np.array([[0.0], [1.0], [3.0]]), np.array([[0.0], [2.0], [3.0]])).upper
-        2.000000000002
+        2.0000000000000018
     """
-    apart, images_apart = cdist(points, points), cdist(images, images)
-    same = apart == 0.0
-    if (images_apart[same] > 0.0).any():
+    units = [extent(values, values) for values in (points, images)]
+    apart, images_apart = (cdist(values / unit, values / unit) for values, unit in zip((points, images), units, strict=True))
+    same = (points[:, None] == points[None]).all(2)
+    if (images[:, None] != images[None])[same].any():
         raise InvalidInput("points", "one point with two images", "a map", "the images must come from a function")
-    ends = []
-    for error in (-2 * image_error, 2 * image_error):
-        moved = np.maximum(images_apart + error, 0.0)
-        ends.append(float(np.divide(moved, apart, out=np.zeros_like(apart), where=~same).max()))
-    return Enclosure(ends[0] * (1 - ROUNDING), ends[1] * (1 + ROUNDING), Guarantee.EXACT, "maximum over pairs")
+    off = 2 * image_error / units[1]
+    error = distance_error(points.shape[1]) + distance_error(images.shape[1]) + gamma(4)
+    low, high = (
+        # a distance that underflows after the division by the extent leaves the quotient unknown
+        float(
+            np.divide(np.maximum(images_apart + sign * off, 0.0), apart, out=np.where(same, 0.0, none), where=apart > 0.0).max()
+        )
+        for sign, none in ((-1.0, 0.0), (1.0, np.inf))
+    )
+    ratio = units[1] / units[0]
+    low, high = low * (1 - error) * ratio, high * (1 + error) * ratio
+    return Enclosure(math.nextafter(low, 0.0), math.nextafter(high, math.inf), Guarantee.EXACT, "maximum over pairs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +89,7 @@ class TransportedLaws:
     @property
     def losses(self) -> tuple[Enclosure, Enclosure]:
         """L_x and L_z with D = W_1."""
-        data, generated = Discrete(self.data, self.image.weights), Discrete(self.generated, self.latent.weights)
+        data, generated = self.image.with_points(self.data), self.latent.with_points(self.generated)
         return wasserstein(data, generated), wasserstein(self.image, self.latent)
 
 
@@ -102,9 +111,8 @@ class Remark3(Statement[TransportedLaws]):
     def right(self, instance: TransportedLaws) -> Enclosure:
         """Return the bound."""
         constant, loss = instance.constant, instance.losses[1]
-        guarantee, alpha = combined(constant, loss)
-        low, high = constant.lower * loss.lower, constant.upper * loss.upper
-        return Enclosure(low * (1 - ROUNDING), high * (1 + ROUNDING), guarantee, "constant times W_1", alpha)
+        ends = product((constant.lower, constant.upper), (loss.lower, loss.upper))
+        return derived(*ends, "constant times W_1", constant, loss)
 
     def extremal(self) -> TransportedLaws:
         """Return the case of equality: two point masses one apart, T^{-1} = 3 id."""

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from flint import arb
 from scipy.optimize import brentq
 
 from lipbounds.arb import ends, normal_quantile, profile, working_precision
-from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined, derived
 from lipbounds.errors import InvalidInput
 from lipbounds.rounding import EPS
 
@@ -32,6 +32,7 @@ SMALLEST_MASS = 1e-12  # below, rounding of the sum to 1 is no longer small agai
 LOWEST_LOGIT, HIGHEST_LOGIT = -740.0, 400.0  # of l / min(a, b): E / rho, of order l, then spans the doubles
 SPARE_BITS = 96
 LOGIT_TOLERANCE = 1e-13
+GIVEN = "the masses of both sets, as given"
 METHOD = "convex conjugate, ball arithmetic"
 
 
@@ -47,6 +48,8 @@ class Masses:
         gap: The mass outside both, at least 0; a + b + gap = 1 up to rounding. Pass it from a computation of its own.
         guarantee: What stands behind the numbers as bounds: sets with at least these masses.
         alpha: Error probability, for CONFIDENCE.
+        assumptions: What they take for granted. For numbers that are handed over, that they are such bounds; masses from
+            enclosures (`equal`, `of`) assume nothing more than these.
 
     Example:
         >>> masses = Masses.equal(gap=0.2)
@@ -59,6 +62,7 @@ class Masses:
     gap: float
     guarantee: Guarantee = Guarantee.CERTIFIED
     alpha: float | None = None
+    assumptions: tuple[str, ...] = (GIVEN,)
 
     def __post_init__(self) -> None:
         smaller = min(self.a, self.b)
@@ -69,20 +73,27 @@ class Masses:
             raise InvalidInput("a, b, gap", (self.a, self.b, self.gap), "sum 1", "the gap is all that is outside both")
 
     @classmethod
-    def equal(cls, gap: float) -> Masses:
-        """Masses (1 - gap) / 2 each: the paper's case with delta = gap."""
+    def equal(cls, gap: float | Enclosure) -> Masses:
+        """Masses (1 - gap) / 2 each: the paper's case with delta = gap; of an enclosure the upper end."""
+        if isinstance(gap, Enclosure):
+            return cls((1.0 - gap.upper) / 2, (1.0 - gap.upper) / 2, gap.upper, *combined(gap))
         return cls((1.0 - gap) / 2, (1.0 - gap) / 2, gap)
+
+    @classmethod
+    def of(cls, a: Enclosure, b: Enclosure, gap: Enclosure) -> Masses:
+        """Masses from enclosures: at least the lower ends of a and b, and at most the upper end of the gap outside both."""
+        return cls(a.lower, b.lower, gap.upper, *combined(a, b, gap))
 
     def shrunk(self, loss: float | Enclosure) -> Masses:
         """Both sets made smaller by the mass `loss` (its upper end), which joins the gap twice."""
         if not isinstance(loss, Enclosure):
-            loss = Enclosure(loss, loss, Guarantee.CERTIFIED, "given")
-        guarantee, alpha = combined(self.known, loss)
+            loss = Enclosure(loss, loss, Guarantee.CERTIFIED, "given", assumptions=(f"a loss of at most {loss:.6g}, as given",))
+        known = combined(self.known, loss)
         if loss.upper == 0.0:
-            return Masses(self.a, self.b, self.gap, guarantee, alpha)
+            return Masses(self.a, self.b, self.gap, *known)
         # rounded to the safe side: smaller sets, a larger gap
         a, b = (math.nextafter(mass - loss.upper, 0.0) for mass in (self.a, self.b))
-        return Masses(a, b, math.nextafter(self.gap + 2 * loss.upper, math.inf), guarantee, alpha)
+        return Masses(a, b, math.nextafter(self.gap + 2 * loss.upper, math.inf), *known)
 
     def balls(self) -> tuple[arb, arb]:
         """The least favourable masses at the working precision, the smaller first."""
@@ -96,7 +107,7 @@ class Masses:
     @property
     def known(self) -> Enclosure:
         """The gap with what stands behind the masses, to be combined with other enclosures."""
-        return Enclosure(self.gap, self.gap, self.guarantee, "masses", self.alpha)
+        return Enclosure(self.gap, self.gap, self.guarantee, "masses", self.alpha, self.assumptions)
 
     @property
     def delta(self) -> float:
@@ -172,7 +183,7 @@ def _widest(masses: Masses) -> arb:
 
 
 def _enclosure(masses: Masses, low: float, high: float, method: str) -> Enclosure:
-    return Enclosure(low, high, masses.guarantee, method, masses.alpha)
+    return derived(low, high, method, masses.known)
 
 
 def over(distance: float, width: Enclosure) -> tuple[float, float]:
@@ -207,10 +218,9 @@ def separation(epsilon: float | Enclosure, masses: Masses) -> Enclosure:
         1.34898
     """
     apart = _separation(as_accuracy(epsilon).upper, masses)
-    if not isinstance(epsilon, Enclosure):  # a number is taken as given
+    if not isinstance(epsilon, Enclosure):  # a number is an argument of the function rho*, not a claim
         return apart
-    guarantee, alpha = combined(apart, epsilon)
-    return replace(apart, guarantee=guarantee, alpha=alpha)
+    return derived(apart.lower, apart.upper, apart.method, apart, epsilon)
 
 
 def _separation(accuracy: float, masses: Masses) -> Enclosure:

@@ -53,6 +53,7 @@ class Verdict:
         guarantee: The weakest guarantee of both sides.
         alpha: Error probability of the verdict, for CONFIDENCE.
         reason: The hypothesis that fails, or the comparison.
+        assumptions: What both sides take for granted.
     """
 
     outcome: Outcome
@@ -61,6 +62,7 @@ class Verdict:
     guarantee: Guarantee | None
     alpha: float | None
     reason: str
+    assumptions: tuple[str, ...] = ()
 
     @property
     def slack(self) -> float:
@@ -125,5 +127,5 @@ class Statement(ABC, Generic[Instance]):
         else:
             outcome = Outcome.UNDECIDED
         reason = f"[{left.lower:.4g}, {left.upper:.4g}] against [{right.lower:.4g}, {right.upper:.4g}]"
-        guarantee, alpha = combined(left, right)
-        return Verdict(outcome, left, right, guarantee, alpha, reason)
+        known = combined(left, right)
+        return Verdict(outcome, left, right, known.guarantee, known.alpha, reason, known.assumptions)

@@ -17,24 +17,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+from flint import arb, arb_mat, fmpq, fmpq_mat
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 
-from lipbounds.distances.total_variation import total_variation
+from lipbounds.arb import as_ball, column, ends, exact_row, spectral_norm, working_precision
 from lipbounds.distances.wasserstein import wasserstein
-from lipbounds.enclosure import Enclosure, Guarantee
+from lipbounds.enclosure import Enclosure, Guarantee, derived
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete
+from lipbounds.rounding import gamma
+from lipbounds.theorems.finite import Law, Point, distance_of_laws, squared_distance
 from lipbounds.theorems.statement import Hypothesis, Statement
 
 __all__ = ["AffinePosterior", "Theorem2", "Theorem2Printed", "contraction", "translation"]
 
 Array = NDArray[np.float64]
 
-ROUNDING = 1e-12  # of norms, roots and products of a handful of numbers, relative
+BITS = 256  # of roots and singular values; all else is in fractions
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,67 +69,134 @@ class AffinePosterior:
             raise InvalidInput(
                 "x, y, z, matrix, offset", shapes, "shapes (w, d), (w, n), (w, d - n), (d, d), (d,)", "see the docstring"
             )
-        if np.linalg.matrix_rank(self.matrix) < d:
-            raise InvalidInput("matrix", "a singular matrix", "an invertible one", "T is a bijection")
         if not self.probabilities[self.conditioned].sum() > 0:
             raise InvalidInput("conditioned", "a set A of probability 0", "P_Y(A) > 0", "choose another set")
+        if fmpq_mat(_fractions(self.matrix)).det() == 0:
+            raise InvalidInput("matrix", "a singular matrix", "an invertible one", "T is a bijection")
 
     @cached_property
-    def image(self) -> Array:
-        """T(X), shape (w, d)."""
-        return np.asarray(self.x @ self.matrix.T + self.offset)
+    def masses(self) -> list[Fraction]:
+        """The probabilities divided by their sum, exactly."""
+        given = [Fraction(value) for value in self.probabilities.tolist()]
+        return [value / sum(given) for value in given]
+
+    @cached_property
+    def image(self) -> list[Point]:
+        """T(X), exactly."""
+        rows = [[Fraction(value) for value in row] for row in self.matrix.tolist()]
+        offset = [Fraction(value) for value in self.offset.tolist()]
+        return [
+            tuple(sum((m * v for m, v in zip(row, point, strict=True)), shift) for row, shift in zip(rows, offset, strict=True))
+            for point in _points(self.x)
+        ]
 
     @property
-    def mass(self) -> float:
+    def mass(self) -> Fraction:
         """P_Y(A)."""
-        return float(self.probabilities[self.conditioned].sum())
+        return sum((mass for mass, inside in zip(self.masses, self.conditioned.tolist(), strict=True) if inside), Fraction(0))
 
     @property
-    def epsilon(self) -> float:
+    def epsilon(self) -> Fraction:
         """E|T_y(X) - Y|^2, a square."""
-        gaps = self.image[:, : self.y.shape[1]] - self.y
-        return float(self.probabilities @ (gaps**2).sum(1))
+        gaps = (squared_distance(image[: len(y)], y) for image, y in zip(self.image, _points(self.y), strict=True))
+        return sum((mass * gap for mass, gap in zip(self.masses, gaps, strict=True)), Fraction(0))
 
     @property
-    def delta(self) -> float:
+    def delta(self) -> Fraction:
         """Total variation of (Y, Z) and (Y, T_z(X))."""
-        generated = np.concatenate((self.y, self.image[:, self.y.shape[1] :]), axis=1)
-        wanted = np.concatenate((self.y, self.z), axis=1)
-        return total_variation(wanted, generated, x_weights=self.probabilities, y_weights=self.probabilities).upper
+        n = self.y.shape[1]
+        laws: tuple[Law, Law] = ({}, {})
+        for mass, y, z, image in zip(self.masses, _points(self.y), _points(self.z), self.image, strict=True):
+            for law, point in zip(laws, (y + z, y + image[n:]), strict=True):
+                law[point] = law.get(point, Fraction(0)) + mass
+        return distance_of_laws(*laws)
 
     @property
-    def radius(self) -> float:
+    def radius(self) -> Enclosure:
         """The smallest r with |(Y, Z)| <= r and |(Y, X)| <= r."""
-        pairs = (np.concatenate((self.y, part), axis=1) for part in (self.z, self.x))
-        return max(float(np.linalg.norm(pair, axis=1).max()) for pair in pairs)
+        present = [mass > 0 for mass in self.masses]
+        pairs = [
+            sum((v * v for v in y + part), Fraction(0))
+            for values in (self.z, self.x)
+            for y, part, there in zip(_points(self.y), _points(values), present, strict=True)
+            if there
+        ]
+        return _root(max(pairs))
 
     @property
-    def latent_diameter(self) -> float:
+    def latent_diameter(self) -> Enclosure:
         """The diameter of the supports of Z and T_z(X) together."""
-        present = self.probabilities > 0
-        points = np.concatenate((self.z[present], self.image[present, self.y.shape[1] :]))
-        return float(pdist(points).max())
+        n = self.y.shape[1]
+        points = {point for point, mass in zip(_points(self.z), self.masses, strict=True) if mass > 0}
+        points |= {image[n:] for image, mass in zip(self.image, self.masses, strict=True) if mass > 0}
+        return _root(max((squared_distance(a, b) for a in points for b in points), default=Fraction(0)))
 
     @property
-    def lipschitz(self) -> tuple[float, float]:
+    def lipschitz(self) -> tuple[Enclosure, Enclosure]:
         """Lip(T) and Lip(T^{-1})."""
-        values = np.linalg.svd(self.matrix, compute_uv=False)
-        return float(values[0]), float(1.0 / values[-1])
+        exact = fmpq_mat(_fractions(self.matrix))
+        return _largest_singular_value(exact), _largest_singular_value(exact.inv())
 
     @property
     def error(self) -> Enclosure:
         """W_1 of the true posterior given Y in A and the generated one."""
-        weights = self.probabilities[self.conditioned] / self.mass
-        latent = np.concatenate((self.y, self.z), axis=1)[self.conditioned]
-        generated = np.linalg.solve(self.matrix, (latent - self.offset).T).T
-        value = wasserstein(Discrete(self.x[self.conditioned], weights), Discrete(generated, weights))
-        return Enclosure(value.lower * (1 - ROUNDING), value.upper * (1 + ROUNDING), value.guarantee, value.method)
+        chosen = np.flatnonzero(self.conditioned)
+        inverse = fmpq_mat(_fractions(self.matrix)).inv()
+        latent = np.concatenate((self.y, self.z), axis=1)[chosen]
+        moved = fmpq_mat(
+            [[_fmpq(a) - _fmpq(b) for a, b in zip(row, self.offset.tolist(), strict=True)] for row in latent.tolist()]
+        )
+        generated = (inverse * moved.transpose()).transpose()
+        rounded = np.array([[int(v.p) / int(v.q) for v in row] for row in generated.tolist()])
+        shares = self.probabilities[chosen]
+        value = wasserstein(Discrete.of_shares(self.x[chosen], shares), Discrete.of_shares(rounded, shares))
+        # each generated point is the nearest double in every coordinate, and mostly the point itself
+        exact = all(
+            Fraction(near) == Fraction(int(v.p), int(v.q))
+            for row, points in zip(generated.tolist(), rounded.tolist(), strict=True)
+            for v, near in zip(row, points, strict=True)
+        )
+        off = 0.0 if exact else gamma(2) * float(np.linalg.norm(rounded, axis=1).max()) + 1e-300
+        return derived(max(0.0, value.lower - off), value.upper + off, value.method, value)
 
 
-def _bound(instance: AffinePosterior, diameter: float) -> Enclosure:
-    _, inverse = instance.lipschitz
-    value = inverse * (math.sqrt(instance.epsilon / instance.mass) + diameter * instance.delta / instance.mass)
-    return Enclosure(value * (1 - ROUNDING), value * (1 + ROUNDING), Guarantee.EXACT, "finite sums")
+def _fmpq(value: float) -> fmpq:
+    return fmpq(*value.as_integer_ratio())
+
+
+def _fractions(matrix: Array) -> list[list[fmpq]]:
+    return [[_fmpq(value) for value in row] for row in matrix.tolist()]
+
+
+def _points(values: Array) -> list[Point]:
+    return [tuple(Fraction(value) for value in row) for row in values.tolist()]
+
+
+def _root(square: Fraction) -> Enclosure:
+    with working_precision(BITS):
+        return Enclosure(*ends(as_ball(square).sqrt()), Guarantee.CERTIFIED, "fractions")
+
+
+def _largest_singular_value(matrix: fmpq_mat) -> Enclosure:
+    """By singular vectors from floats: the quotient of one is a lower bound, all together check the upper one."""
+    with working_precision(BITS):
+        ball = arb_mat(matrix)
+        direction = np.linalg.svd(np.array([[float(v.mid()) for v in row] for row in ball.tolist()]))[2][0]
+        vector = column(exact_row(direction))
+        squares = ((v * v for v in part.entries()) for part in (ball * vector, vector))
+        reached, length = (sum(terms, arb(0)).sqrt() for terms in squares)
+        return Enclosure(ends(reached / length)[0], ends(spectral_norm(ball))[1], Guarantee.CERTIFIED, "singular vectors")
+
+
+def _bound(instance: AffinePosterior, diameter: arb) -> Enclosure:
+    mass, steep = as_ball(instance.mass), _ball(instance.lipschitz[1])
+    value = steep * ((as_ball(instance.epsilon) / mass).sqrt() + diameter * as_ball(instance.delta) / mass)
+    low, high = ends(value)
+    return Enclosure(max(0.0, low), high, Guarantee.CERTIFIED, "finite sums, ball arithmetic")
+
+
+def _ball(enclosure: Enclosure) -> arb:
+    return arb(enclosure.lower).union(arb(enclosure.upper))
 
 
 class Theorem2Printed(Statement[AffinePosterior]):
@@ -138,7 +208,8 @@ class Theorem2Printed(Statement[AffinePosterior]):
 
     def hypotheses(self, instance: AffinePosterior) -> list[Hypothesis]:
         """Return the bounds that the finite law has by construction."""
-        return [Hypothesis(f"|(Y, Z)|, |(Y, X)| <= r = {instance.radius:.4g}", math.isfinite(instance.radius))]
+        radius = instance.radius.upper
+        return [Hypothesis(f"|(Y, Z)|, |(Y, X)| <= r = {radius:.4g}", radius < math.inf)]
 
     def left(self, instance: AffinePosterior) -> Enclosure:
         """Return the distance of the posteriors."""
@@ -146,7 +217,8 @@ class Theorem2Printed(Statement[AffinePosterior]):
 
     def right(self, instance: AffinePosterior) -> Enclosure:
         """Return the printed bound."""
-        return _bound(instance, 2 * instance.radius * instance.lipschitz[0])
+        with working_precision(BITS):
+            return _bound(instance, 2 * _ball(instance.radius) * _ball(instance.lipschitz[0]))
 
     def extremal(self) -> AffinePosterior:
         """Return a counterexample, the translation: left side 10, right side below 2."""
@@ -162,7 +234,8 @@ class Theorem2(Statement[AffinePosterior]):
 
     def hypotheses(self, instance: AffinePosterior) -> list[Hypothesis]:
         """Return that the supports are bounded."""
-        return [Hypothesis(f"diam = {instance.latent_diameter:.4g} finite", math.isfinite(instance.latent_diameter))]
+        diameter = instance.latent_diameter.upper
+        return [Hypothesis(f"diam = {diameter:.4g} finite", diameter < math.inf)]
 
     def left(self, instance: AffinePosterior) -> Enclosure:
         """Return the distance of the posteriors."""
@@ -170,7 +243,8 @@ class Theorem2(Statement[AffinePosterior]):
 
     def right(self, instance: AffinePosterior) -> Enclosure:
         """Return the repaired bound."""
-        return _bound(instance, instance.latent_diameter)
+        with working_precision(BITS):
+            return _bound(instance, _ball(instance.latent_diameter))
 
     def extremal(self) -> AffinePosterior:
         """Return the contraction, a case of equality up to rounding."""

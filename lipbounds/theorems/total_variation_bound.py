@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from lipbounds.arb import ends, normal_quantile, working_precision
 from lipbounds.distances.gaussians import total_variation_from_kl
-from lipbounds.enclosure import Enclosure, Guarantee, combined
+from lipbounds.enclosure import Enclosure, Guarantee, derived
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import standard_normal
 from lipbounds.theorems.separation import SPARE_BITS, Masses, over
@@ -53,9 +53,9 @@ def separation_in_total_variation(tau: float, masses: Masses) -> Enclosure:
     with working_precision(SPARE_BITS + int(-3 * math.log(max(masses.gap, tau) or 1.0))):
         small, large = masses.balls()
         if not small > tau:
-            return Enclosure(math.inf, math.inf, masses.guarantee, "all of one set's mass may be elsewhere", masses.alpha)
+            return derived(math.inf, math.inf, "all of one set's mass may be elsewhere", masses.known)
         low, high = ends(-normal_quantile(small - tau) - normal_quantile(large))
-    return Enclosure(max(0.0, low), max(0.0, high), masses.guarantee, "normal quantiles, ball arithmetic", masses.alpha)
+    return derived(max(0.0, low), max(0.0, high), "normal quantiles, ball arithmetic", masses.known)
 
 
 def forced_by_total_variation(distance: float, masses: Masses, tau: Enclosure) -> Enclosure:
@@ -77,8 +77,7 @@ def forced_by_total_variation(distance: float, masses: Masses, tau: Enclosure) -
     if not 0.0 < distance < math.inf:
         raise InvalidInput("distance", distance, "a finite number > 0", "choose sets that do not touch")
     width = separation_in_total_variation(tau.upper, masses)
-    guarantee, alpha = combined(width, tau)
-    return Enclosure(over(distance, width)[0], math.inf, guarantee, "S5, total variation", alpha)
+    return derived(over(distance, width)[0], math.inf, "S5, total variation", width, tau)
 
 
 def forced_by_kl(distance: float, masses: Masses, kl: Enclosure) -> Enclosure:
@@ -94,8 +93,7 @@ def forced_by_kl(distance: float, masses: Masses, kl: Enclosure) -> Enclosure:
         >>> round(forced_by_kl(2.0, Masses.equal(0.0), kl).lower, 1)
         79.8
     """
-    tau = total_variation_from_kl(kl.upper).upper * (1 + 1e-15)
-    known = Enclosure(0.0, min(1.0, tau), min(kl.guarantee, Guarantee.EXACT), "Pinsker, Bretagnolle-Huber", kl.alpha)
+    known = derived(0.0, total_variation_from_kl(kl.upper).upper, "Pinsker, Bretagnolle-Huber", kl)
     return forced_by_total_variation(distance, masses, known)
 
 
@@ -131,8 +129,7 @@ class TotalVariationBound(Statement[DistantSets]):
     def left(self, instance: DistantSets) -> Enclosure:
         """Return the bound, from the upper end of tau."""
         width = separation_in_total_variation(instance.tau.upper, instance.masses)
-        guarantee, alpha = combined(width, instance.tau)
-        return Enclosure(*over(instance.distance, width), guarantee, width.method, alpha)
+        return derived(*over(instance.distance, width), width.method, width, instance.tau)
 
     def right(self, instance: DistantSets) -> Enclosure:
         """Return what is known of the constant."""
@@ -140,11 +137,9 @@ class TotalVariationBound(Statement[DistantSets]):
 
     def extremal(self) -> DistantSets:
         """Return the case of equality: the mass of the slab 0 < t < 1/2 moved into R = {t >= 1/2}, Q = {t <= 0}, T = id."""
-        tau = standard_normal(1).slab_mass([1.0], 0.0, 0.5)
-        exact = Guarantee.EXACT
         return DistantSets(
-            tau=Enclosure(tau * (1 - 1e-15), tau * (1 + 1e-15), exact, "mass of the slab"),
+            tau=standard_normal(1).slab_mass([1.0], 0.0, 0.5),
             masses=Masses.equal(0.0),
             distance=0.5,
-            lipschitz=Enclosure(1.0, 1.0, exact, "identity"),
+            lipschitz=Enclosure(1.0, 1.0, Guarantee.EXACT, "identity"),
         )

@@ -95,7 +95,7 @@ def test_linear_maps_are_exact():
     assert norm * (1 - 1e-9) <= certificate.lower <= norm * (1 + 1e-12)
     assert norm * (1 - 1e-12) <= certificate.upper <= norm * (1 + 1e-9)
     assert certificate.boxes == 1
-    assert not certificate.assumption
+    assert not certificate.assumptions
 
 
 def test_agrees_with_the_tables_of_the_plane():

@@ -44,7 +44,7 @@ def test_a_capsule_of_two_equal_ends_is_a_ball():
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_latent_ball_has_its_mass(dim):
     ball = latent_ball(np.zeros(dim), mass=0.9999)
-    assert standard_normal(dim).ball_mass(np.zeros(dim), ball.radius) == pytest.approx(0.9999, rel=1e-12)
+    assert standard_normal(dim).ball_mass(np.zeros(dim), ball.radius).upper == pytest.approx(0.9999, rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_a_conditional_network_is_certified(activation):
     )
     assert bound.guarantee.name == "CERTIFIED"
     assert bound.upper <= 1.03 * bound.lower
-    assert "4 ulps" in bound.assumption
+    assert "4 ulps" in bound.assumptions[0]
     assert all(low <= bound.lower * (1 + 1e-12) and high >= bound.upper * (1 - 1e-12) for low, high in ends)
     f = slice_of(flow.structure(), y, [4, 5])
     points = domain.sample(20_000, np.random.default_rng(0))

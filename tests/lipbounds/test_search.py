@@ -45,7 +45,8 @@ def test_tanh_needles(center, width, angle, seed):
     assert 0.9999 * truth <= found.lower <= truth * (1 + 1e-9)
     assert found.jacobian_norm <= truth * (1 + 1e-12)
     assert abs(float((torch.as_tensor(found.point) @ q)[0]) - center) < 0.05 * width
-    assert quotient(f, found.pair) == found.lower
+    # less what rounding may have added to the quotient
+    assert (1 - 1e-6) * quotient(f, found.pair) <= found.lower < quotient(f, found.pair)
 
 
 class Quantiles(torch.autograd.Function):
@@ -323,7 +324,7 @@ def test_both_constants_and_the_condition_number():
     assert both.shrink.lower == pytest.approx(10.0, rel=1e-4)
     assert both.shrink.lower <= 10.0
     a, b = both.shrink.pair
-    assert 1 / quotient(f, (a, b)) == both.shrink.lower
+    assert (1 - 1e-6) / quotient(f, (a, b)) <= both.shrink.lower < 1 / quotient(f, (a, b))
     assert both.condition.lower == pytest.approx(20.0, rel=1e-6)
     assert abs(abs(both.condition_point[0]) - np.pi) < 1e-3
     with pytest.raises(InvalidInput, match="injective"):
@@ -337,7 +338,8 @@ def test_discontinuous_maps_have_pairs_that_show_it():
     f = lambda z: z + torch.where(z > 0.1, 1.0, 0.0)
     found = find_lipschitz(f, Ball([0.0], 1.0), seed=0)
     assert found.lower > 1e4
-    assert found.lower == quotient(f, found.pair) >= found.history[-1]
+    assert (1 - 1e-9) * quotient(f, found.pair) <= found.lower < quotient(f, found.pair)
+    assert found.lower >= (1 - 1e-9) * found.history[-1]
     assert min(found.pair) <= 0.1 < max(found.pair)
     assert found.jacobian_norm == pytest.approx(1.0)
 

@@ -46,7 +46,8 @@ def test_discrete_is_the_supremum_over_all_sets(mu, nu):
     )
     value = total_variation(mu, nu)
     assert value.guarantee is Guarantee.EXACT
-    assert value.lower == value.upper == pytest.approx(float(sum(map(abs, gaps)) / 2), abs=1e-15)
+    assert value.upper - value.lower <= 1e-15  # exact but for the doubt about weights that are rounded
+    assert value.upper == pytest.approx(float(sum(map(abs, gaps)) / 2), abs=1e-15)
     if best is not None:  # the sets, by brute force
         assert value.upper == pytest.approx(float(best), abs=1e-15)
 
@@ -165,7 +166,7 @@ def test_divergences_bound_total_variation(seed):
     p, q = mu.log_pdf(grid), nu.log_pdf(grid)
     kl = gaussian_kl(mu, nu).upper
     assert kl == pytest.approx(np.trapezoid(np.exp(p) * (p - q), grid), rel=1e-6, abs=1e-9)
-    assert bhattacharyya(mu, nu) == pytest.approx(-math.log(np.trapezoid(np.exp((p + q) / 2), grid)), rel=1e-6, abs=1e-9)
+    assert bhattacharyya(mu, nu).upper == pytest.approx(-math.log(np.trapezoid(np.exp((p + q) / 2), grid)), rel=1e-6, abs=1e-9)
     assert exact <= total_variation_from_kl(kl).upper * (1 + 1e-12)
 
 

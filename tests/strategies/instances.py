@@ -240,9 +240,11 @@ def distant_sets(draw):
     start, width = draw(st.floats(-1.5, 1.0)), draw(st.floats(0.01, 1.0))
     normal = standard_normal(1)
     tau = normal.slab_mass([1.0], start, start + width)
-    a = float(ndtr(start)) + (tau if draw(st.booleans()) else 0.0)
+    a = float(ndtr(start)) + (tau.upper if draw(st.booleans()) else 0.0)
     b = 1.0 - a
-    return DistantSets(exactly(tau, 1e-12), Masses(a, b, 0.0), width, Enclosure(1.0, 1.0 + 1e-9, Guarantee.EXACT, "identity"))
+    return DistantSets(
+        exactly(tau.upper, 1e-12), Masses(a, b, 0.0), width, Enclosure(1.0, 1.0 + 1e-9, Guarantee.EXACT, "identity")
+    )
 
 
 @st.composite

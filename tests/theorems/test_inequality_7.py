@@ -59,7 +59,7 @@ def test_equality_and_negative_controls(p, mass):
     if mass == 1.0:
         assert distance.upper == pytest.approx(bound, rel=1e-12)
     shared = TwoSets(p, exact(mass), exact(mass), exact(3.0), distance)
-    assert Inequality7().check(shared).outcome is Outcome.CONFIRMED
+    assert Inequality7().check(shared).outcome is Outcome.CONFIRMED  # for mass 1 an equality without any rounding
     one = np.array([1.0])
     atoms = instance(np.array([[0.0]]), np.array([[3.0]]), one, one, np.array([0]), np.array([0]), p)
     assert Inequality7().check(atoms).outcome is Outcome.CONFIRMED

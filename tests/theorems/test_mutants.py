@@ -337,7 +337,7 @@ def _thirteen(instance, **changes):
         return math.inf
     true = LayerConstants.of(layer.numbers, instance.radius, inverse=instance.inverse)
     constants = replace(true, **changes)
-    return constants.c + constants.c1 * layer.numbers.lip_s + constants.c2 * layer.numbers.lip_t
+    return float((constants.c + constants.c1 * layer.numbers.lip_s + constants.c2 * layer.numbers.lip_t).mid())
 
 
 def _refuting(mutant):

@@ -113,9 +113,8 @@ def test_s2_over_half_lines_gives_the_exact_constant(sigma):
 
 
 def _around(law, middle, t):
-    gap = law.slab_mass([1.0], middle - t, middle + t)
-    a = law.half_space_mass([1.0], middle - t)
-    return Masses(a, 1.0 - a - gap, gap)
+    below, above = law.half_space_mass([1.0], middle - t), law.half_space_mass([-1.0], -middle - t)
+    return Masses.of(below, above, law.slab_mass([1.0], middle - t, middle + t))
 
 
 @settings(max_examples=settings().max_examples // 4)

@@ -15,9 +15,9 @@ def test_the_printed_counterexamples_have_the_printed_numbers():
     verdict = Theorem2Printed().check(first)
     assert verdict.outcome is Outcome.REFUTED
     assert first.error.upper == pytest.approx(10.0)
-    assert first.lipschitz == (1.0, 1.0)
-    assert (first.epsilon, first.delta) == (0.0, 1.0)
-    assert first.radius == pytest.approx(0.75**0.5)  # below 0.87
+    assert [constant.upper for constant in first.lipschitz] == pytest.approx([1.0, 1.0], abs=1e-12)
+    assert (first.epsilon, first.delta) == (0, 1)
+    assert first.radius.upper == pytest.approx(0.75**0.5)  # below 0.87
     assert verdict.right.upper == pytest.approx(3**0.5)  # 1.73
     second = contraction(0.1)
     verdict = Theorem2Printed().check(second)
@@ -56,7 +56,7 @@ def test_equality_in_the_first_term(mass):
     assert Theorem2().right(instance).upper == pytest.approx(instance.error.lower, rel=1e-11)
     assert Theorem2().check(instance).outcome is not Outcome.REFUTED
     # without the division by P(A) it is false
-    mutant = weakened("no division by P(A) in the first term", lambda i, r: i.lipschitz[1] * np.sqrt(i.epsilon))
+    mutant = weakened("no division by P(A) in the first term", lambda i, r: steep(i) * np.sqrt(float(i.epsilon)))
     assert mutant.check(instance).outcome is Outcome.REFUTED
 
 
@@ -86,6 +86,11 @@ def test_the_repaired_theorem_holds(instance):
     assert Theorem2().check(instance).outcome is not Outcome.REFUTED
 
 
+def steep(instance):
+    """Lip(T^{-1})."""
+    return instance.lipschitz[1].upper
+
+
 def weakened(text, change):
     """The repaired statement with its bound changed."""
 
@@ -102,19 +107,19 @@ MUTANTS = [
     weakened("0.9 of the constant", lambda i, r: 0.9 * r.upper),
     weakened(
         "diameter of Z alone",
-        lambda i, r: i.lipschitz[1] * (np.sqrt(i.epsilon / i.mass) + np.ptp(i.z, axis=0).max() * i.delta / i.mass),
+        lambda i, r: steep(i) * (np.sqrt(float(i.epsilon / i.mass)) + np.ptp(i.z, axis=0).max() * float(i.delta / i.mass)),
     ),
     weakened(
         "epsilon for its root over 10",
-        lambda i, r: i.lipschitz[1] * (i.epsilon / i.mass / 10 + i.latent_diameter * i.delta / i.mass),
+        lambda i, r: steep(i) * (float(i.epsilon / i.mass / 10) + i.latent_diameter.upper * float(i.delta / i.mass)),
     ),
     weakened(
         "no division by P(A) in the second",
-        lambda i, r: i.lipschitz[1] * (np.sqrt(i.epsilon / i.mass) + i.latent_diameter * i.delta),
+        lambda i, r: steep(i) * (np.sqrt(float(i.epsilon / i.mass)) + i.latent_diameter.upper * float(i.delta)),
     ),
-    weakened("no delta", lambda i, r: i.lipschitz[1] * np.sqrt(i.epsilon / i.mass)),
-    weakened("no epsilon", lambda i, r: i.lipschitz[1] * i.latent_diameter * i.delta / i.mass),
-    weakened("Lip(T) for Lip(T^-1), halved", lambda i, r: 0.5 * i.lipschitz[0] / i.lipschitz[1] * r.upper),
+    weakened("no delta", lambda i, r: steep(i) * np.sqrt(float(i.epsilon / i.mass))),
+    weakened("no epsilon", lambda i, r: steep(i) * i.latent_diameter.upper * float(i.delta / i.mass)),
+    weakened("Lip(T) for Lip(T^-1), halved", lambda i, r: 0.5 * i.lipschitz[0].upper / steep(i) * r.upper),
 ]
 
 

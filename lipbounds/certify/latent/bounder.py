@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lipbounds.certify.branch_and_bound import ELEMENTARY, Assumed, Bounder, Budget, Nodes
+from lipbounds.certify.branch_and_bound import Assumed, Bounder, Budget, Nodes
 from lipbounds.certify.problem import Problem
 from lipbounds.domains import Ball, Box, Domain
 from lipbounds.enclosures.taylor_model import Expansion, Slice, is_readable
-from lipbounds.rounding import UNIT
+from lipbounds.rounding import ELEMENTARY_FUNCTIONS, UNIT
 
 __all__ = ["LatentSlice", "SliceBoxes", "norms_of"]
 
@@ -101,7 +101,7 @@ class LatentSlice(Bounder[SliceBoxes]):
         return ROUND
 
     def assumed(self, budget: Budget) -> Assumed:
-        return Assumed(ELEMENTARY, True)
+        return Assumed(ELEMENTARY_FUNCTIONS, True)
 
 
 def _misses(domain: Domain, middles: Array, radii: Array) -> NDArray[np.bool_]:

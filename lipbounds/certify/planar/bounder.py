@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lipbounds.certify.branch_and_bound import ELEMENTARY, Assumed, Bounder, Budget, Nodes
+from lipbounds.certify.branch_and_bound import Assumed, Bounder, Budget, Nodes
 from lipbounds.certify.planar.conditioner_table import CELLS, Table, tabulate
 from lipbounds.certify.planar.kernel import bounds_of_boxes
 from lipbounds.certify.problem import Problem
@@ -27,7 +27,7 @@ from lipbounds.domains import Ball, Box
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.conditioner import Conditioner
 from lipbounds.maps.layers import Coupling, Layer, Permutation
-from lipbounds.rounding import EPS
+from lipbounds.rounding import ELEMENTARY_FUNCTIONS, EPS
 
 __all__ = ["Planar", "PlanarBoxes"]
 
@@ -114,7 +114,7 @@ class Planar(Bounder[PlanarBoxes]):
         return ROUND
 
     def assumed(self, budget: Budget) -> Assumed:
-        return Assumed(ELEMENTARY, True)
+        return Assumed(ELEMENTARY_FUNCTIONS, True)
 
 
 def _is_planar(layer: Layer) -> bool:

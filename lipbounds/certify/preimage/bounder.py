@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from lipbounds.certify.branch_and_bound import ELEMENTARY, Assumed, Bounder, Budget
+from lipbounds.certify.branch_and_bound import Assumed, Bounder, Budget
 from lipbounds.certify.preimage.containment import Containment
 from lipbounds.certify.preimage.evaluators import Evaluator, Gpu, Processor
 from lipbounds.certify.preimage.jacobian_kernel import MOST_INPUTS
@@ -35,6 +35,7 @@ from lipbounds.domains import Ball, Box, Capsule
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layers import Layer, PartialCoupling, Permutation
 from lipbounds.maps.structure import expanded, forward_map
+from lipbounds.rounding import ELEMENTARY_FUNCTIONS
 
 __all__ = ["Preimage"]
 
@@ -161,7 +162,7 @@ class Preimage(Bounder[OrientedBoxes]):
 
     def assumed(self, budget: Budget) -> Assumed:
         self._containment.work(budget.until(1.0))
-        text = ELEMENTARY + (ON_GPU if self._device.type == "cuda" else "")
+        text = ELEMENTARY_FUNCTIONS + (ON_GPU if self._device.type == "cuda" else "")
         return Assumed(text, True) if self._containment.proven else Assumed(text + CONDITIONAL, False)
 
 

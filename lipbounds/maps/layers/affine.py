@@ -25,6 +25,13 @@ class Affine(Layer):
     matrix: NDArray[np.float64]
     offset: NDArray[np.float64]
 
+    def __post_init__(self) -> None:
+        d = len(self.offset)
+        if self.matrix.shape != (d, d) or not (np.isfinite(self.matrix).all() and np.isfinite(self.offset).all()):
+            got = f"shapes {self.matrix.shape} and {self.offset.shape}"
+            raise InvalidInput("matrix, offset", got, "finite, of shapes (d, d) and (d,)", "check the weights")
+        self._inverse_matrix()
+
     @property
     def dim(self) -> int:
         return len(self.offset)
@@ -34,7 +41,7 @@ class Affine(Layer):
             return np.asarray(np.linalg.inv(self.matrix), dtype=np.float64)
         except np.linalg.LinAlgError as error:
             got = f"shape {self.matrix.shape}, {error}"
-            raise InvalidInput("matrix", got, "an invertible matrix", "it has no inverse") from error
+            raise InvalidInput("matrix", got, "an invertible matrix", "a layer of T has an inverse: check the weights") from error
 
     def _inverse_ball(self) -> arb_mat:
         try:

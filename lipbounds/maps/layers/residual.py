@@ -13,17 +13,18 @@ from flint import arb, arb_mat, ctx
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lipbounds.arb import Row, column, ends, exact_row, high_end, intersection, spectral_norm
+from lipbounds.arb import Row, column, ends, exact_row, high_end, intersection, spectral_norm, working_precision
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.conditioner import BallNetwork, Conditioner
 from lipbounds.maps.layer_constants import ball_constant, lipschitz_of_mlp, network_over_box
 from lipbounds.maps.layers.base import BoxInverse, Layer, PointInverse
 from lipbounds.maps.residual_inverse import invert_residual
 
-__all__ = ["Residual", "ResidualInverse"]
+__all__ = ["Residual", "ResidualInverse", "inversion_error_of_residual"]
 
 Array = NDArray[np.float64]
 
+BITS = 128  # of precision of an inversion error
 GAINED_BITS = 16  # at least, by a step with a Jacobian from differences
 DIFFERENCE = 1e-6  # of the arguments of these differences
 SLOWEST = 0.999  # contraction up to which a preimage is iterated for: what is missing then is in its radius
@@ -150,3 +151,26 @@ class Residual(Layer):
         values, lip_hidden, last = network_over_box(self.network, preimage)
         local = 1 - arb(high_end(lip_hidden * spectral_norm(last)))
         return preimage, arb(min(high_end(1 / local) if local > 0 else math.inf, high_end(inverse.lipschitz)))
+
+
+def inversion_error_of_residual(network: Conditioner, x: Array, z: Array) -> Array:
+    r"""Bound the distance of points from the exact preimages of others under x + g(x), shape (n,), rounding included.
+
+    $|x+g(x)-z|/(1-c)$ in ball arithmetic (Banach); infinite if the network is not proven to contract.
+
+    Args:
+        network: g.
+        x: Approximate preimages, shape (n, d).
+        z: Points, shape (n, d).
+    """
+    with working_precision(BITS):
+        contraction, balls = 1 - arb(high_end(ball_constant(network.weights, network.kind))), BallNetwork(network)
+        if not contraction > 0:
+            return np.full(len(x), math.inf)
+        bounds = []
+        for point, wanted in zip(x, z, strict=True):
+            row = exact_row(point)
+            misses = [a + g - b for a, g, b in zip(row, balls.values(row), exact_row(wanted), strict=True)]
+            squares = sum((miss.abs_upper() ** 2 for miss in misses), arb(0))
+            bounds.append(high_end(squares.sqrt() / contraction))
+        return np.array(bounds)
