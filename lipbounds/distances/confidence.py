@@ -49,9 +49,10 @@ def wasserstein_1_upper(sample: Discrete, nu: GaussianMixture, *, clip: float, a
         raise InvalidInput("alpha", alpha, "a number in (0, 1)", "0.05 is usual")
     if len(set(sample.weights.tolist())) > 1:
         raise InvalidInput("sample", "unequal weights", "equal weights", "pass independent draws without weights")
-    plug_in = wasserstein_1_line(sample, nu, clip=clip).upper
+    plug_in = wasserstein_1_line(sample, nu, clip=clip)
     width = 2.0 * clip * math.sqrt(math.log(2.0 / alpha) / (2 * len(sample.weights)))
-    return Enclosure(max(0.0, plug_in - width), plug_in + width, Guarantee.CONFIDENCE, "plug-in and DKW band", alpha)
+    ends = max(0.0, plug_in.lower - width), plug_in.upper + width
+    return Enclosure(*ends, Guarantee.CONFIDENCE, "plug-in and DKW band", alpha)
 
 
 def clopper_pearson(successes: ArrayLike, trials: int, *, alpha: float) -> tuple[Array, Array]:

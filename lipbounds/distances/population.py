@@ -125,7 +125,7 @@ def wasserstein_1_population(
     return Enclosure(*ends, Guarantee.ESTIMATE, "held-out function; asymptotic normal quantile")
 
 
-def wasserstein_1_lower(x: Points, y: Points, *, alpha: float = 0.05, seed: int) -> Enclosure:
+def wasserstein_1_lower(x: Points, y: Points, *, alpha: float = 0.05, seed: int = 0) -> Enclosure:
     r"""Bound $W_1$ between the laws of two independent samples from below, whatever the laws are.
 
     A quarter of each sample fits candidates (a linear function and the best ridge along the max-sliced direction, and the

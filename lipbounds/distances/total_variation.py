@@ -86,8 +86,8 @@ def _discrete(mu: Discrete, nu: Discrete) -> tuple[float, float]:
     if len(mu.points) + len(nu.points) <= SMALL:
         value = _in_fractions(mu, nu)
         # laws without a common atom have 1, whatever their masses
-        low, high = (value, value) if value == 1 else (value - Fraction(doubt), value + Fraction(doubt))
-        return around(max(Fraction(0), low))[0], around(min(Fraction(1), high))[1]
+        off = Fraction(0) if value == 1 else Fraction(doubt)
+        return around(max(Fraction(0), value - off))[0], around(min(Fraction(1), value + off))[1]
     points = np.concatenate((mu.points, nu.points)) + 0.0  # -0 and 0 are one atom
     shares = [law.shares.astype(np.longdouble) for law in (mu, nu)]
     signed = np.concatenate((shares[0] / shares[0].sum(), -shares[1] / shares[1].sum()))

@@ -18,7 +18,7 @@ from lipbounds.rounding import ELEMENTARY_FUNCTIONS, dot, gamma, power_error, pr
 
 __all__ = ["check_exponent", "same_law", "wasserstein"]
 
-CAP = 2.0**30  # of costs in a unit near the result: the rounding of the potentials is 1e-16 of it
+CAPS = 10, 40  # exponents of the cap of costs in a unit near the result: the rounding of the potentials is 1e-16 of it
 ATTEMPTS = 40  # units that are tried; one suffices but where W_p^p is below 1e-6 of the largest cost
 CLOSED = 1e-9  # relative width at which no other unit is tried
 DENSE_ENTRIES = 50_000_000  # of the cost matrix: 0.4 GB, and as much again for the plan
@@ -117,13 +117,15 @@ def _simplex(mu: Discrete, nu: Discrete, p: float) -> Enclosure:
 
 
 def _solved_in(unit: float, largest: float, mu: Discrete, nu: Discrete, p: float) -> tuple[float, float]:
-    """Bounds of W_p from a solution with the costs min((d / unit)^p, CAP).
+    """Bounds of W_p from a solution with the costs min((d / unit)^p, cap).
 
     Smaller costs prove a lower bound, and any plan an upper one.
     """
     cost = cdist(mu.points, nu.points)
     cost /= unit
-    cap = 1.0 if unit == largest else CAP
+    # an optimal plan of cost 1 has no entry of more than 1 over its mass, so sixteen times that is no restriction
+    lightest = min(float(law.weights[law.weights > 0].min()) for law in (mu, nu))
+    cap = 1.0 if unit == largest else 2.0 ** min(max(4 - math.floor(math.log2(lightest)), CAPS[0]), CAPS[1])
     if p != 1.0:
         with np.errstate(over="ignore"):  # what overflows is cut
             cost **= p

@@ -27,7 +27,7 @@ from scipy.special import ndtri
 from lipbounds.distances import clopper_pearson
 from lipbounds.distances.inputs import Points, as_discrete
 from lipbounds.distances.statistics import DistanceDifference, Projection, Statistic, candidates, turned
-from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy
+from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete
 from lipbounds.rounding import EPS
@@ -94,8 +94,8 @@ def forced_lipschitz(
         clusters: Largest number of clusters tried, at least 2.
 
     Returns:
-        The best bound found with its witness: CONFIDENCE, or CERTIFIED for alpha = None. The search makes it small or
-        large, never wrong. A bound of 0 means that nothing was found.
+        The best bound found with its witness: CONFIDENCE, or CERTIFIED for alpha = None, or what stands behind epsilon if that is
+        less. The search makes it small or large, never wrong. A bound of 0 means that nothing was found.
 
     Raises:
         InvalidInput: For bad samples, fewer than 20 points, a negative epsilon, or a bad alpha.
@@ -113,7 +113,8 @@ def forced_lipschitz(
     points = as_discrete("samples", samples, None).points
     if len(points) < FEWEST:
         raise InvalidInput("samples", f"{len(points)} points", f"at least {FEWEST}", "draw more points")
-    accuracy = as_accuracy(epsilon).upper
+    given = as_accuracy(epsilon)
+    accuracy = given.upper
     if not accuracy < math.inf:
         raise InvalidInput("epsilon", epsilon, "a finite number >= 0", "pass the accuracy asked for")
     if alpha is not None and not 0.0 < alpha < 1.0:
@@ -136,7 +137,9 @@ def forced_lipschitz(
     scaled = np.ldexp(points - centre, -exponent)
     scale = float(np.ldexp(1.0, exponent))
     chosen_on, tested_on = scaled[order[:half]], scaled[order if alpha is None else order[half:]]
-    return _unscaled(_search(chosen_on, tested_on, accuracy / scale, alpha, clusters, rng), centre, scale)
+    found = _unscaled(_search(chosen_on, tested_on, accuracy / scale, alpha, clusters, rng), centre, scale)
+    known = combined(found, given)
+    return replace(found, guarantee=known.guarantee, alpha=known.alpha, assumptions=known.assumptions)
 
 
 def _unscaled(forced: Forced, centre: Array, scale: float) -> Forced:
