@@ -12,6 +12,7 @@ FLOORS = {
     "lipbounds.enclosure": 1,
     "lipbounds.progress": 1,
     "lipbounds.rounding": 1,
+    "lipbounds.compiled": 1,
     "lipbounds.arb": 2,
     "lipbounds.domains": 3,
     "lipbounds.measures": 3,

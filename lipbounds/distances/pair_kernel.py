@@ -7,14 +7,13 @@ innermost loop is one vector operation over a tile. Sums run in float64 whatever
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from lipbounds.compiled import compiled
 from lipbounds.distances.elementary_kernel import exp, log
 from lipbounds.distances.kernels import Family, Term
 
@@ -33,11 +32,7 @@ POWER, SQUARED_EXPONENTIAL, EXPONENTIAL, ROOT = (int(family) for family in Famil
 FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    try:
-        return numba.njit(cache=True, fastmath=FLAGS, error_model="numpy", nogil=True)(function)
-    except RuntimeError:  # no folder can be written: compile in every process
-        return numba.njit(fastmath=FLAGS, error_model="numpy", nogil=True)(function)
+_compiled = compiled(fastmath=FLAGS, error_model="numpy", nogil=True)
 
 
 @_compiled

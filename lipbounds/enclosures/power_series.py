@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lipbounds.compiled import compiled
 from lipbounds.rounding import PRODUCTS_ERROR, TINY, UP
 
 __all__ = [
@@ -86,7 +86,7 @@ def series(k: int, degree: int) -> Series:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def tighten(rows, spread, raised, times, radii, error):
     """Tighten `spread` in place by the mean value theorem, rounded up, highest degrees first; NaN is replaced.
 
@@ -106,7 +106,7 @@ def tighten(rows, spread, raised, times, radii, error):
                     spread[row, box, unit] = reach
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _add_product(x, X, y, Y, z, Z):
     """Add the products of balls (x, X) and (y, Y) to (z, Z), all of shape (n,); the callers round radii Z up at the end."""
     for e in range(len(x)):
@@ -115,7 +115,7 @@ def _add_product(x, X, y, Y, z, Z):
         Z[e] += abs(x[e]) * (Y[e] + PRODUCTS_ERROR * size) + X[e] * (size + Y[e])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _compose(products, scaled, f, F, u, U):
     """The series of f(u) in place of u, U (coefficients, n); f, F are tuples of (n,). Radii are rounded up."""
     size, n = u.shape
@@ -171,14 +171,14 @@ def compose_affine(f: Sequence[tuple[Array, Array]], powers: Array, terms: Serie
     return middles, radii
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _accumulate(x, y, z):
     """z += xy, elementwise."""
     for e in range(len(x)):
         z[e] += x[e] * y[e]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _compose_numbers(products, scaled, f, u):
     """The series of f(u) in place, block by block."""
     size, n = u.shape

@@ -26,8 +26,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from lipbounds.compiled import compiled
 from lipbounds.rounding import DOWN_SUM, EPS, TINY, UP_KERNEL, UP_SUM
 
 __all__ = [
@@ -52,20 +51,20 @@ LARGEST_EXPONENT = 600.0  # |s| above: exp(s) or its products may overflow or un
 ROWS = 8  # of scratch beyond those of `tighten`
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def nan_max(a, b):
     """max(a, b), or NaN if either is NaN. Under numba `max` returns either operand, depending on the platform."""
     return b if b > a or b != b else a
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def fill(row, value):
     """Set all lanes."""
     for lane in range(len(row)):
         row[lane] = value
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def largest(rows, first, end, out):
     """The largest absolute value of some rows in each lane."""
     fill(out, 0.0)
@@ -76,13 +75,13 @@ def largest(rows, first, end, out):
             out[lane] = size if size > out[lane] or size != size else out[lane]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def numbers_of(d):
     """Number n of middles of a jet in d variables; its array has 3n + 2 rows."""
     return 1 + d + d * (d + 1) // 2
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def tighten(q, r, work):
     """Taylor's formula, in place: radii of the jet q (3n + 2, lanes), rounded up; growing parts, rounded down.
 
@@ -132,7 +131,7 @@ def tighten(q, r, work):
         L0[lane] = growth * DOWN_SUM if better else L0[lane]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _spreads(m, R, share, wide, off):
     """What a number contributes to the radii of products: its size with its radius, and its radius with the share of rounding."""
     for lane in range(len(m)):
@@ -141,7 +140,7 @@ def _spreads(m, R, share, wide, off):
         off[lane] = R[lane] + share * EPS * abs(m[lane])
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def multiply(a, b, p, r, work):
     """p = a b, tightened; p is neither of them. Jets (3n + 2, lanes), r (d, lanes), work (at least d + 7, lanes).
 
@@ -207,7 +206,7 @@ def multiply(a, b, p, r, work):
     tighten(p, r, work)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def add(a, b, sign, work):
     """a += sign b for jets (3n + 2, lanes) and sign 1 or -1, not tightened; radii and errors up, growing parts down."""
     n, lanes = len(a) // 3, a.shape[1]
@@ -228,7 +227,7 @@ def add(a, b, sign, work):
         ae1[lane] = (ae1[lane] + be1[lane]) * UP_KERNEL + EPS * noise[lane]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def copy(a, p):
     """p = a."""
     for row in range(len(a)):
@@ -236,7 +235,7 @@ def copy(a, p):
             p[row, lane] = a[row, lane]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def exponential(sign, s, p, r, work):
     """p = exp(sign s), tightened; jets (3n + 2, lanes), sign 1 or -1. Radii and errors up, growing parts down.
 
@@ -307,7 +306,7 @@ def exponential(sign, s, p, r, work):
             pe0[lane], pe1[lane] = math.inf, math.inf
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def compose(place, f, errors, x, seen, k, p, r, work):
     """p = f(u), where u are some of the jets x.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from lipbounds.certify.planar.conditioner_table import REACH
+from lipbounds.compiled import compiled
 from lipbounds.rounding import EPS
 
 __all__ = ["bounds_of_boxes"]
@@ -15,14 +16,14 @@ __all__ = ["bounds_of_boxes"]
 WIDEST = 4096  # cells looked at; wider ranges belong to boxes that are split anyway
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _cell(u, cells, span):
     """Index of the cell of u, off by one at most at an edge: cells overlap, and range queries read the neighbours too."""
     place = int((math.asinh(u) / span + 1.0) * 0.5 * cells)
     return min(max(place, 0), cells - 1)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _at(table, row, u, cell):
     """Value of s (row 1) or t (row 5) at u in a cell of a table (17, cells), and a bound of its error, rounded up."""
     d = u - table[0, cell]
@@ -32,7 +33,7 @@ def _at(table, row, u, cell):
     return value, error
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
+@compiled(error_model="numpy", parallel=True)
 def bounds_of_boxes(middles, radii, program, tables, ball):
     """Upper bounds, rounded up, of the spectral norm over boxes, shape (n,); 0 outside the ball, infinity beyond the tables.
 

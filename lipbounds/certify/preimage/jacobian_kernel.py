@@ -16,10 +16,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lipbounds.certify.preimage.range_query_kernel import MOST_INPUTS, WINDOW_INTEGERS, WINDOW_NUMBERS, look_up
+from lipbounds.compiled import compiled
 from lipbounds.enclosures import taylor_kernel as taylor
 from lipbounds.enclosures.taylor_kernel import QUARTER, ROWS, TWO_THIRDS, fill, nan_max, numbers_of
 from lipbounds.rounding import DOWN_SUM, EPS, TINY, UP_KERNEL, UP_SUM
@@ -100,7 +100,7 @@ class Bounds(NamedTuple):
     curvature: NDArray[np.float64]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _within(jet, n, low, high):
     """Replace a jet's radius by that of the range [low, high], each (lanes,), rounded up, where it is smaller."""
     m, R, L = jet[0], jet[n], jet[2 * n]
@@ -113,7 +113,7 @@ def _within(jet, n, low, high):
         L[lane] = 0.0 if better else L[lane]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _reach(q, k, f, errors, next_order, begin, places, reach, means, work):
     """The mean value theorem for one derivative of a conditioner, from those of the next order, k of them.
 
@@ -138,7 +138,7 @@ def _reach(q, k, f, errors, next_order, begin, places, reach, means, work):
         mean[lane] = abs(m[lane]) + (R[lane] - 0.5 * DOWN_SUM * whole[lane] if better else R[lane])
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _radii(program, step, f, errors, ranges, reach, work):
     """Radii of a conditioner's numbers on a window, from the table and by the mean value theorem, highest order first."""
     m, k, count, further = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2], program.sizes[step, 3]
@@ -166,7 +166,7 @@ def _radii(program, step, f, errors, ranges, reach, work):
         _reach(begin, k, f, errors, means, begin, program.first, reach, means, work)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _look(points, program, table, step, with_jacobian, x, f, errors, ranges, joint, ends, most, reach, integers, dead, work):
     """For one coupling: the numbers of its conditioner at every lane's point, and their radii on its window."""
     m, k, count, further = program.sizes[step, 0], program.sizes[step, 1], program.sizes[step, 2], program.sizes[step, 3]
@@ -199,7 +199,7 @@ def _look(points, program, table, step, with_jacobian, x, f, errors, ranges, joi
     _radii(program, step, f, errors, ranges, reach, work)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _norm(a, scratch, d, out, work):
     """Upper bounds, rounded up, of spectral norms of a (d, d, lanes), to `out` (lanes,); NaN becomes infinity.
 
@@ -265,7 +265,7 @@ def _norm(a, scratch, d, out, work):
         out[lane] = 0.0 if scale[lane] == 0.0 else (norm if norm < math.inf else math.inf)  # also for NaN
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _choose(tried, chosen, counts):
     """The most important directions of each lane, and how many there are."""
     d, lanes = tried.shape
@@ -286,7 +286,7 @@ def _choose(tried, chosen, counts):
         counts[lane] = count
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _bound(a, r, lead, rest, scratch, smear, tried, chosen, counts, out, work):
     """Upper bounds, rounded up, of the spectral norms of jets of matrices, to `out` (lanes,); contributions of sides to `smear`.
 
@@ -401,7 +401,7 @@ def _bound(a, r, lead, rest, scratch, smear, tried, chosen, counts, out, work):
         out[lane] = best if best < math.inf else math.inf  # also for NaN
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _curvature_at(a, d, out):
     """Sum over all entries of A of the squared Hessian at the middle, to out (d, d, lanes); not rounded, only guides splits."""
     n, lanes = numbers_of(d), out.shape[2]
@@ -419,7 +419,7 @@ def _curvature_at(a, d, out):
                 mirrored[lane] = row[lane]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _direction(x, r, center, generators, shifts, out, length, work):
     """Unit vector from the domain's segments to the image, both by their linear parts: where they are nearest; and its length.
 
@@ -483,7 +483,7 @@ def _direction(x, r, center, generators, shifts, out, length, work):
             row[lane] /= length[lane]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _excess(x, r, center, radius, generators, line, normal, shifts, smear, out, work):
     """0 if the image is beyond a half-space about the domain; else how many times too wide it is for that, or infinity.
 
@@ -572,7 +572,7 @@ def _excess(x, r, center, radius, generators, line, normal, shifts, smear, out, 
                 smear[i, lane] = 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _jets(numbers, place, count, dim, lanes):
     """View of scratch as jets (count, 3n + 2, lanes), and the end of the part."""
     rows = 3 * numbers_of(dim) + 2
@@ -580,21 +580,21 @@ def _jets(numbers, place, count, dim, lanes):
     return numbers[place:end].reshape((count, rows, lanes)), end
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _matrices(numbers, place, count, dim, lanes):
     """View of scratch of shape (count, dim, dim, lanes), and the end of the part."""
     end = place + count * dim * dim * lanes
     return numbers[place:end].reshape((count, dim, dim, lanes)), end
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _rows(numbers, place, count, width, lanes):
     """View of scratch of shape (count, width, lanes), and the end of the part."""
     end = place + count * width * lanes
     return numbers[place:end].reshape((count, width, lanes)), end
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _vectors(numbers, place, count, lanes):
     """View of scratch of shape (count, lanes), and the end of the part."""
     end = place + count * lanes
@@ -612,7 +612,7 @@ def scratch_of(program: Program, dim: int, generators: int, lanes: int) -> tuple
     return (jets + matrices + vectors) * lanes + 9 * width + WINDOW_NUMBERS, integers + (CORNERS + 2) * lanes
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _places(program, k, place, g, at):
     """Where an output of a conditioner stands, or its derivative along input g, with its slopes and second derivatives."""
     if g < 0:
@@ -629,7 +629,7 @@ def _places(program, k, place, g, at):
                 at[1 + k + i * k + j] = place + program.third[k, g, i, j]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _turn(program, step, f, errors, joint, x, a, y, w, pair, places, filled, r, work):
     """Multiply A with the inverse of the coupling's derivative; y are the jets of exp(-s), w and the pair scratch."""
     d = len(r)
@@ -666,7 +666,7 @@ def _turn(program, step, f, errors, joint, x, a, y, w, pair, places, filled, r, 
                 taylor.tighten(a[there], r, work)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def bound_block(start, lanes, boxes, program, table, zonotope, with_jacobian, out, numbers, integers):
     """Bound the norm of A over at most `lanes` boxes, from number `start` on; see `bound_boxes`.
 
@@ -782,7 +782,7 @@ def bound_block(start, lanes, boxes, program, table, zonotope, with_jacobian, ou
                     curvature[lane, i, j] = scratch[0, i, j, lane]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled(error_model="numpy", nogil=True)
 def bound_boxes(boxes, program, table, zonotope, with_jacobian, scratch):
     """Bound the norm of A over a batch of boxes whose images may meet a zonotope; see `Bounds`.
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from lipbounds.compiled import compiled
 from lipbounds.rounding import EPS, TINY, UP_KERNEL
 
 __all__ = ["MOST_INPUTS", "WINDOW_INTEGERS", "WINDOW_NUMBERS", "look_up"]
@@ -24,7 +23,7 @@ WINDOW_NUMBERS = max(MOST_CELLS)  # likewise
 FAR = 1e100  # coordinates beyond are not looked at together with scale and shift
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _cell(edges, begin, count, u):
     """The cell of an input, by bisection; the first and the last have what is beyond."""
     low, high = 0, count
@@ -37,7 +36,7 @@ def _cell(edges, begin, count, u):
     return low
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _window(table, step, middle, away, window):
     """First and last cells of inputs at most `away` from their middles; False outside the table."""
     for i in range(len(middle)):
@@ -50,7 +49,7 @@ def _window(table, step, middle, away, window):
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _place(table, step, k, joined):
     """Where the numbers of a joined cell begin, counted in cells, and which row of the places that counts from."""
     combination, cell = 0, 0
@@ -62,7 +61,7 @@ def _place(table, step, k, joined):
     return table.first[step] + combination, cell
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _about(window, k, joined):
     """The smallest joined cell that contains the window."""
     for i in range(k):
@@ -72,7 +71,7 @@ def _about(window, k, joined):
         joined[0, i], joined[1, i] = level, window[0, i] >> level
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _halve(window, k, stack, place, axis):
     """Replace a joined cell by those of its halves that meet the window; how many there are."""
     level = stack[place, 0, axis] - 1
@@ -88,7 +87,7 @@ def _halve(window, k, stack, place, axis):
     return 2
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _hull(table, step, k, width, further, window, stack, ends):
     """Ranges of numbers on a window: lower and upper ends, and the largest absolute values of those of the fourth order."""
     least, greatest, steepest = ends[0], ends[1], ends[2]
@@ -121,7 +120,7 @@ def _hull(table, step, k, width, further, window, stack, ends):
             steepest[q] = most[q] if most[q] > steepest[q] else steepest[q]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _runs(table, step, k, window, levels, starts):
     """Of a window, in cells joined to given levels: where its runs along the last input start, and how long they are."""
     rows, size = 1, 1
@@ -139,7 +138,7 @@ def _runs(table, step, k, window, levels, starts):
     return rows, size
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _largest(most, run):
     """The largest of the first `run` numbers of `most`."""
     result = most[0]
@@ -148,7 +147,7 @@ def _largest(most, run):
     return result
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _farthest_image(numbers, grown, shift, starts, rows, run, sign, x, most):
     """Upper bound, rounding included, of sign (x e^s + t) on cells, from one end each of e^s and t."""
     for j in range(run):
@@ -163,7 +162,7 @@ def _farthest_image(numbers, grown, shift, starts, rows, run, sign, x, most):
     return _largest(most, run)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _farthest_slope(numbers, shrunk, scale, shift, size, starts, rows, run, sign, low, high, most):
     """Upper bound, rounding included, of sign (x s' + e^{-s} t') on cells, from both ends of x, s', e^{-s} and one of t'."""
     for j in range(run):
@@ -186,7 +185,7 @@ def _farthest_slope(numbers, shrunk, scale, shift, size, starts, rows, run, sign
     return _largest(most, run)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _together(table, step, k, changed, spread, window, with_jacobian, integers, most, lowest, highest):
     """Ranges of x e^s + t, and if `with_jacobian` of x s' + e^{-s} t' for k inputs, on a window.
 
@@ -222,7 +221,7 @@ def _together(table, step, k, changed, spread, window, with_jacobian, integers, 
             highest[q + 1 + g] = one + TINY
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def look_up(program, table, step, with_jacobian, ends, most, integers):
     """Ranges of a conditioner and of its coupling over a box, rounded outwards; False outside the table.
 
