@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from flint import arb, arb_mat
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr, ndtr, ndtri
@@ -38,7 +39,7 @@ WEIGHT_SUM_TOLERANCE = 1e-9  # weights given as decimal fractions miss 1 by a fe
 def _finite(name: str, values: ArrayLike, ndim: int) -> Array:
     if isinstance(values, np.ma.MaskedArray):
         raise InvalidInput(name, "a masked array", "an array without mask", "pass values.compressed(), or the rows that are kept")
-    array: Array = np.array(values, dtype=np.float64)
+    array = _as_array(name, values)
     if array.ndim != ndim:
         raise InvalidInput(name, f"an array with {array.ndim} axes", f"{ndim} axes", "reshape; points are rows")
     if array.size == 0:
@@ -46,6 +47,19 @@ def _finite(name: str, values: ArrayLike, ndim: int) -> Array:
     if not np.isfinite(array).all():
         raise InvalidInput(name, "NaN or infinite entries", "finite numbers", "remove or repair these entries")
     return array
+
+
+def _as_array(name: str, values: object) -> Array:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
+    try:
+        raw = np.asarray(values)
+        if raw.dtype.kind not in "biuf":
+            raise TypeError(f"type {raw.dtype}")
+        return np.array(raw, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(name, str(error), "an array of real numbers", "pass numbers; points are rows") from None
 
 
 def _weights(name: str, values: ArrayLike | None, n: int) -> Array:

@@ -174,9 +174,11 @@ def product(*factors: tuple[float, float]) -> tuple[float, float]:
     """Enclose the product of nonnegative numbers, each given by its two ends.
 
     Example:
-        >>> low, high = product((0.1, 0.1), (3.0, 3.0))
-        >>> low < 0.3 < high
+        >>> low, high = product((0.1, 0.1), (0.1, 0.1))
+        >>> low < high < low + 1e-16
         True
+        >>> product((0.5, 1.0), (3.0, 3.0))  # without rounding
+        (1.5, 3.0)
     """
     low, high = factors[0]
     for below, above in factors[1:]:

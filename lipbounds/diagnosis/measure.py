@@ -19,7 +19,7 @@ from lipbounds.domains import ConditionalSlice, Domain, conditional
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.model import Map, Model, as_model
 from lipbounds.progress import Progress, Report, report_to
-from lipbounds.search import Found, InversionError, find_inversion_error, find_lipschitz, quotient
+from lipbounds.search import Found, InversionError, charged_quotient, find_inversion_error, find_lipschitz
 
 __all__ = ["Measurement", "Search", "inversion_error", "measure"]
 
@@ -151,8 +151,8 @@ def measure(  # noqa: PLR0913 (a user reads them one by one)
                 )
             )
         found = [
-            one if bound.found is one else replace(bound.found, lower=quotient(f, bound.found.pair))
-            for bound, one in zip(certificates, found, strict=True)
+            one if bound.found is one else replace(bound.found, lower=charged_quotient(f, bound.found.pair, _width(ball))[0])
+            for bound, one, ball in zip(certificates, found, balls, strict=True)
         ]
     between = tuple(how.of(f, hull) for hull in hulls)
     forward = None
@@ -185,3 +185,9 @@ def inversion_error(model: Model, balls: Sequence[Domain], dtype: torch.dtype, *
     forward, inverse = model.in_precision(dtype)
     errors = [find_inversion_error(forward, inverse, ball, seed=seed, dtype=dtype) for ball in balls]
     return max(errors, key=lambda error: error.lower)
+
+
+def _width(domain: Domain) -> float:
+    """Half the longest side of a box about a domain."""
+    low, high = domain.bounds()
+    return 0.5 * float((high - low).max())

@@ -1,6 +1,14 @@
 """Found: lower bounds of Lipschitz constants with a witness, by search or from samples alone."""
 
-from lipbounds.search.find import BiLipschitz, Found, find_bilipschitz, find_lipschitz, jacobian_norms, quotient
+from lipbounds.search.find import (
+    BiLipschitz,
+    Found,
+    charged_quotient,
+    find_bilipschitz,
+    find_lipschitz,
+    jacobian_norms,
+    quotient,
+)
 from lipbounds.search.from_samples import (
     BlackBox,
     lipschitz_from_components,
@@ -14,6 +22,7 @@ __all__ = [
     "BlackBox",
     "Found",
     "InversionError",
+    "charged_quotient",
     "find_bilipschitz",
     "find_inversion_error",
     "find_lipschitz",

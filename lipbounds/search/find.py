@@ -32,7 +32,7 @@ from lipbounds.rounding import gamma
 from lipbounds.search.rounding_noise import lengths, rounding_noise
 from lipbounds.search.singular_values import FullSVD, Map, Quantity, SingularValues, check_map, evaluate, singular_values_of
 
-__all__ = ["BiLipschitz", "Found", "Map", "find_bilipschitz", "find_lipschitz", "jacobian_norms", "quotient"]
+__all__ = ["BiLipschitz", "Found", "Map", "charged_quotient", "find_bilipschitz", "find_lipschitz", "jacobian_norms", "quotient"]
 
 Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -123,6 +123,28 @@ def quotient(model: object, pair: tuple[NDArray[np.float64], NDArray[np.float64]
         raise InvalidInput("pair", pair, "two different points", "a quotient needs a distance")
     moved, apart = _distances(f, points)
     return moved / apart
+
+
+def charged_quotient(model: object, pair: Pair, scale: float, *, inverse: bool = False) -> tuple[float, float]:
+    """Return the quotient of a pair less what the map may round by at it, and that rounding, as measured at neighbours.
+
+    Args:
+        model: As in `find_lipschitz`.
+        pair: Two different points, each of shape (d,).
+        scale: Size of the domain, as for `rounding_noise`.
+        inverse: Whether |a - b| / |f(a) - f(b)| is meant.
+
+    Example:
+        >>> lower, noise = charged_quotient(lambda z: 2.0 * z, (np.array([0.0, 0.0]), np.array([3.0, 4.0])), 4.0)
+        >>> 2.0 - 1e-12 < lower < 2.0, noise < 1e-12
+        (True, True)
+    """
+    f, points = as_model(model).inverse, torch.as_tensor(np.stack(pair))
+    # of the pair alone: in a batch f may round differently
+    moved, apart = _distances(f, points)
+    noise = sum(rounding_noise(f, point, scale) for point in points)
+    own = 1 - gamma(len(points[0]) + 16)
+    return (apart / (moved + noise) if inverse else max(0.0, moved - noise) / apart) * own, noise
 
 
 def _distances(f: Map, points: Tensor) -> tuple[float, float]:
@@ -357,14 +379,8 @@ class _Search:
 
     def _charged(self, pair: Pair) -> tuple[float, float, Pair]:
         """The lower bound that a pair shows after its rounding is charged, that rounding, and the pair."""
-        points = torch.as_tensor(np.stack(pair))
-        # of the pair alone: in a batch f may round differently
-        moved, apart = _distances(self._f, points)
-        noise = sum(rounding_noise(self._f, point, self._width) for point in points)
-        own = 1 - gamma(len(points[0]) + 16)
-        if self._quantity == "smallest":
-            return apart / (moved + noise) * own, noise, pair
-        return max(0.0, moved - noise) / apart * own, noise, pair
+        lower, noise = charged_quotient(self._f, pair, self._width, inverse=self._quantity == "smallest")
+        return lower, noise, pair
 
     def _values(self, values_of: SingularValues, points: Tensor) -> Tensor:
         if not len(points):

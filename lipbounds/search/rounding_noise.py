@@ -26,6 +26,7 @@ from lipbounds.search.singular_values import evaluate, unit_of
 __all__ = ["lengths", "rounding_noise"]
 
 SAFETY = 8.0  # roundings of the largest coordinate, and multiples of the noise's deviation, that are charged
+ODD = 0.7310585786300049  # neighbours that are no short numbers: images of these would be short, too
 STEPS = range(-46, -6, 4)  # exponents of relative distances between neighbours
 NEIGHBOURS = 8
 ORDER = 4  # of differences
@@ -52,12 +53,12 @@ def rounding_noise(f: Map, point: Tensor, scale: float) -> float:
         >>> at = torch.tensor([1.0, 0.5], dtype=torch.float64)
         >>> 1e-16 < rounding_noise(lambda z: 3.0 * z, at, 1.0) < 1e-13
         True
-        >>> 1e-5 < rounding_noise(lambda z: (3.0 * z.float()).double(), at, 1.0) < 1e-3
+        >>> 1e-7 < rounding_noise(lambda z: (3.0 * z.float()).double(), at, 1.0) < 1e-4
         True
     """
     steps = torch.arange(NEIGHBOURS + 1, dtype=torch.float64)
     with torch.no_grad():
-        exponents = torch.tensor([2.0**exponent for exponent in STEPS], dtype=torch.float64)
+        exponents = torch.tensor([ODD * 2.0**exponent for exponent in STEPS], dtype=torch.float64)
         sizes = point.abs().clamp_min(scale)
         shifts = exponents[:, None] * (steps - NEIGHBOURS // 2)
         moved = point + shifts[:, :, None] * sizes

@@ -106,7 +106,7 @@ def test_the_bracket_holds_on_every_row(finished):
     # delta is the exact mass of the slab between the sets that were chosen
     for row in gaussian.itertuples():
         assert row.delta_data == pytest.approx(
-            two_modes_in_plane(row.sigma).slab_mass([1.0, 0.0], -row.offset_data, row.offset_data), rel=1e-9
+            two_modes_in_plane(row.sigma).slab_mass([1.0, 0.0], -row.offset_data, row.offset_data).upper, rel=1e-9
         )
     # the blow-up in small: narrower modes cost the normal latent more, and the mixture latent nothing of the kind
     found = results.set_index(["latent", "sigma"])["lip_found"]
@@ -125,7 +125,7 @@ def test_recompute_gives_the_same_quotient(finished):
         for row in (str(number), key[:8]):
             stored, again = recompute(Recompute(folder, row))
             assert stored == results["lip_found"][number]
-            assert again == pytest.approx(stored, rel=1e-12)
+            assert stored <= again <= stored * (1 + 1e-5)  # the rounding of the network is taken off
     assert command("recompute", folder, 0).returncode == 0
     # negative control: another network's witness
     other = folder.parent / "swapped"

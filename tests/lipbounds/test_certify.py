@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,12 +14,16 @@ from hypothesis import strategies as st
 from inn import CouplingFlow, coupling_flow
 from lipbounds import Ball, Box, certify_lipschitz, find_lipschitz, latent_ball
 from lipbounds.arb import ends, spectral_norm, working_precision
+from lipbounds.certify.branch_and_bound import Assumed, Bound
+from lipbounds.certify.certificate import Certificate
 from lipbounds.certify.layer_product import bound_by_product
-from lipbounds.certify.planar.bounder import compiled
-from lipbounds.certify.planar.conditioner_table import tabulate
+from lipbounds.certify.planar.bounder import Planar, PlanarBoxes, compiled
+from lipbounds.certify.planar.conditioner_table import REACH, tabulate
 from lipbounds.certify.planar.kernel import bounds_of_boxes
+from lipbounds.certify.problem import Problem
+from lipbounds.certify.witness import Witness
 from lipbounds.enclosure import Guarantee
-from lipbounds.errors import InvalidInput
+from lipbounds.errors import InconsistentBounds, InvalidInput
 from lipbounds.maps import Affine, Conditioner, Coupling, Permutation, arctan_scale, inverse_map
 from lipbounds.search import jacobian_norms
 from tests.oracles.conditioner import coefficients_at
@@ -230,3 +235,68 @@ def test_the_spectral_norm_is_enclosed_where_power_iteration_is_below(seed):
         v = matrix.T @ (matrix @ v)
         v /= np.linalg.norm(v)
     assert np.linalg.norm(matrix @ v) < truth * (1 - 1e-6)  # what spectral_norm of torch divides by
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=max(20, settings().max_examples // 2))
+def test_tables_with_errors_bound_every_map_within_them(seed):
+    # linear s and t whose tables say that values may be off: every choice of offsets within these errors is such a map
+    rng = np.random.default_rng(seed)
+    steps, cells = 4, 64
+    edges = np.sinh(np.linspace(-math.asinh(REACH), math.asinh(REACH), cells + 1))
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    errors = 10.0 ** rng.uniform(-3, -1, (steps, 2))
+    slopes, values = rng.uniform(-1, 1, (steps, 2)), rng.uniform(-0.5, 0.5, (steps, 2))
+    zero, one = np.zeros(cells), np.ones(cells)
+    tables = []
+    for k in range(steps):
+        parts = [(values[k, i] + slopes[k, i] * middle, errors[k, i] * one, slopes[k, i] * one, zero) for i in range(2)]
+        pair = (slopes[k, 0] * one, zero, slopes[k, 1] * one, zero)
+        tables.append(np.stack([middle, *parts[0], *parts[1], *pair, *pair]))
+    program = np.array([(k, k % 2) for k in range(steps)], dtype=np.int64)
+    x = rng.uniform(-1, 1, 2)
+    bound = bounds_of_boxes(x[None], np.zeros((1, 2)), program, np.stack(tables), NO_BALL)[0]
+    largest = 0.0
+    for signs in itertools.product((-1.0, 1.0), repeat=2 * steps):
+        offsets = errors * np.reshape(signs, (steps, 2))
+        point, jacobian = x.copy(), np.eye(2)
+        for k in range(steps):
+            which, seen = k % 2, 1 - k % 2
+            s, t = values[k] + slopes[k] * point[seen] + offsets[k]
+            factor = math.exp(-s)
+            row = factor * (jacobian[which] - (slopes[k, 1] + (point[which] - t) * slopes[k, 0]) * jacobian[seen])
+            point[which], jacobian[which] = factor * (point[which] - t), row
+        largest = max(largest, float(np.linalg.norm(jacobian, 2)))
+    assert largest <= bound
+    # the bound is of the size of what the errors can do, not of something else
+    assert bound <= 50 * largest
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e8])
+def test_halves_cover_their_box_at_any_offset(offset):
+    rng = np.random.default_rng(0)
+    bounder = Planar.__new__(Planar)
+    nodes = PlanarBoxes(rng.normal(size=(500, 2)) + offset, 10.0 ** rng.uniform(-9, 0, (500, 2)))
+    halves, parents = bounder.split(nodes, np.ones(500), 1.0)
+    for i in range(500):
+        own = np.flatnonzero(parents == i)
+        for axis in range(2):
+            ends_ = sorted(
+                (Fraction(m) - Fraction(r), Fraction(m) + Fraction(r))
+                for m, r in zip(halves.middles[own, axis].tolist(), halves.radii[own, axis].tolist(), strict=True)
+            )
+            low, high = (Fraction(nodes.middles[i, axis]) + sign * Fraction(nodes.radii[i, axis]) for sign in (-1, 1))
+            assert ends_[0][0] <= low
+            assert ends_[-1][1] >= high
+            assert ends_[0][1] >= ends_[-1][0]  # no gap between both
+
+
+def test_bounds_below_the_witness_are_an_error():
+    flow = strong_flow("tanh", 0, blocks=1)
+    witness = Witness(Problem.of(flow, Ball([0.0, 0.0], 1.0), None), None, 0)
+    with pytest.raises(InconsistentBounds):
+        Certificate.of(witness, Bound(witness.lower * (1 - 1e-12), 1, Assumed("", True)), "x")
+    fine = Certificate.of(witness, Bound(witness.lower, 1, Assumed("pow is good", True)), "x")
+    assert (fine.lower, fine.upper, fine.assumptions) == (witness.lower, witness.lower, ("pow is good",))
+    unproven = Certificate.of(witness, Bound(witness.lower, 1, Assumed("a cover", False)), "x")
+    assert unproven.guarantee is Guarantee.ESTIMATE

@@ -57,7 +57,7 @@ def test_a_label_and_outputs_choose_the_slice():
     ball, label, outputs = Ball([0.0, 0.0], 1.0), [0.7], [1, 2]
     found = measure(flow, [ball], label=label, outputs=outputs, seconds=20.0)
     alone = find_lipschitz(lambda z: flow.inverse(torch.cat((torch.full((len(z), 1), 0.7), z), dim=1).double())[:, 1:], ball)
-    assert found.found.lower == pytest.approx(alone.lower, rel=1e-9)
+    assert found.found.lower == pytest.approx(alone.lower, rel=1e-7)
     assert found.certified == certify_lipschitz(flow, ConditionalSlice(label, ball), outputs=outputs, ratio=1.05).upper
     # another label is another map, and so are other outputs; searches of one map agree to 1e-9
     assert abs(measure(flow, [ball], label=[-0.7], outputs=outputs).found.lower / alone.lower - 1) > 1e-4
@@ -73,7 +73,8 @@ def test_a_steeper_place_of_branch_and_bound_is_the_models_quotient(monkeypatch)
     monkeypatch.setattr(Search, "of", lambda *_: poor)
     found = measure(flow, [ball], seconds=10.0).found
     assert found.lower > 1.1 * poor.lower
-    assert found.lower == quotient(flow.inverse, found.pair)
+    shown = quotient(flow.inverse, found.pair)
+    assert shown * (1 - 1e-6) <= found.lower < shown  # the rounding of the network is taken off
     assert float((found.pair[0] ** 2).sum()) <= 9.0 * (1 + 1e-9)
 
 

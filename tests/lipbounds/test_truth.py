@@ -461,3 +461,9 @@ def test_a_network_in_float64_comes_back_in_float64(tmp_path):
     again, _ = load_flow(tmp_path / "flow.safetensors")
     x = torch.randn(5, 2, dtype=torch.float64)
     assert torch.equal(again(x), flow(x))
+
+
+def test_projections_far_from_0_lose_little():
+    x = np.random.default_rng(0).normal(size=(200, 3)) + 1e8
+    value = max_sliced_wasserstein(x, x + [1.0, 0.0, 0.0], seed=0).lower
+    assert 1.0 - 1e-12 < value <= 1.0
