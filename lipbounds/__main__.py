@@ -1,4 +1,4 @@
-"""`python -m lipbounds diagnose MODEL.py:make_flow --data X.npy`: the diagnosis of a user's own generator."""
+"""`python -m lipbounds diagnose MODEL.py:make_flow --data X.npy`: a user's own generator; `check FILE`: what was saved."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lipbounds.checker import Rejected, check
 from lipbounds.diagnosis.diagnose import diagnose
 from lipbounds.errors import InvalidInput, LipboundsError
 from lipbounds.progress import Progress, Report
@@ -62,6 +63,15 @@ def _said_once() -> Report:
     return report
 
 
+def _check(options: argparse.Namespace) -> int:
+    try:
+        print(f"accepted: {check(options.file, boxes=options.boxes or None, seed=options.seed)}")
+    except Rejected as error:
+        print(f"REJECTED: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; errors of the caller are one line and status 2."""
     parser = argparse.ArgumentParser(prog="python -m lipbounds", description=__doc__)
@@ -73,7 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--latent", type=int, metavar="K", help="dimension of the latent; that of the data by default")
     command.add_argument("--seconds", type=float, default=60.0, help="most time for the certificate (60)")
     command.add_argument("--seed", type=int, default=0)
+    verify = commands.add_parser("check", help="verify a saved certificate or transport plan with code of its own")
+    verify.add_argument("file", metavar="FILE", type=Path)
+    verify.add_argument(
+        "--boxes", type=int, default=50, help="boxes of a certificate that are bounded anew, at random (50); 0 for all"
+    )
+    verify.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    if options.command == "check":
+        return _check(options)
     try:
         diagnosis = diagnose(
             _model(options.model),

@@ -13,6 +13,7 @@ FLOORS = {
     "lipbounds.progress": 1,
     "lipbounds.rounding": 1,
     "lipbounds.compiled": 1,
+    "lipbounds.checker": 1,
     "lipbounds.arb": 2,
     "lipbounds.domains": 3,
     "lipbounds.measures": 3,

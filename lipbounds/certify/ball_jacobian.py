@@ -114,6 +114,9 @@ class BallJacobian(Bounder[LatentBoxes]):
         )
         return halves, np.concatenate((rows, rows))
 
+    def corners(self, nodes: LatentBoxes) -> tuple[Array, Array]:
+        return nodes.low, nodes.high
+
     def points(self, nodes: LatentBoxes) -> Array:
         return np.asarray(0.5 * (nodes.low + nodes.high))
 

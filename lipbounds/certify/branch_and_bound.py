@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lipbounds.certify.problem import Problem
 from lipbounds.certify.witness import Witness
+from lipbounds.errors import InvalidInput
 from lipbounds.progress import Progress, Report
 
 __all__ = ["Assumed", "Bound", "Bounder", "Budget", "Nodes", "branch_and_bound"]
@@ -141,6 +142,14 @@ class Bounder(ABC, Generic[N]):
     def points(self, nodes: N) -> Array:
         """Return a latent point of each node, where its bound may be attained, shape (n, k)."""
 
+    def corners(self, nodes: N) -> tuple[Array, Array]:
+        """Return the corners of nodes that are boxes of z, rounded outwards, each of shape (n, k).
+
+        Raises:
+            InvalidInput: If they are none.
+        """
+        raise InvalidInput("save", self.method, "branch and bound over boxes of z", "leave save out: others have no checker")
+
     @abstractmethod
     def round_size(self, waiting: int) -> int:
         """Return how many of the waiting nodes are split in a round."""
@@ -164,7 +173,9 @@ class Bound(NamedTuple):
     assumed: Assumed
 
 
-def branch_and_bound(bounder: Bounder[N], witness: Witness, budget: Budget, report: Report) -> Bound:
+def branch_and_bound(
+    bounder: Bounder[N], witness: Witness, budget: Budget, report: Report, record: Callable[[N, Array], None] | None = None
+) -> Bound:
     """Bound the norm from above: nodes of the largest bounds are split until all are within the ratio of the witness.
 
     Args:
@@ -172,7 +183,10 @@ def branch_and_bound(bounder: Bounder[N], witness: Witness, budget: Budget, repo
         witness: Its quotient decides which nodes are done, not what is true.
         budget: Time and ratio.
         report: Called with both ends after every round.
+        record: Called with nodes that are done, and in the end with those that are not, and their bounds: together these nodes
+            cover the domain.
     """
+    keep: Callable[[N, Array], None] = record or (lambda nodes, bounds: None)
     with bounder:
         budget.start()
         fresh = bounder.roots(budget)
@@ -190,16 +204,19 @@ def branch_and_bound(bounder: Bounder[N], witness: Witness, budget: Budget, repo
             target = budget.ratio * witness.lower
             is_open = bounds > target
             settled = max(settled, float(bounds[~is_open].max(initial=0.0)))
+            keep(waiting.at(~is_open), bounds[~is_open])
             waiting, bounds = waiting.at(is_open), bounds[is_open]
             upper = max(settled, float(bounds.max(initial=0.0)))
             report(Progress(bounder.method, witness.lower, upper))
             if not len(bounds) or budget.over() or len(bounds) > bounder.most:
+                keep(waiting, bounds)
                 return Bound(upper, count, bounder.assumed(budget))
             worst = _largest(bounds, bounder.round_size(len(bounds)))
             fresh, parents = bounder.split(waiting.at(worst), bounds[worst], target)
             caps = bounds[worst][parents]
             stuck = np.setdiff1d(np.arange(len(worst)), parents)
             settled = max(settled, float(bounds[worst][stuck].max(initial=0.0)))
+            keep(waiting.at(worst).at(stuck), bounds[worst][stuck])
             left = np.ones(len(bounds), dtype=bool)
             left[worst] = False
             waiting, bounds = waiting.at(left), bounds[left]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from lipbounds.certify.planar.bounder import Planar
 from lipbounds.certify.preimage.bounder import Preimage
 from lipbounds.certify.preimage.evaluators import check_device
 from lipbounds.certify.problem import Problem
+from lipbounds.certify.saved import Boxes, save_certificate
 from lipbounds.certify.witness import Witness
 from lipbounds.domains import Domain
 from lipbounds.enclosure import Enclosure, Guarantee
@@ -75,6 +77,7 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     cells: int | None = None,
     threads: int | None = None,
     device: str | torch.device = "cpu",
+    save: Path | None = None,
     progress: Report | None = None,
 ) -> Certificate:
     r"""Enclose Lip(T^{-1}; D): a proven witness below, a bound by computation above.
@@ -105,6 +108,8 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
         threads: For boxes of data; all processors by default.
         device: "cuda" bounds boxes of data on a GPU, many more of them in the same time, and needs numba-cuda and torch with
             CUDA; the model stays where it is, and the other methods use the processor.
+        save: File for the boxes with their bounds, the network and the witness, which `python -m lipbounds check` verifies
+            without the code that made them; for branch and bound over boxes of z (the plane, slices, ball arithmetic).
         progress: Called with both ends after every round.
 
     Returns:
@@ -137,12 +142,19 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     check_device(device)
     problem = Problem.of(model, domain, outputs)
     bounder = next((make(problem) for kind, make in makers.items() if kind.applies(problem)), None)
-    witness = Witness(problem, found, seed)
+    witness, boxes = Witness(problem, found, seed), Boxes()
     bound, method = Bound(math.inf, 0, Assumed("", True)), PRODUCT
     if bounder is not None:
-        bound, method = branch_and_bound(bounder, witness, Budget(seconds, ratio), report_to(progress)), bounder.method
+        record = None if save is None else lambda nodes, bounds: boxes.add(*bounder.corners(nodes), bounds)
+        bound = branch_and_bound(bounder, witness, Budget(seconds, ratio), report_to(progress), record)
+        method = bounder.method
     if math.isinf(bound.upper) or not bound.assumed.proven:
         product = bound_by_product(problem.layers, *(corner.numpy() for corner in domain.bounds()))
         if product <= bound.upper:
             bound, method = Bound(product, bound.nodes, Assumed("", True)), PRODUCT
-    return Certificate.of(witness, bound, method)
+    certificate = Certificate.of(witness, bound, method)
+    if save is not None:
+        if method == PRODUCT:
+            raise InvalidInput("save", method, "branch and bound over boxes of z", "give it more seconds, or leave save out")
+        save_certificate(save, problem, certificate, witness.found, boxes)
+    return certificate

@@ -424,7 +424,8 @@ def _continuous(mu: Discrete, nu: GaussianMixture, clip: float | None) -> tuple[
         crossing[inside] = np.clip(nu.quantile(levels[inside]), low[inside], high[inside])
     at_crossing = np.where(crossing == low, antiderivative[:-1], antiderivative[1:])
     at_crossing[inside] = nu.cdf_integral(crossing[inside])
-    middle = levels * (2 * crossing - low - high) + antiderivative[:-1] + antiderivative[1:] - 2 * at_crossing
+    # differences of neighbouring points, which far from 0 are known better than the points' sums
+    middle = levels * ((crossing - low) - (high - crossing)) + antiderivative[:-1] + antiderivative[1:] - 2 * at_crossing
     reflected = GaussianMixture(-nu.means, nu.covariances, nu.weights)
     outer = [(nu, x[0])], [(reflected, -x[-1])]
     if clip is not None:

@@ -37,11 +37,13 @@ class Transport(Enclosure):
 
     Attributes:
         plan: Masses moved from point i to point j, sparse, shape (n, m), at most n + m - 1 entries.
+        missing: Mass that the entries of the plan may leave without a place, by rounding; the upper end includes it.
         potentials: f of shape (n,) and g of shape (m,) with f_i + g_j <= c_ij up to rounding for all pairs, also those
             without mass.
     """
 
     plan: Any = field(kw_only=True)
+    missing: float = field(kw_only=True)
     potentials: tuple[Array, Array] = field(kw_only=True)
 
 
@@ -96,7 +98,13 @@ def optimal_transport(
         solution = solve(np.zeros(wanted), mu, nu)
         potentials = (np.full(wanted[0], least), np.zeros(wanted[1]))
         return Transport(
-            least, least, Guarantee.EXACT, "constant cost", plan=_sparse(solution.plan, wanted), potentials=potentials
+            least,
+            least,
+            Guarantee.EXACT,
+            "constant cost",
+            plan=_sparse(solution.plan, wanted),
+            potentials=potentials,
+            missing=solution.plan.missing,
         )
     solution = solve((matrix - least) / size, mu, nu)
     f, g = solution.potentials
@@ -113,6 +121,7 @@ def optimal_transport(
         Guarantee.EXACT,
         "network simplex with dual",
         plan=_sparse(plan, wanted),
+        missing=plan.missing + doubt + 2 * gamma(4),
         potentials=(least + size * f, size * g),
     )
 
@@ -170,6 +179,7 @@ class Solution(NamedTuple):
     Args:
         dual: A lower bound of the cost by the potentials, for costs whose relative error is accounted for by the caller.
         plan: The plan, whose cost is an upper bound.
+        missing: Mass that the entries of the plan may leave without a place, by rounding; the upper end includes it.
         potentials: f of shape (n,) and g of shape (m,), feasible up to two roundings of the largest cost.
     """
 

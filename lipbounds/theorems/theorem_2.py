@@ -25,6 +25,7 @@ from flint import arb, arb_mat, fmpq, fmpq_mat
 from numpy.typing import NDArray
 
 from lipbounds.arb import as_ball, column, ends, exact_row, spectral_norm, working_precision
+from lipbounds.distances.inputs import as_weights
 from lipbounds.distances.wasserstein import wasserstein
 from lipbounds.enclosure import Enclosure, Guarantee, derived
 from lipbounds.errors import InvalidInput
@@ -69,6 +70,11 @@ class AffinePosterior:
             raise InvalidInput(
                 "x, y, z, matrix, offset", shapes, "shapes (w, d), (w, n), (w, d - n), (d, d), (d,)", "see the docstring"
             )
+        as_weights("probabilities", self.probabilities, len(self.x))
+        if self.conditioned.shape != (len(self.x),):
+            raise InvalidInput("conditioned", self.conditioned.shape, f"shape ({len(self.x)},)", "one truth value an outcome")
+        if not all(np.isfinite(part).all() for part in (self.x, self.y, self.z, self.matrix, self.offset)):
+            raise InvalidInput("x, y, z, matrix, offset", "NaN or infinite entries", "finite numbers", "repair these entries")
         if not self.probabilities[self.conditioned].sum() > 0:
             raise InvalidInput("conditioned", "a set A of probability 0", "P_Y(A) > 0", "choose another set")
         if fmpq_mat(_fractions(self.matrix)).det() == 0:

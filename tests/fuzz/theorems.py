@@ -10,6 +10,7 @@ import numpy as np
 from lipbounds.distances import wasserstein
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.measures import Discrete, standard_normal
+from lipbounds.rounding import around
 from lipbounds.theorems import (
     Masses,
     Outcome,

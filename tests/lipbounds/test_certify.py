@@ -272,6 +272,19 @@ def test_tables_with_errors_bound_every_map_within_them(seed):
     assert bound <= 50 * largest
 
 
+def test_an_error_of_the_middle_reaches_other_cells():
+    # t of the first step may be off by 2; t of the second is flat within 1 of 0 and of slope 10 beyond, which no radius reaches
+    cells = 64
+    edges = np.sinh(np.linspace(-math.asinh(REACH), math.asinh(REACH), cells + 1))
+    middle, zero, one = 0.5 * (edges[1:] + edges[:-1]), np.zeros(cells), np.ones(cells)
+    steep = np.where(np.abs(middle) < 1.0, 0.0, 10.0)
+    nothing = [zero, zero, zero, zero]
+    first = [middle, *nothing, zero, 2.0 * one, zero, zero, *nothing, *nothing]
+    second = [middle, *nothing, steep * (np.abs(middle) - 1.0), zero, steep, zero, *([zero, zero, steep, zero] * 2)]
+    tables, program = np.stack([np.stack(first), np.stack(second)]), np.array([(0, 0), (1, 1)], dtype=np.int64)
+    assert bounds_of_boxes(np.zeros((1, 2)), np.zeros((1, 2)), program, tables, NO_BALL)[0] >= 10.0
+
+
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e8])
 def test_halves_cover_their_box_at_any_offset(offset):
     rng = np.random.default_rng(0)

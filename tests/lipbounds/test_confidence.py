@@ -22,7 +22,7 @@ from lipbounds.distances import (
 from lipbounds.distances.critics import Clipped
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.measures import Discrete, standard_normal
-from lipbounds.search import lipschitz_from_components, lipschitz_from_samples
+from lipbounds.search import from_samples, lipschitz_from_components, lipschitz_from_samples
 from lipbounds.theorems import Masses, forced_lipschitz, from_data, least_stretch
 from tests.oracles import confidence
 
@@ -160,6 +160,18 @@ def test_both_ends_of_the_population_distance_share_alpha(alpha, monkeypatch):
     assert bounds.upper == pytest.approx(wasserstein(x, y).upper + margin, rel=1e-12)
     wasserstein_1_lower(x, y, alpha=alpha)
     assert seen == [alpha / 2, alpha]
+
+
+@given(st.integers(0, 99), st.integers(0, 99), alphas)
+def test_both_thresholds_have_half_of_alpha(i, j, alpha):
+    ordered = np.sort(np.random.default_rng(i).normal(size=100))
+    low, high = ordered[min(i, j)], ordered[max(i, j)] + 1.0
+    found = from_samples._bounds(ordered, np.array([low]), np.array([high]), alpha, 2.0)[0]
+    below = [int((ordered <= t).sum()) for t in (low, high)]
+    g_low = confidence.clopper_pearson_lower(below[0], 100, alpha / 2)
+    g_high = confidence.clopper_pearson_upper(below[1], 100, alpha / 2)
+    wanted = (high - low) / (2.0 * (ndtri(g_high) - ndtri(g_low))) if g_low > 0 and g_high < 1 else 0.0
+    assert found == pytest.approx(wanted, rel=1e-8)
 
 
 @pytest.mark.parametrize("alpha", [0.3, 0.01])

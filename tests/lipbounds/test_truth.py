@@ -100,6 +100,16 @@ def test_masses_of_slabs_against_balls_of_many_bits(seed):
     assert mass.upper - mass.lower <= 1e-14 * mass.upper + 1e-320
 
 
+@pytest.mark.parametrize("deviation", [1.0, 1e15, 1e60])
+def test_the_thinnest_slabs(deviation):
+    low, high = 1.0, math.nextafter(1.0, 2.0)
+    mass = GaussianMixture([[0.0]], [[[deviation**2]]]).slab_mass([1.0], low, high)
+    truth = math.exp(-0.5 / deviation**2) / math.sqrt(2 * math.pi) / deviation * (high - low)
+    assert mass.lower <= truth * (1 + 1e-12)
+    assert mass.upper >= truth * (1 - 1e-12)
+    assert mass.upper - mass.lower <= 1e-15 * mass.upper
+
+
 def test_remark_3_with_an_isometry_is_not_refuted():
     points, weights = np.arange(3.0)[:, None], np.array([0.10685641982749836, 0.620212239947851, 0.27293134022465054])
     order = [2, 0, 1]
@@ -179,6 +189,8 @@ def test_offsets_of_1e8(shift):
     value = wasserstein_large(x, y, seed=0, sweeps=1)
     assert value.lower <= truth * (1 + 1e-12) <= value.upper * (1 + 2e-12)
     assert max_sliced_wasserstein(x, y, seed=0).lower <= truth * (1 + 1e-12)
+    if shift == 1.0:  # and sharp: of the offset nothing is left
+        assert value.lower >= 1.0 - 1e-11
 
 
 def weights_of(kind, n, rng):

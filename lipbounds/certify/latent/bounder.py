@@ -94,6 +94,9 @@ class LatentSlice(Bounder[SliceBoxes]):
         middles = np.concatenate((nodes.middles - step, nodes.middles + step))
         return SliceBoxes(middles, np.concatenate((radii, radii))), np.concatenate((rows, rows))
 
+    def corners(self, nodes: SliceBoxes) -> tuple[Array, Array]:
+        return np.nextafter(nodes.middles - nodes.radii, -np.inf), np.nextafter(nodes.middles + nodes.radii, np.inf)
+
     def points(self, nodes: SliceBoxes) -> Array:
         return nodes.middles
 

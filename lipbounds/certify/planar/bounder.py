@@ -107,6 +107,9 @@ class Planar(Bounder[PlanarBoxes]):
         radii = np.concatenate((half, half)) * (1 + 4 * EPS) + EPS * np.abs(both)
         return PlanarBoxes(both, radii), np.concatenate((rows, rows))
 
+    def corners(self, nodes: PlanarBoxes) -> tuple[Array, Array]:
+        return np.nextafter(nodes.middles - nodes.radii, -np.inf), np.nextafter(nodes.middles + nodes.radii, np.inf)
+
     def points(self, nodes: PlanarBoxes) -> Array:
         return nodes.middles
 
