@@ -1,6 +1,7 @@
 # make sweep   sets up .venv and runs the main job
 # make test    sets up .venv and runs the tests
 # make bench   measures beside peers
+# make mutants falsifies the code in small and asks whether a test notices; make fuzz calls the library with random inputs
 # make reproduce runs every experiment, after an estimate; make figures draws the docs' figures from their tables
 # Needs Python >= 3.11 with pip and venv.
 
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Small torch operations run many times slower with active waiting when another process uses a core.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: sweep reproduce figures bench test install lint types docs hunt clean
+.PHONY: sweep reproduce figures bench test install lint types docs hunt mutants fuzz clean
 
 sweep: $(VENV)/experiments
 	$(BIN)/python -m experiments sigma-sweep --out $(OUT)
@@ -31,6 +32,12 @@ bench: $(VENV)/bench
 
 test: $(VENV)/test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+mutants: $(VENV)/test
+	$(BIN)/python -m tests.mutants
+
+fuzz: $(VENV)/test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --cases 100000
 
 hunt: $(VENV)/test
 	LIPBOUNDS_PROFILE=hunt $(BIN)/python -m pytest

@@ -123,6 +123,21 @@ def test_terms_of_weight_0_are_left_out():
         PaperObjective(sparsity=1.0)(model_of(Latent.normal(1)), x, y, 0.0, random())
 
 
+def test_noise_on_labels_and_data_is_where_it_is_said_to_be():
+    x, y = batch(n=200)
+
+    def terms(**noise):
+        every = {"labels": 1.0, "latent": 0.0, "data": 0.0, "reconstruction": 1.0, "from_labels": True}
+        values = PaperObjective(**every, **noise)(model_of(), x, y, 0.0, random())
+        return {name: float(value.detach()) for name, value in values.items()}
+
+    plain, labels, data = terms(), terms(label_noise=3.0), terms(data_noise=3.0)
+    # noise of deviation 3 on two labels that go into the inverse adds about 18 to a square that is 2
+    assert labels["reconstruction"] > plain["reconstruction"] + 2.0
+    # that on the data reaches the labels' coordinates through the couplings only
+    assert abs(data["labels"] - plain["labels"]) > 1e-4
+
+
 def test_labels_move_only_by_their_own_loss():
     # L_z sees T_y(x) as a constant: its slopes are those of the transcription with T_y(x) held, and not those without
     model, metric = model_of(), Discrepancy()

@@ -184,6 +184,12 @@ def test_only_what_is_apart_from_the_replaced_box_is_dropped():
     meets, dropped = (points.abs() <= 1).all(2).any(1), frames.outside(some)
     assert not (meets & dropped).any()
     assert dropped.double().mean() > 0.3
+    # boxes beside it that nearly touch, or just do
+    reach = (frames.of(some).abs() * some.radii[:, None]).sum(2)[:, 0]
+    for share, apart in ((1 - 1e-5, False), (1 + 1e-5, True)):
+        middles = torch.zeros_like(some.middles)
+        middles[:, 0] = (1.0 + reach) * share
+        assert (frames.outside(boxes_of(middles, some.radii, some.frames)) == apart).all()
 
 
 @pytest.mark.parametrize("bends", [0.0, torch.inf, torch.nan])

@@ -5,15 +5,17 @@ Prints a line for each, and those that survive; the exit status is 1 if fewer th
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 from tests.mutants.catalogue import MUTANTS, Mutant
 
@@ -21,6 +23,8 @@ ROOT = Path(__file__).parent.parent.parent
 WORKERS = 2
 WANTED = 0.95
 SECONDS = 600.0
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["torch", "scipy.stats", "scipy.optimize", "ot", "sklearn.linear_model", "numba"])
 
 
 def copied(folder: Path) -> Path:
@@ -42,21 +46,38 @@ def killed(mutant: Mutant, folder: Path) -> bool:
         raise ValueError(
             f"{mutant.name}: {mutant.path} has its text {text.count(mutant.old)} times, wanted once; bring it up to date"
         )
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *mutant.test.split()]
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    answers = CONTEXT.SimpleQueue()
+    process = CONTEXT.Process(target=_tested, args=(folder, mutant.test.split(), answers))
     try:
-        result = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return True
+        process.start()
+        process.join(SECONDS)
+        if process.is_alive():
+            process.kill()
+            return True
     finally:
         path.write_text(text, encoding="utf-8")
-    if result.returncode not in (0, 1):
+    # a process that dies without an answer shows nothing, whatever its exit status is
+    status = None if answers.empty() else answers.get()
+    if status not in (0, 1):
         # neither passed nor failed: no such test, or an import that breaks, which shows nothing
-        raise ValueError(f"{mutant.name}: {mutant.test}: pytest ended with {result.returncode}\n{result.stdout[-2000:]}")
-    return result.returncode == 1
+        raise ValueError(f"{mutant.name}: {mutant.test}: pytest ended with {status}")
+    return status == 1
+
+
+def _tested(folder: Path, tests: list[str], answers: Any) -> None:
+    """Run tests of a copy, in a process forked with the libraries imported; what it knows of this project is forgotten."""
+    import pytest  # in the child alone: it rewrites assertions of what is imported after it
+
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("tests", "lipbounds", "inn", "experiments"):
+            del sys.modules[name]
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode = True
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+        answers.put(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(folder), *tests])))
 
 
 def main(arguments: list[str]) -> int:

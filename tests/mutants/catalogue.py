@@ -531,8 +531,8 @@ MUTANTS = [
     Mutant(
         "rounding of the map not charged",
         "lipbounds/search/find.py",
-        "return max(0.0, moved - noise) / apart * own, noise, pair",
-        "return moved / apart * own, noise, pair",
+        "max(0.0, moved - noise) / apart) * own, noise",
+        "moved / apart) * own, noise",
         f"{TRUTH}::test_found_charges_the_rounding_of_the_map",
     ),
     Mutant(
