@@ -55,22 +55,23 @@ EXTENDED = float(np.finfo(np.longdouble).eps)
 """Distance from 1 to the next number of the platform's extended precision: 2^-63 on x86, EPS where there is none."""
 
 UP = 1 + 64 * UNIT
-"""Covers up to 64 roundings of nonnegative numbers, in numpy code."""
+"""In numpy code: gamma_63 is below it, so it covers 63 roundings of nonnegative numbers, as sums of dozens of products."""
 
 UP_KERNEL = 1 + 64 * EPS
-"""The same in compiled kernels, where compilers may reorder sums: twice as much."""
+"""In compiled kernels: gamma_127 is below it. Contraction and another order change no term's number of roundings; twice as many
+are counted because a kernel's loops nest two sums of dozens."""
 
 UP_SUM = 1 + 512 * EPS
-"""Covers a sum of up to 200 nonnegative products in a kernel."""
+"""A sum of up to 200 products of four nonnegative factors in a kernel: 199 additions, and 3 roundings of each product, twice."""
 
 DOWN_SUM = 1 - 1024 * EPS
-"""The same downwards: for parts of a radius, which may be too small but not too large."""
+"""The same downwards, squared: a part of a radius that is too large by UP_SUM is made too small by as much."""
 
 PRODUCTS_ERROR = 128 * UNIT
-"""Relative error of a sum of some dozens of products."""
+"""Relative error of a sum of n products in any order, n at most 127: gamma_n."""
 
 TINY = 1e-290
-"""More than what underflow hides in one operation, far below any number that matters."""
+"""An operation that underflows loses at most 5e-324; the product of such a loss with numbers up to 1e33 stays below this."""
 
 ELEMENTARY_ULPS = 4.0
 """Errors of elementary functions (exp, tanh, atan, ..) in units of EPS: an assumption that every libm known to us keeps."""
@@ -91,13 +92,15 @@ The coefficients of these polynomials sum to at most 9, their slopes to 40; the 
 """
 
 INTEGRAL_ERROR = 2 * EPS
-"""Error of an integral of a signed difference of distribution functions, relative to the size of its terms."""
+"""Integrals of a signed difference below this share of their terms are noise: cells are not halved for them."""
 
 NORMAL_ERROR = 4 * EPS
-"""Error of a normal distribution function or density, for each unit of its condition number."""
+"""Error of a normal distribution function or density, for each unit of its condition number 1 + z^2: the argument has three
+roundings, and exp and ndtr are good to 4 ulps (`NORMAL_FUNCTIONS`)."""
 
 PARTIAL_MOMENT_ERROR = 16 * EPS
-"""Error of a partial moment of a law on the line, relative to its size."""
+"""Error of a partial moment relative to its terms: four times that of the normal functions, of which it has two or three, each
+multiplied by the mean, the deviation and the argument."""
 
 
 def gamma(roundings: float) -> float:

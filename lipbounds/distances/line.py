@@ -115,8 +115,9 @@ def wasserstein_line(
         raise InvalidInput("p", p, f"at most {LARGEST_EXPONENT} for mixtures", "use a smaller exponent")
     centre, scale = _frame(mu, nu)
     lower, upper = root(*wasserstein_power(_framed(mu, centre, scale), _framed(nu, centre, scale), p, p * tolerance), p)
-    # moving the points to the centre rounds each of them, by one step of the size that it then has
-    moved = 4 * EPS * max(1.0, _size(mu, centre, scale), _size(nu, centre, scale))
+    # moving the points to the centre rounds each of them, and quantiles are good to some steps of their size: in the p-norm over
+    # the levels that is at most the size of the centres and, for the tails, sqrt(p) deviations
+    moved = 32 * EPS * (2.0 + _size(mu, centre, scale) + _size(nu, centre, scale) + math.sqrt(p))
     lower, upper = max(0.0, lower - moved), upper + moved
     return Enclosure(*product((lower, upper), (scale, scale)), Guarantee.EXACT, "cells of quantiles")
 

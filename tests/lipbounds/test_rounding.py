@@ -180,6 +180,22 @@ def test_many_atoms_against_a_gaussian_in_balls(seed, offset):
     assert 4 * n * EPS * deviation * 0.1 <= value.upper - value.lower <= 200 * n * EPS * deviation + steps
 
 
+@pytest.mark.parametrize("p", [1.5, 3.0, 7.0])
+@pytest.mark.parametrize("seed", range(6))
+def test_quantiles_against_closed_forms(seed, p):
+    # the monotone map between Gaussians is affine: for equal deviations W_p is the shift, for equal means a moment of |Z|
+    rng = np.random.default_rng(seed)
+    m, s = float(rng.normal() * 10.0 ** rng.uniform(-2, 3)), float(10.0 ** rng.uniform(-2, 2))
+    shifted = wasserstein(gaussian([m], [[s * s]]), gaussian([m + 3.0], [[s * s]]), p)
+    with working_precision(200):
+        apart = arb(m + 3.0) - arb(m)
+        q = arb(p)
+        moment = (q * arb(2).log() / 2 + ((q + 1) / 2).lgamma() - arb.pi().log() / 2).exp()
+        stretched = abs(arb(4.0 * s * s).sqrt() - arb(s * s).sqrt()) * (moment.log() / q).exp()
+    assert exact.holds(shifted, apart)
+    assert exact.holds(wasserstein(gaussian([m], [[s * s]]), gaussian([m], [[4.0 * s * s]]), p), stretched)
+
+
 @pytest.mark.parametrize("level", ["density", "distribution"])
 @pytest.mark.parametrize("seed", range(15))
 def test_signed_integrals_in_balls(level, seed):

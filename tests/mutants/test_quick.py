@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.mutants.__main__ import ROOT, copied, killed
 from tests.mutants.catalogue import MUTANTS
+from tests.mutants.runner import ROOT, copied, killed
 
 QUICK = [mutant for mutant in MUTANTS if mutant.quick]
 
