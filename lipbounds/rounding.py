@@ -153,7 +153,7 @@ def total(terms: Array) -> tuple[float, float]:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         value = float(np.sum(terms, dtype=np.longdouble))
-        size = float(np.sum(np.abs(terms), dtype=np.longdouble))
+        size = value if terms.min(initial=0.0) >= 0.0 else float(np.sum(np.abs(terms), dtype=np.longdouble))
     # the second term is the rounding of the sum to a double
     return outward(value, (len(terms) + 2) * EXTENDED * size * (1 + 4 * EPS) + UNIT * abs(value))
 

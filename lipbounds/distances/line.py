@@ -249,7 +249,7 @@ def monotone_cost(mu: Discrete, nu: Discrete, p: float, error: float = 0.0) -> t
     if small is not None:
         low, high = small
     elif len(x) == len(y) and _uniform(mu) and _uniform(nu):
-        low, high = mean_power(np.abs(np.sort(x) - np.sort(y)), mu.weights, p, gap_error=gamma(1))
+        low, high = mean_power(np.abs(np.sort(x) - np.sort(y)), 1.0 / len(x), p, gap_error=gamma(1))
     elif p == 1.0:
         low, high = outward(*_integral_of_gap(x, y, mu.shares, nu.shares, doubt))
     else:
@@ -272,7 +272,7 @@ def _in_fractions(mu: Discrete, nu: Discrete, p: float, doubt: float) -> tuple[f
 
 def mean_power(
     gaps: Array,
-    masses: Array,
+    masses: Array | float,
     p: float,
     *,
     gap_error: float,
@@ -284,20 +284,24 @@ def mean_power(
 
     Args:
         gaps: |t|, nonnegative.
-        masses: m_k, right to two roundings each.
+        masses: m_k, right to two roundings each; or one number for all of them.
         p: Exponent in [1, inf).
         gap_error: Relative error of the gaps.
         missing: A mass that the upper end moves by `farthest` beside the others.
         doubt: A mass that both ends so account for: the masses meant differ from those given by as much.
         farthest: An upper bound of all distances.
     """
-    moved = masses > 0
-    largest = float(gaps[moved].max(initial=0.0))
+    largest = float((gaps if isinstance(masses, float) else gaps[masses > 0]).max(initial=0.0))
     if largest == 0.0:
         rest = product(root(missing + doubt, missing + doubt, p), (farthest, farthest))[1]
         return 0.0, rest
-    powers = (gaps / largest) ** p if p != 1.0 else gaps / largest
-    low, high = dot(np.minimum(powers, 1.0), masses)
+    powers = gaps / largest
+    if p != 1.0:
+        powers **= p
+    if isinstance(masses, float):
+        low, high = product(total(powers), (masses, masses))
+    else:
+        low, high = dot(np.minimum(powers, 1.0), masses)
     relative = power_error(p, gamma(1) + gap_error) + gamma(2)
     # subnormal powers and masses lose at most one step each
     low, high = low * (1.0 - relative), high * (1.0 + relative) + len(gaps) * 2e-323

@@ -80,7 +80,7 @@ def sliced_wasserstein(
         raise InvalidInput("directions", directions, "an integer >= 1", "100 or more are usual")
     unit = _sphere(np.random.default_rng(seed), directions, mu.dim)
     values = np.array([_proven(mu, nu, theta, p) for theta in unit])
-    value = mean_power(values, np.full(directions, 1.0 / directions), p, gap_error=0.0)[0]
+    value = mean_power(values, 1.0 / directions, p, gap_error=0.0)[0]
     return Enclosure(scale * value, math.inf, Guarantee.EXACT, f"average over {directions} directions")
 
 
