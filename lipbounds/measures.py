@@ -281,7 +281,7 @@ class GaussianMixture:
         x = _finite("points", points, 2)
         if x.shape[1] != self.dim:
             raise InvalidInput("points", f"dimension {x.shape[1]}", f"dimension {self.dim}", "use points of this space")
-        self._regular()
+        self.check_density()
         difference = x[:, None, :] - self.means
         white = np.linalg.solve(self._factors, difference[..., None])[..., 0]
         log_det = np.log(np.diagonal(self._factors, axis1=1, axis2=2)).sum(1)
@@ -374,14 +374,15 @@ class GaussianMixture:
 
     # One dimension only.
 
-    def _regular(self) -> None:
+    def check_density(self) -> None:
+        """Refuse a law with a singular covariance."""
         if self.singular:
             raise InvalidInput(
                 "measure", "a singular covariance", "a law with a density", "project on the range of the covariance"
             )
 
     def _line(self) -> tuple[Array, Array]:
-        self._regular()
+        self.check_density()
         if self.dim != 1:
             raise InvalidInput("measure", f"dimension {self.dim}", "dimension 1", "take a marginal first")
         return self.means[:, 0], np.sqrt(self.covariances[:, 0, 0])

@@ -131,7 +131,8 @@ def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
 
     def kind(enclosure: Enclosure) -> str:
         alpha = "" if enclosure.alpha is None else f" {100 * (1 - enclosure.alpha):g}%"
-        return f"{enclosure.guarantee.name}{alpha}: {enclosure.method}"
+        assumed = f"; assuming {', '.join(enclosure.assumptions)}" if enclosure.assumptions else ""
+        return f"{enclosure.guarantee.name}{alpha}: {enclosure.method}{assumed}"
 
     rows = [
         ("accuracy W_1(generated, data)", f"{d.accuracy.upper:.4g}", kind(d.accuracy)),
@@ -140,13 +141,11 @@ def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
         ("generated points far from every mode", f"{100 * d.between:.3g}%", f"{100 * d.between_data:.3g}% of the data"),
         ("forced: any generator of this accuracy", _ends(d.forced), kind(d.forced)),
         ("black-box: from generated points alone", _ends(d.black_box), kind(d.black_box)),
-        ("found: Lip(T^-1) on the latent ball", f"at least {d.found.lower:.6g}", f"{d.found.guarantee.name}: a pair of points"),
+        ("found: Lip(T^-1) on the latent ball", f"at least {d.found.lower:.6g}", kind(d.found)),
         ("certified", _ends(d.certified), kind(d.certified) if d.certified else d.certified_note),
     ]
-    if d.certified is not None and d.certified_note:
-        rows.append(("taken for granted by it", d.certified_note, ""))
     if d.both is not None:
-        rows.append(("found: Lip(T) on its image", f"at least {d.both.shrink.lower:.4g}", "EXACT: a pair of points"))
+        rows.append(("found: Lip(T) on its image", f"at least {d.both.shrink.lower:.4g}", kind(d.both.shrink)))
         rows.append(("largest condition number found", f"{d.both.condition.lower:.4g}", "at one point"))
     for name, error in (("float32", d.inversion.float32), ("float64", d.inversion.float64)):
         value = f"at least {error.lower:.3g}" if isinstance(error, InversionError) else error

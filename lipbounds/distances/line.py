@@ -111,6 +111,7 @@ def wasserstein_line(
             return Enclosure(0.0, 0.0, Guarantee.EXACT, "equal laws")
     if p == 1.0:
         return wasserstein_1_line(mu, nu)
+    _check_densities(mu, nu)
     if p > LARGEST_EXPONENT:
         raise InvalidInput("p", p, f"at most {LARGEST_EXPONENT} for mixtures", "use a smaller exponent")
     centre, scale = _frame(mu, nu)
@@ -146,6 +147,7 @@ def wasserstein_1_line(mu: Measure, nu: Measure, *, clip: float | None = None) -
         0.75
     """
     _check_line(mu, nu)
+    _check_densities(mu, nu)
     if clip is not None and not 0.0 < clip < np.inf:
         raise InvalidInput("clip", clip, "a finite number > 0", "clip at the width of the statistic")
     method = "integral of |F - G|"
@@ -334,6 +336,12 @@ def _check_line(mu: Measure, nu: Measure) -> None:
     ends = [measure.points if isinstance(measure, Discrete) else measure.means for measure in (mu, nu)]
     if max(float(np.abs(values).max()) for values in ends) > LARGEST:
         raise InvalidInput("x, y", "coordinates beyond 1e300", "distances that do not overflow", "rescale the line")
+
+
+def _check_densities(*measures: Measure) -> None:
+    for measure in measures:
+        if isinstance(measure, GaussianMixture):
+            measure.check_density()
 
 
 def _present(measure: Measure) -> Measure:

@@ -72,6 +72,8 @@ def total_variation(
         return Enclosure(*_discrete(mu, nu), Guarantee.EXACT, "masses of atoms")
     if isinstance(mu, Discrete) or isinstance(nu, Discrete):
         return Enclosure(1.0, 1.0, Guarantee.EXACT, "mutually singular")
+    for law in (mu, nu):
+        law.check_density()
     signed = difference(mu, nu)
     if mu.dim == 1:
         lower, upper = absolute_integral(signed, "density")

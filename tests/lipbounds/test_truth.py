@@ -17,6 +17,7 @@ from lipbounds.arb import working_precision
 from lipbounds.certify import certify_lipschitz
 from lipbounds.distances import (
     Gaussian,
+    gaussian_kl,
     gaussian_wasserstein_2,
     max_sliced_wasserstein,
     optimal_transport,
@@ -281,6 +282,17 @@ def test_singular_gaussians_have_a_distance():
     assert contains(gaussian_wasserstein_2(flat, upright), math.sqrt(9 + 1 + 4), 1e-14)
     turned = gaussian([0.0, 0.0], [[0.5, 0.5], [0.5, 0.5]])
     assert contains(gaussian_wasserstein_2(turned, gaussian([0.0, 0.0], np.zeros((2, 2)))), 1.0, 1e-6)
+    for refused in (
+        lambda: total_variation(flat, upright),
+        lambda: gaussian_kl(flat, upright),
+        lambda: flat.log_density([[0.0, 0.0]]),
+    ):
+        with pytest.raises(InvalidInput, match="density"):
+            refused()
+    point = gaussian([0.0], [[0.0]])
+    assert contains(wasserstein(point, gaussian([0.0], [[4.0]]), 2), 2.0, 1e-15)
+    with pytest.raises(InvalidInput, match="density"):
+        wasserstein(point, [[0.0], [1.0]])
     near = gaussian([0.0, 0.0], [[1.0, 1.0 - 1e-15], [1.0 - 1e-15, 1.0]])
     assert gaussian_wasserstein_2(near, gaussian([0.0, 0.0], np.eye(2))).upper < 2.0
 
