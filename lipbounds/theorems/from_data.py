@@ -94,8 +94,8 @@ def forced_lipschitz(
         clusters: Largest number of clusters tried, at least 2.
 
     Returns:
-        The best bound found with its witness: CONFIDENCE, or CERTIFIED for alpha = None, or what stands behind epsilon if that is
-        less. The search makes it small or large, never wrong. A bound of 0 means that nothing was found.
+        The best bound found with its witness: CONFIDENCE, or for alpha = None what stands behind epsilon, EXACT for a number. The
+        search makes it small or large, never wrong. A bound of 0 means that nothing was found.
 
     Raises:
         InvalidInput: For bad samples, fewer than 20 points, a negative epsilon, or a bad alpha.

@@ -297,7 +297,8 @@ def test_a_witness_that_branch_and_bound_comes_upon_is_the_maps(monkeypatch):
     monkeypatch.setattr(diagnosis_measure, "find_lipschitz", lambda *_, **__: flat)
     found = measured(double, Latent.normal(2), 0.3, seed=0, effort=effort).found
     assert flat.lower < 0.9 * best.lower < found.lower
-    assert found.lower == quotient(double.inverse, found.pair)
+    shown = quotient(double.inverse, found.pair)
+    assert shown * (1 - 1e-6) <= found.lower < shown  # the rounding of the network is taken off
 
 
 def test_a_certificate_closes_the_bracket():

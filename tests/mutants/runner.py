@@ -48,7 +48,7 @@ def killed(mutant: Mutant, folder: Path) -> bool:
         )
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
     answers = CONTEXT.SimpleQueue()
-    process = CONTEXT.Process(target=_tested, args=(folder, mutant.test.split(), answers))
+    process = CONTEXT.Process(target=_tested, args=(folder, mutant.test.split(), answers), daemon=True)
     try:
         process.start()
         process.join(SECONDS)
