@@ -277,6 +277,13 @@ def test_total_variation_of_atoms_against_fractions(seed):
     assert value.upper - value.lower <= 2 * (2 * MASS_DOUBT + 2 * EPS + (6 * n + 12) * EXTENDED)
 
 
+def test_a_common_atom_of_tiny_mass_is_one():
+    x, y = np.arange(40.0)[:, None], np.arange(40.0)[:, None] + 39.0
+    a = np.append(np.full(39, 1.0), 1e-300)
+    value = total_variation(Discrete.of_shares(x, a), Discrete.of_shares(y, np.ones(40)))
+    assert value.lower < 1.0 <= value.upper
+
+
 def test_singular_gaussians_have_a_distance():
     flat, upright = gaussian([0.0, 0.0], [[1.0, 0.0], [0.0, 0.0]]), gaussian([0.0, 3.0], [[0.0, 0.0], [0.0, 4.0]])
     assert contains(gaussian_wasserstein_2(flat, upright), math.sqrt(9 + 1 + 4), 1e-14)
