@@ -23,9 +23,11 @@ from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, GaussianMixture
 from lipbounds.rounding import (
+    ELEMENTARY_FUNCTIONS,
     EPS,
     EXTENDED,
     NORMAL_ERROR,
+    NORMAL_FUNCTIONS,
     around,
     dot,
     gamma,
@@ -103,7 +105,8 @@ def wasserstein_line(
         raise InvalidInput("p", p, "a number in [1, inf)", "W_1 is the usual choice")
     if isinstance(mu, Discrete) and isinstance(nu, Discrete):
         _check_line(mu, nu)
-        return Enclosure(*monotone_cost(mu, nu, p), Guarantee.EXACT, "monotone coupling")
+        assumed = () if p == 1.0 else (ELEMENTARY_FUNCTIONS,)
+        return Enclosure(*monotone_cost(mu, nu, p), Guarantee.EXACT, "monotone coupling", assumptions=assumed)
     if isinstance(mu, GaussianMixture) and isinstance(nu, GaussianMixture):
         if len(mu.weights) == len(nu.weights) == 1 and p in (1.0, 2.0):
             return Enclosure(*_gaussians(mu, nu, p), Guarantee.EXACT, "closed form")
@@ -120,7 +123,8 @@ def wasserstein_line(
     # the levels that is at most the size of the centres and, for the tails, sqrt(p) deviations
     moved = 32 * EPS * (2.0 + _size(mu, centre, scale) + _size(nu, centre, scale) + math.sqrt(p))
     lower, upper = max(0.0, lower - moved), upper + moved
-    return Enclosure(*product((lower, upper), (scale, scale)), Guarantee.EXACT, "cells of quantiles")
+    both = product((lower, upper), (scale, scale))
+    return Enclosure(*both, Guarantee.EXACT, "cells of quantiles", assumptions=(NORMAL_FUNCTIONS, ELEMENTARY_FUNCTIONS))
 
 
 def wasserstein_1_line(mu: Measure, nu: Measure, *, clip: float | None = None) -> Enclosure:
@@ -159,11 +163,11 @@ def wasserstein_1_line(mu: Measure, nu: Measure, *, clip: float | None = None) -
         mu, nu = nu, mu
     if isinstance(mu, Discrete):
         assert isinstance(nu, GaussianMixture)
-        return Enclosure(*_continuous(mu, nu, clip), Guarantee.EXACT, method)
+        return Enclosure(*_continuous(mu, nu, clip), Guarantee.EXACT, method, assumptions=(NORMAL_FUNCTIONS,))
     assert isinstance(nu, GaussianMixture)
     reach = np.inf if clip is None else clip
     lower, upper = absolute_integral(difference(mu, nu), "distribution", -reach, reach)
-    return Enclosure(lower, upper, Guarantee.EXACT, method)
+    return Enclosure(lower, upper, Guarantee.EXACT, method, assumptions=(NORMAL_FUNCTIONS,))
 
 
 def monotone_plan(tx: Array, ty: Array, a: Array, b: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:

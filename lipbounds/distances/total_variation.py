@@ -14,7 +14,7 @@ from lipbounds.distances.wasserstein import same_law
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.measures import Discrete, GaussianMixture
-from lipbounds.rounding import EXTENDED, UNIT, around, outward
+from lipbounds.rounding import EXTENDED, NORMAL_FUNCTIONS, UNIT, around, outward
 
 __all__ = ["total_variation"]
 
@@ -77,7 +77,9 @@ def total_variation(
     signed = difference(mu, nu)
     if mu.dim == 1:
         lower, upper = absolute_integral(signed, "density")
-        return Enclosure(min(1.0, lower / 2), min(1.0, upper / 2), Guarantee.EXACT, "signs of p - q")
+        return Enclosure(
+            min(1.0, lower / 2), min(1.0, upper / 2), Guarantee.EXACT, "signs of p - q", assumptions=(NORMAL_FUNCTIONS,)
+        )
     return total_variation_of_mixtures(framed(signed)[0], tolerance)
 
 

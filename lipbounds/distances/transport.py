@@ -179,7 +179,6 @@ class Solution(NamedTuple):
     Args:
         dual: A lower bound of the cost by the potentials, for costs whose relative error is accounted for by the caller.
         plan: The plan, whose cost is an upper bound.
-        missing: Mass that the entries of the plan may leave without a place, by rounding; the upper end includes it.
         potentials: f of shape (n,) and g of shape (m,), feasible up to two roundings of the largest cost.
     """
 
