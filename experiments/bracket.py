@@ -70,7 +70,7 @@ class Effort:
         transport: Points of the plug-in W_1 in latent space.
         selection: Independent points that choose the thresholds of the black-box bound, for all components together.
         evaluation: Independent points that evaluate it.
-        screening: Random points of each search.
+        search: Evaluations of the map for each search.
         certificate: Seconds for the certificate of each component's ball; 0 for none.
     """
 
@@ -78,7 +78,7 @@ class Effort:
     transport: int = 2_000
     selection: int = 40_000
     evaluation: int = 120_000
-    screening: int = 4_096
+    search: int = 200_000
     certificate: float = 20.0
 
 
@@ -158,7 +158,7 @@ def measured(flow: Invertible, latent: Latent, sigma: float, *, seed: int, effor
         hulls=() if len(balls) == 1 else [latent.hull(LATENT_MASS)],
         data=data_box(sigma),
         data_starts=x,
-        search=Search(seed, z, [(left[:count], right[:count])], effort.screening),
+        search=Search(seed, z, [(left[:count], right[:count])], effort.search),
         seconds=effort.certificate,
     )
 

@@ -148,7 +148,7 @@ class Measured:
 
 
 def measured_on_ball(
-    network: Trained, *, seed: int, screening: int, latent_mass: float = LATENT_MASS, certify: bool = False
+    network: Trained, *, seed: int, evaluations: int, latent_mass: float = LATENT_MASS, certify: bool = False
 ) -> Measured:
     """Search the constant of a network's inverse on the latent ball of this mass; in the plane also bound it from above."""
     latent = network.setting.law_of_z.measure
@@ -162,7 +162,7 @@ def measured_on_ball(
     constants = measure(
         network.flow,
         [domain],
-        search=Search(seed, z, [(left[:count], right[:count])], screening),
+        search=Search(seed, z, [(left[:count], right[:count])], evaluations),
         seconds=CERTIFY_SECONDS if certify and network.setting.dim == 2 else 0.0,
         threads=None,
     )

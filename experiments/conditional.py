@@ -58,7 +58,7 @@ Array = NDArray[np.float64]
 
 LATENT_MASS = 0.99  # of the ball of every component in which constants are searched
 ACTIVE = 0.01  # components of smaller probability do not count
-SCREENING = 1024
+EVALUATIONS = 60_000  # of the map for each search
 NARROW = 32  # units of a quick run
 
 
@@ -236,7 +236,7 @@ def constants(model: ConditionalModel, y: Tensor, *, seed: int, hull: bool = Tru
         label=held(model, y),
         outputs=range(padding.dim - padding.data, padding.dim),
         hulls=hulls if hull else (),
-        search=Search(seed, screening=SCREENING),
+        search=Search(seed, evaluations=EVALUATIONS),
         seconds=seconds,
         threads=None,
     )
@@ -262,4 +262,4 @@ def forward_constant(model: ConditionalModel, data: Domain, *, seed: int, starts
     """Search Lip(T) of x -> T(x, 0), the padding of the data at its mean, on a domain of data space, from `starts` too."""
     padding = np.zeros(model.padding.dim - model.padding.data)
     image = conditional(model.flow.forward, padding) if len(padding) else model.flow.forward
-    return find_lipschitz(image, data, seed=seed, starts=starts, screening=SCREENING).lower
+    return find_lipschitz(image, data, seed=seed, starts=starts, evaluations=EVALUATIONS).lower

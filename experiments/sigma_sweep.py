@@ -88,7 +88,7 @@ class SigmaSweep:
         )
         steps = 600 if self.quick else 20_000 if self.full else 7_000
         effort = (
-            Effort(accuracy=8_192, transport=1_000, selection=20_000, evaluation=40_000, screening=1_024, certificate=0.0)
+            Effort(accuracy=8_192, transport=1_000, selection=20_000, evaluation=40_000, search=30_000, certificate=0.0)
             if self.quick
             else Effort()
         )

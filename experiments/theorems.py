@@ -48,7 +48,7 @@ class Theorems:
             "sets": 6 if self.quick else 12,
             "labels": 6 if self.quick else 10,
             "exact": 40 if self.quick else 300,
-            "screening": 1024 if self.quick else 4096,
+            "search": 30_000 if self.quick else 200_000,
             "certify": not self.quick,
             "settings": [setting.name for setting in SETTINGS],
         }
@@ -97,7 +97,7 @@ def work(unit: Unit, progress: Progress) -> None:
     rows = []
     for index, network in enumerate(networks):
         seed = 100 * unit["seed"] + index
-        measured = measured_on_ball(network, seed=seed, screening=unit["screening"], certify=unit["certify"])
+        measured = measured_on_ball(network, seed=seed, evaluations=unit["search"], certify=unit["certify"])
         check, count = (conditional_checks, unit["labels"]) if setting.labels else (unconditional_checks, unit["sets"])
         rows += rows_of(check(measured, count), network.name)
         progress(MEASURED_SHARE + (1 - MEASURED_SHARE) * (index + 1) / len(networks))

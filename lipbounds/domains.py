@@ -356,6 +356,8 @@ class ConvexHull:
         return None if self._basis.shape[1] == self.dim else self._basis
 
     def project(self, points: Tensor) -> Tensor:
+        if not len(points):
+            return points
         nearest = torch.as_tensor(np.stack([self._nearest(row) for row in points.detach().numpy()]))
         # the value of the projection with the derivative of the identity: right inside, a usable slope outside
         return points + (nearest - points).detach()

@@ -19,7 +19,6 @@ from lipbounds.maps.layers import Layer
 from lipbounds.maps.structure import Structured, expanded, structure_of
 from lipbounds.rounding import EPS
 from lipbounds.search import Found, find_lipschitz, jacobian_norms
-from lipbounds.search.find import STARTS
 
 __all__ = ["Witness", "certify_found", "certify_pair", "evaluate_inverse"]
 
@@ -27,6 +26,7 @@ Array = NDArray[np.float64]
 
 BITS = 128  # of precision to begin with
 MOST_BITS = 4096  # at which doubling the precision stops
+FIRST, AGAIN = 100_000, 10_000  # evaluations of the first search, and of one from the middle of a box
 WORTH_A_SEARCH = 1e-4  # relative gain at the middle of a box that starts a search from there
 
 
@@ -149,7 +149,7 @@ class Witness:
 
     def __init__(self, problem: Problem, found: Found | None, seed: int) -> None:
         self._problem, self._seed = problem, seed
-        self.found = found or find_lipschitz(problem.f, problem.domain, seed=seed)
+        self.found = found or find_lipschitz(problem.f, problem.domain, seed=seed, evaluations=FIRST)
         if any(len(point) != problem.domain.dim or not problem.domain.contains(point) for point in self.found.pair):
             got = f"a pair at {self.found.pair[0]}"
             raise InvalidInput("found", got, "a witness on the domain", "search on the domain that is to be certified")
@@ -166,7 +166,7 @@ class Witness:
         if float(norms.max()) > self.lower * (1 + WORTH_A_SEARCH):
             # a witness that balls do not confirm (torch's slopes of saturated units are rounded to 0) is not taken
             with suppress(InvalidInput):
-                again = find_lipschitz(self._problem.f, self._problem.domain, seed=self._seed, starts=inside, screening=STARTS)
+                again = find_lipschitz(self._problem.f, self._problem.domain, seed=self._seed, starts=inside, evaluations=AGAIN)
                 lower = self._proven(again) if again.lower > self.found.lower else 0.0
                 if lower > self.lower:
                     self.found, self.lower = again, lower

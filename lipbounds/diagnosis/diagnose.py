@@ -49,6 +49,7 @@ FRONTIER_POINTS = 4_000
 SHARES = (1.0, 0.2, 0.04)  # of the accuracy in space, at which statistics are chosen: along one it is smaller
 TOLERATED = 0.02  # of the spread of the data: an accuracy beyond it makes no demands on a latent
 CERTIFIABLE = 8  # dimensions in which branch and bound is tried
+SEARCH_SECONDS = 10.0  # of each search, at most
 RATIO = 1.01  # of a certificate
 
 
@@ -105,7 +106,7 @@ def diagnose(
     report(Progress("looking for modes"))
     modes = find_modes(x, rng)
     starts, segments = search_starts(generator, x, modes, rng)
-    search = Search(seed, None if starts is None else domain.project(starts), segments)
+    search = Search(seed, None if starts is None else domain.project(starts), segments, budget=SEARCH_SECONDS)
     report(Progress("searching the constant of T^-1, a few seconds for small networks"))
     both = _bilipschitz(generator, domain, x.shape[1], search)
     blind = black_box(generated, component, law, seed)

@@ -32,17 +32,28 @@ class Search:
         seed: Of everything random.
         starts: Latent points to begin from, as those of data, shape (k, latent).
         segments: Pairs of latent points between which tears are expected (`find_lipschitz`).
-        screening: Random points of each search.
+        evaluations: Rows of the map for each search, at most.
+        budget: Seconds for each search, at most.
     """
 
     seed: int = 0
     starts: Tensor | None = None
     segments: Sequence[tuple[Tensor, Tensor]] = ()
-    screening: int = 4096
+    evaluations: int | None = 200_000
+    budget: float | None = None
 
-    def of(self, f: Map, domain: Domain) -> Found:
-        """Search the constant of a map on a domain."""
-        return find_lipschitz(f, domain, seed=self.seed, starts=self.starts, segments=self.segments, screening=self.screening)
+    def of(self, f: Map, domain: Domain, known: Sequence[Found] = ()) -> Found:
+        """Search the constant of a map on a domain, of which something is known."""
+        return find_lipschitz(
+            f,
+            domain,
+            seed=self.seed,
+            budget=self.budget,
+            evaluations=self.evaluations,
+            starts=self.starts,
+            segments=self.segments,
+            known=known,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,13 +165,15 @@ def measure(  # noqa: PLR0913 (a user reads them one by one)
             one if bound.found is one else replace(bound.found, lower=charged_quotient(f, bound.found.pair, _width(ball))[0])
             for bound, one, ball in zip(certificates, found, balls, strict=True)
         ]
-    between = tuple(how.of(f, hull) for hull in hulls)
+    between = tuple(how.of(f, hull, found) for hull in hulls)
     forward = None
     if data is not None:
         report(Progress("searching the constant of T"))
         if whole.forward is None:
             raise InvalidInput("data", type(data).__name__, "None for a model without T", "pass a model with both directions")
-        forward = find_lipschitz(whole.forward, data, seed=how.seed, starts=data_starts, screening=how.screening)
+        forward = find_lipschitz(
+            whole.forward, data, seed=how.seed, budget=how.budget, evaluations=how.evaluations, starts=data_starts
+        )
     return Measurement(tuple(balls), tuple(found), between, tuple(certificates), forward)
 
 

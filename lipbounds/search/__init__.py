@@ -3,11 +3,9 @@
 from lipbounds.search.find import (
     BiLipschitz,
     Found,
-    charged_quotient,
     find_bilipschitz,
     find_lipschitz,
     jacobian_norms,
-    quotient,
 )
 from lipbounds.search.from_samples import (
     BlackBox,
@@ -16,6 +14,7 @@ from lipbounds.search.from_samples import (
     lipschitz_from_samples,
 )
 from lipbounds.search.inversion_error import InversionError, find_inversion_error
+from lipbounds.search.pairs import charged_quotient, quotient
 
 __all__ = [
     "BiLipschitz",

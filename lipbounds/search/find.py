@@ -1,21 +1,18 @@
-r"""Found: lower bounds of Lipschitz constants by gradient search, each with a pair of points that anyone can check.
+r"""Found: lower bounds of Lipschitz constants by search, each with a pair of points that anyone can check.
 
-On a convex set $\mathrm{Lip}(f)=\sup\|Df\|_2$, so the search climbs on $\log\sigma_{\max}(Df(z))$: a screening of many points,
-projected ascent from the best, random steps of shrinking size (a map with kinks has no gradient towards its steepest piece),
-an L-BFGS polish, and at last the best finite pair about the point found. The screening matters most: a map that tears two modes
-apart is steep in a thin layer only, which random points miss. Segments must cross it: those between latent images of the modes,
-and random ones through the domain. Of every segment the quarter with the largest quotient is kept, again and again, which leads
-to a jump however thin it is, by values of f alone. A few segments come first and the best place of theirs is polished at once:
-on many maps that is the constant already, and all that follows makes sure.
+On a convex set $\mathrm{Lip}(f)=\sup\|Df\|_2$, and every pair of points shows a part of it. A map that tears two modes apart is
+steep in a thin layer only, which random points miss, and has many local maxima there; so the search looks at many scales
+(`lipbounds.search.zoom`), mostly by values of f in large batches, in rounds that start anew (`lipbounds.search.rounds`). It
+returns the best pair of all; how often unrelated rounds have come to the same value says how far to trust that.
 """
 
 from __future__ import annotations
 
-import functools
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -28,58 +25,62 @@ from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.model import as_model
 from lipbounds.progress import Progress, Report, report_to
-from lipbounds.rounding import gamma
-from lipbounds.search.rounding_noise import lengths, rounding_noise
-from lipbounds.search.singular_values import FullSVD, Map, Quantity, SingularValues, check_map, evaluate, singular_values_of
+from lipbounds.search.evaluation import Budget, Evaluation, Places
+from lipbounds.search.pairs import Kind, Pair, Witnessed, charged_quotient, inside, kind_of, pair_about, quotient
+from lipbounds.search.rounding_noise import rounding_noise
+from lipbounds.search.rounds import Given, Rounds, search
+from lipbounds.search.singular_values import FullSVD, Quantity, SingularValues, check_map, singular_values_of
 
-__all__ = ["BiLipschitz", "Found", "Map", "charged_quotient", "find_bilipschitz", "find_lipschitz", "jacobian_norms", "quotient"]
+__all__ = ["BiLipschitz", "Found", "find_bilipschitz", "find_lipschitz", "jacobian_norms"]
 
-Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
-
-STARTS = 24  # points that ascend; half the best of all, half the best of random subsets, for diversity
-ASCENT_STEPS = 60  # of projected Adam
-SCATTERED = 4  # points that take random steps
-SCATTER_ROUNDS = 8  # step sizes, each 0.35 of the one before
-SCATTER_CHILDREN = 96  # random steps a point and round, fewer from 16 dimensions on
-POLISHED = 3  # points polished by L-BFGS
-POINTS_PER_SEGMENT = 33  # screened on each given segment
-FOLLOWED = 256  # random segments that are followed to their jumps
-FIRST = 16  # of the random ones, and of those given, that are followed before all else
-PARTS = 4  # of a segment; the steepest is kept
-ROUNDS = 15  # down to 1e-9 of a segment
-SHOWN = 7  # rounds whose quotients count as found: down to 6e-5 of a segment
-SHARES = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)  # of the size of f, by which it moves between the points of a pair
-NEAR = 1e-4  # pairs of smaller shares count only up to the slope that the derivative promises
-ROUNDING = 1e-6  # share of a segment's quotient that rounding of f may change
-LARGEST_PULL = 1e-6  # of the way to the middle: no projection is so far off
+SECONDS = 2.0, 20.0  # of a search by default: at least, at most
+ROWS = 400_000  # that the default time reaches for, where it can
+LEAST = 200  # evaluations; fewer show nothing
+PROBE = 512  # points that tell the size of the domain
+NOISY = 4  # of them, at which the rounding of the map is measured
+ROUNDINGS = 8  # that rounding_noise charges, as its safety
+WITNESSES = 6  # of the best pairs, that are charged for rounding
+LATE = 1.1  # of the seconds granted: no further witnesses
+POLISHED = 2  # places
+MOST_ROUNDING = 1e-7  # relative; a map that rounds more than float32 does is found to a tolerance
 BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a few ulps
 
 
 @dataclass(frozen=True, eq=False)
 class Found(Enclosure):
-    """A lower bound of Lip(f; D) with its witness: [lower, infinity).
+    """A lower bound of Lip(f; D) with its witness: [lower, infinity). The constant is at least `lower`; no search can say more.
 
     `lower` is |f(a) - f(b)| / |a - b| of the pair (a, b), less what f may round by at two points: that is measured at neighbours
     (`lipbounds.search.rounding_noise`) and named in `assumptions`; `certify_found` proves the quotient without it.
 
     Attributes:
         jacobian_norm: Largest singular value of the Jacobian at `point` as torch differentiates (on the span of the domain),
-            the limit of such quotients where f is differentiable; at a kink it can be larger than any quotient.
-        point: The point that the pair lies about, a local maximum of the Jacobian's norm, shape (d,).
-        direction: Its right singular vector, shape (d,).
+            the limit of such quotients where f is differentiable; at a kink it can be larger than any quotient. NaN where torch
+            cannot differentiate f.
+        point: The point that the pair lies about, shape (d,).
+        direction: The unit vector along which f stretches most there, shape (d,).
         pair: The witness, two points of D, each of shape (d,).
+        kind: What f does between them: "smooth", "kink", or "jump" where one tenth of the pair has a third or more of its change.
         on_boundary: Whether `point` lies on the boundary of D; then a larger domain may have a larger constant.
-        evaluations: Number of points at which the derivative of f was evaluated.
-        history: Largest value seen, from the first quotients of segments on, after every stage of the search and every step of
-            its ascent.
+        evaluations: Number of rows at which f was evaluated; with a derivative a row counts twice.
+        restarts: The best value of each round, which starts anew and knows nothing of the others.
+        reached: Rounds whose own best value is that of the best one, to half a percent. With 1 or 2 of many rounds a larger value
+            may well exist.
+        unseen: Estimated probability that one more run ends at a place that no run has seen (Good and Turing): the share of
+            ends seen once only. Near 1 the search has not begun to know the map.
+        history: Largest value seen, whenever it grew.
     """
 
     jacobian_norm: float = field(kw_only=True)
     point: NDArray[np.float64] = field(kw_only=True)
     direction: NDArray[np.float64] = field(kw_only=True)
-    pair: tuple[NDArray[np.float64], NDArray[np.float64]] = field(kw_only=True)
+    pair: Pair = field(kw_only=True)
+    kind: Kind = field(kw_only=True)
     on_boundary: bool = field(kw_only=True)
     evaluations: int = field(kw_only=True)
+    restarts: tuple[float, ...] = field(kw_only=True)
+    reached: int = field(kw_only=True)
+    unseen: float = field(kw_only=True)
     history: tuple[float, ...] = field(kw_only=True)
 
 
@@ -111,79 +112,41 @@ def jacobian_norms(model: object, points: Tensor) -> Tensor:
     return FullSVD(as_model(model).inverse).values(points)
 
 
-def quotient(model: object, pair: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:
-    """Return |f(a) - f(b)| / |a - b| for the pair (a, b) and f the map latent -> data, in float64: the check of a witness.
-
-    Example:
-        >>> quotient(lambda z: 2.0 * z, (np.array([0.0, 0.0]), np.array([3.0, 4.0])))
-        2.0
-    """
-    f, points = as_model(model).inverse, torch.as_tensor(np.stack(pair))
-    if torch.equal(points[0], points[1]):
-        raise InvalidInput("pair", pair, "two different points", "a quotient needs a distance")
-    moved, apart = _distances(f, points)
-    return moved / apart
-
-
-def charged_quotient(model: object, pair: Pair, scale: float, *, inverse: bool = False) -> tuple[float, float]:
-    """Return the quotient of a pair less what the map may round by at it, and that rounding, as measured at neighbours.
-
-    Args:
-        model: As in `find_lipschitz`.
-        pair: Two different points, each of shape (d,).
-        scale: Size of the domain, as for `rounding_noise`.
-        inverse: Whether |a - b| / |f(a) - f(b)| is meant.
-
-    Example:
-        >>> lower, noise = charged_quotient(lambda z: 2.0 * z, (np.array([0.0, 0.0]), np.array([3.0, 4.0])), 4.0)
-        >>> 2.0 - 1e-12 < lower < 2.0, noise < 1e-12
-        (True, True)
-    """
-    f, points = as_model(model).inverse, torch.as_tensor(np.stack(pair))
-    # of the pair alone: in a batch f may round differently
-    moved, apart = _distances(f, points)
-    noise = sum(rounding_noise(f, point, scale) for point in points)
-    own = 1 - gamma(len(points[0]) + 16)
-    return (apart / (moved + noise) if inverse else max(0.0, moved - noise) / apart) * own, noise
-
-
-def _distances(f: Map, points: Tensor) -> tuple[float, float]:
-    """|f(a) - f(b)| and |a - b| of two rows."""
-    with torch.no_grad():
-        image = evaluate(f, points)
-    moved, apart = lengths(torch.stack((image[0] - image[1],))), lengths(torch.stack((points[0] - points[1],)))
-    return float(moved[0]), float(apart[0])
-
-
-def find_lipschitz(
+def find_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     model: object,
     domain: Domain,
     *,
     seed: int = 0,
+    budget: float | None = None,
+    evaluations: int | None = None,
     starts: Tensor | None = None,
     segments: Sequence[tuple[Tensor, Tensor]] = (),
-    screening: int = 4096,
+    known: Sequence[Found] = (),
     progress: Report | None = None,
 ) -> Found:
     r"""Search for the largest stretching of a map latent -> data on a convex domain: a lower bound with a witness.
 
-    Nothing is claimed about how far the value lies below the truth: failing to find a larger one proves nothing. Up to 24
-    dimensions (of input or output) singular values come from a full SVD; above, power iteration keeps memory linear.
+    Nothing is claimed about how far the value lies below the truth: failing to find a larger one proves nothing. `reached` and
+    `unseen` of the result say how well rounds agreed.
 
     Args:
         model: A flow of a known library or of `inn`, whose map is T^{-1}, latent to data; a torch module or any callable on
-            batches, (n, d) to (n, m), in float64 on the CPU, differentiable almost everywhere by torch. Row i of the result
-            depends on row i only.
+            batches, (n, d) to (n, m), in float64 on the CPU. Row i of the result depends on row i only. Where torch cannot
+            differentiate it, it is searched by its values.
         domain: Convex set of dimension d; a `ConditionalSlice` holds a label, and then points are those of z.
         seed: Of all random points and steps.
-        starts: Further points to screen, shape (k, d), for example latent images of data.
-        segments: Pairs of tensors of shape (k, d); the segments between corresponding rows are screened too. Give
-            latent images of points of different modes.
-        screening: Number of random points screened.
-        progress: Called with the largest norm so far after every step.
+        budget: Seconds. By default 2, and up to 20 for a map that is slow to evaluate; none where `evaluations` is given. A
+            search ends before, where its rounds agree.
+        evaluations: Rows on which the map may be evaluated; the result then depends on nothing but the arguments.
+        starts: Further points to look at, shape (k, d), for example latent images of data.
+        segments: Pairs of tensors of shape (k, d); the segments between corresponding rows are followed. Give latent images of
+            points of different modes.
+        known: What was found before on domains within this one, or about it; pairs that lie in this domain count, so that the
+            result is never less on a larger domain.
+        progress: Called with the largest quotient whenever it grows.
 
     Returns:
-        The best finite pair found, with the point of largest derivative.
+        The best pair found.
 
     Raises:
         InvalidInput: If f changes the number of rows, is not finite somewhere, does not return float64, answers the same
@@ -192,20 +155,23 @@ def find_lipschitz(
     Example:
         >>> from lipbounds.domains import Ball
         >>> found = find_lipschitz(lambda z: torch.tanh(5.0 * z), Ball([0.0, 0.0], 1.0))
-        >>> round(found.lower, 4)
-        5.0
+        >>> round(found.lower, 4), found.reached >= 3
+        (5.0, True)
     """
-    return _Search(model, domain, _Places(seed, starts, segments, screening), progress).run("largest")
+    places = _Asked(seed, starts, segments, known)
+    search = _Search(model, domain, places, _Effort(budget, evaluations), progress)
+    return search.or_known(search.run("largest"))
 
 
-def find_bilipschitz(
+def find_bilipschitz(  # noqa: PLR0913 (as above)
     model: object,
     domain: Domain,
     *,
     seed: int = 0,
+    budget: float | None = None,
+    evaluations: int | None = None,
     starts: Tensor | None = None,
     segments: Sequence[tuple[Tensor, Tensor]] = (),
-    screening: int = 4096,
     progress: Report | None = None,
 ) -> BiLipschitz:
     r"""Search Lip(f; D), the constant of the inverse of f on f(D), and the worst condition number of the Jacobian.
@@ -216,9 +182,10 @@ def find_bilipschitz(
         model: As in `find_lipschitz`, its map f injective, with at least as many outputs as inputs, at most 24 of them.
         domain: Convex set of dimension d.
         seed: Of all random points and steps.
+        budget: As in `find_lipschitz`, for each of the three searches.
+        evaluations: As in `find_lipschitz`, for each of the three searches.
         starts: As in `find_lipschitz`.
         segments: As in `find_lipschitz`.
-        screening: As in `find_lipschitz`.
         progress: As in `find_lipschitz`.
 
     Returns:
@@ -233,271 +200,214 @@ def find_bilipschitz(
         >>> round(both.stretch.lower, 6), round(both.shrink.lower, 6), round(both.condition.lower, 6)
         (4.0, 2.0, 8.0)
     """
-    search = _Search(model, domain, _Places(seed, starts, segments, screening), progress)
-    worst = search.run("condition")
+    places = _Asked(seed, starts, segments, ())
+    both = _Search(model, domain, places, _Effort(budget, evaluations), progress)
+    worst = both.run("condition")
     condition = Enclosure(worst.jacobian_norm, math.inf, Guarantee.ESTIMATE, "singular values of the Jacobian in floating point")
-    return BiLipschitz(search.run("largest"), search.run("smallest"), condition, worst.point)
+    return BiLipschitz(both.run("largest"), both.run("smallest"), condition, worst.point)
 
 
-class _Places(NamedTuple):
-    """Where a search begins."""
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """Where the caller wants the search to look."""
 
     seed: int
     starts: Tensor | None
     segments: Sequence[tuple[Tensor, Tensor]]
-    screening: int
+    known: Sequence[Found]
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """What the caller grants."""
+
+    seconds: float | None
+    evaluations: int | None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not self.seconds > 0:
+            raise InvalidInput("budget", self.seconds, "seconds > 0, or None", "2 will do for a map in the plane")
+        if self.evaluations is not None and self.evaluations < LEAST:
+            raise InvalidInput(
+                "evaluations", self.evaluations, f"an integer >= {LEAST}", "100_000 will do for a map in the plane"
+            )
+
+    def budget(self, cost: float) -> Budget:
+        """The budget, for a map of which a row takes `cost` seconds."""
+        seconds = self.seconds
+        if seconds is None:
+            seconds = math.inf if self.evaluations is not None else min(max(SECONDS[0], ROWS * cost), SECONDS[1])
+        return Budget(seconds, math.inf if self.evaluations is None else self.evaluations)
 
 
 class _Search:
-    """One search: the map, the domain and the points that are screened."""
+    """One search: the map, the domain and what is given."""
 
-    def __init__(self, model: object, domain: Domain, places: _Places, progress: Report | None) -> None:
-        seed, self._given, segments, screening = places
-        if screening < STARTS:
-            raise InvalidInput("screening", screening, f"an integer >= {STARTS}", "the search starts from the best of these")
+    def __init__(self, model: object, domain: Domain, asked: _Asked, effort: _Effort, progress: Report | None) -> None:
         f = as_model(model).inverse
         if isinstance(domain, ConditionalSlice):
             f, domain = domain.restricted(f), domain.latent
-        self._f, self._domain, self._seed, self._report = f, domain, seed, report_to(progress)
-        self._segments, self._screening = segments, screening
-        self._rng = np.random.default_rng(seed)
-        random = domain.project(domain.sample(2 * min(FOLLOWED, screening), self._rng))
-        self._outputs = check_map(f, random[: min(64, len(random))])
-        self._middle = random.mean(0)
-        self._steepest = 0.0, self._middle, self._middle
-        self._quantity: Quantity = "largest"
-        self._width = float((random - self._middle).abs().max())
-        kinds = [(random[::2], random[1::2])]
-        if segments:
-            a, b = (domain.project(torch.cat([pair[end].to(torch.float64) for pair in segments])) for end in (0, 1))
-            kinds.append((a, b))
-        self._first, self._others = (
-            tuple(torch.cat([kind[end][part] for kind in kinds]) for end in (0, 1)) for part in (slice(FIRST), slice(FIRST, None))
-        )
-
-    @functools.cached_property
-    def _points(self) -> Tensor:
-        """What is screened: random points of the domain, those given, and points of the segments given."""
-        candidates = [self._domain.sample(self._screening, self._rng)]
-        if self._given is not None:
-            candidates.append(self._given)
-        fractions = torch.linspace(0.0, 1.0, POINTS_PER_SEGMENT, dtype=torch.float64)[:, None, None]
-        candidates += [((1 - fractions) * a + fractions * b).reshape(-1, self._domain.dim) for a, b in self._segments]
-        return self._domain.project(torch.cat([c.to(torch.float64) for c in candidates]))
-
-    def _followed(self, a: Tensor, b: Tensor) -> Tensor:
-        """The places that segments lead to when the steepest part of each is kept; the steepest pair seen is remembered."""
-        if not len(a):
-            return a
-        inner = torch.arange(1, PARTS, dtype=a.dtype)[:, None, None] / PARTS
-        rows = torch.arange(len(a))
+        self._f, self._domain, self._seed, self._report = f, domain, asked.seed, report_to(progress)
+        self._probe = domain.project(domain.sample(PROBE, np.random.default_rng(asked.seed)))
+        begin = time.perf_counter()
+        self._outputs, self._unit = check_map(f, self._probe[:64])
         with torch.no_grad():
-            image_a, image_b = evaluate(self._f, torch.cat((a, b))).chunk(2)
-            for step in range(ROUNDS):
-                between = a + inner * (b - a)
-                image = evaluate(self._f, between.flatten(0, 1)).reshape(PARTS - 1, len(a), -1)
-                nodes, images = torch.cat((a[None], between, b[None])), torch.cat((image_a[None], image, image_b[None]))
-                jumps = torch.linalg.vector_norm(images.diff(dim=0), dim=2)
-                part = jumps.argmax(0)
-                a, b, image_a, image_b = nodes[part, rows], nodes[part + 1, rows], images[part, rows], images[part + 1, rows]
-                if step < SHOWN:
-                    lengths, size = torch.linalg.vector_norm(b - a, dim=1), images.abs().amax((0, 2))
-                    # a jump that rounding of f could change by more than its share shows nothing
-                    known = (lengths > 0) & (ROUNDING * jumps[part, rows] > 32 * torch.finfo(a.dtype).eps * size)
-                    quotients = torch.where(known, jumps[part, rows] / lengths, 0.0)
-                    best = int(quotients.argmax())
-                    if float(quotients[best]) > self._steepest[0]:
-                        self._steepest = float(quotients[best]), a[best], b[best]
-                    if self._quantity == "largest":
-                        self._record(self._steepest[0])
-        return 0.5 * (a + b)
+            self._size = float(f(self._probe[:64]).abs().max())
+        # the least: where a map bends, it looks noisy
+        noise = min(rounding_noise(f, point, float(self._probe.abs().max())) for point in self._probe[:NOISY])
+        self._unit = max(self._unit, noise / (ROUNDINGS * math.sqrt(self._outputs) * max(self._size, 1e-300)))
+        self._effort, self._cost = effort, (time.perf_counter() - begin) / 256
+        none = self._probe[:0]
+        points = none if asked.starts is None else domain.project(asked.starts.to(torch.float64))
+        ends = [domain.project(torch.cat([none, *(pair[end].to(torch.float64) for pair in asked.segments)])) for end in (0, 1)]
+        self._given = Given(points, ends[0], ends[1])
+        self._known = [one for one in asked.known if all(domain.contains(point) for point in one.pair)]
 
     def run(self, quantity: Quantity) -> Found:
         """Raise one quantity; the value is the quotient of the pair, inverted for the smallest singular value."""
+        history = [0.0]
+
+        def improved(value: float) -> None:
+            history.append(value)
+            self._report(Progress("searching", lower=value))
+
         values_of = singular_values_of(self._f, self._outputs, self._domain.dim, self._domain.span, quantity)
-        rng = np.random.default_rng([self._seed, 1])
-        self._quantity, self._evaluations, self._history = quantity, 0, [0.0]
-        self._steepest = 0.0, self._middle, self._middle
+        evaluation = Evaluation(
+            self._f, self._domain, quantity, self._effort.budget(self._cost), self._probe, self._unit, improved
+        )
+        rounds = search(evaluation, self._given, self._seed)
+        places = [
+            self._polished(evaluation, values_of, rounds.best.of(torch.tensor([i])))
+            for i in range(min(POLISHED, len(rounds.best.points)))
+        ]
+        witnessed = [
+            (self._charged(evaluation, pair_about(evaluation, place.point, place.direction, place.slope)), place)
+            for place in places
+        ]
+        nearest = places[0]
+        for _, a, b in evaluation.pairs[:WITNESSES]:
+            if evaluation.budget.elapsed > LATE * evaluation.budget.seconds:
+                break
+            witnessed.append((self._charged(evaluation, (a.numpy(), b.numpy())), nearest))
+        return self._found(evaluation, rounds, witnessed, history)
 
-        places = [self._followed(*self._first)]
-        sizes = [self._values(values_of, places[0])]
-        polished, value, _, _ = self._polished(values_of, places[0][sizes[0].argmax()], float(sizes[0].max()))
-        # where segments led to before all other points: there the steepest place mostly is
-        places += [polished[None], self._followed(*self._others)]
-        sizes += [sizes[0].new_tensor([value]), self._values(values_of, places[-1])]
-        points, norms = torch.cat((*places, self._points)), torch.cat((*sizes, self._values(values_of, self._points)))
-        order = torch.as_tensor(rng.permutation(len(norms)))
-        subsets = [subset[norms[subset].argmax()] for subset in order.tensor_split(STARTS // 2)]
-        chosen = torch.unique(torch.cat((norms.topk(min(STARTS // 2, len(norms))).indices, torch.stack(subsets))))
+    def or_known(self, found: Found) -> Found:
+        """What was found, or what was known if that is more, with how this search went."""
+        for one in self._known:
+            if one.lower > found.lower and quotient(self._f, one.pair) >= one.lower:
+                found = replace(
+                    one,
+                    on_boundary=self._on_boundary(torch.as_tensor(one.point)),
+                    evaluations=found.evaluations,
+                    restarts=found.restarts,
+                    reached=found.reached,
+                    unseen=found.unseen,
+                    history=(*found.history, one.lower),
+                )
+        return found
 
-        points, values = self._ascend(values_of, points[chosen])
-        points, values = self._scatter(values_of, points, values, rng)
-        found = []
-        for index in values.topk(min(POLISHED, len(values))).indices:
-            point, value, direction, slope = self._polished(values_of, points[index], float(values[index]))
-            # of each: at a kink the norm promises more than pairs keep
-            found.append((*self._best_pair(point, direction, slope), value, direction, point))
-        steepest, a, b = self._steepest
-        if quantity == "largest" and steepest > (1 + ROUNDING) * max(one[0] for one in found):
-            # a jump, where no derivative shows it
-            value = float(values_of.values(0.5 * (a + b)[None])[0])
-            found.append((steepest, (a.numpy(), b.numpy()), value, (b - a) / torch.linalg.vector_norm(b - a), 0.5 * (a + b)))
-        charged = [(*self._charged(self._inside(pair)), value, direction, point) for _, pair, value, direction, point in found]
-        lower, noise, pair, value, direction, point = max(charged, key=lambda one: one[0])
-        if lower == 0.0 and max(one[3] for one in charged) > 0.0:
+    def _on_boundary(self, point: Tensor) -> bool:
+        width = float((self._probe - self._probe.mean(0)).abs().max())
+        return bool(self._domain.depth(point[None])[0] < BOUNDARY_TOLERANCE * width)
+
+    def _found(
+        self, evaluation: Evaluation, rounds: Rounds, witnessed: list[tuple[Witnessed, _Place]], history: list[float]
+    ) -> Found:
+        (lower, noise, pair), place = max(witnessed, key=lambda one: one[0].lower)
+        if lower == 0.0 and max(place.value for _, place in witnessed) > 0.0:
             raise InvalidInput(
                 "f",
                 f"images that differ by no more than their rounding, up to {noise:.3g}",
                 "a map that changes by more than its rounding on the domain",
                 "evaluate it in float64, centre its output, or enlarge the domain",
             )
+        middle = torch.as_tensor(0.5 * (pair[0] + pair[1]))
+        if (
+            evaluation.quantity != "condition"
+            and float(torch.linalg.vector_norm(middle - place.point)) > BOUNDARY_TOLERANCE * evaluation.width
+        ):
+            # the pair lies elsewhere than the place that was polished
+            place = self._place(
+                evaluation,
+                singular_values_of(self._f, self._outputs, self._domain.dim, self._domain.span, evaluation.quantity),
+                middle,
+            )
+        history.append(max(history[-1], lower))
         return Found(
             lower,
             math.inf,
             Guarantee.EXACT,
             "quotient of a pair of points",
             assumptions=(f"the map rounds by at most {noise:.2g} at the pair, as measured at neighbours",),
-            jacobian_norm=value,
-            point=point.numpy(),
-            direction=direction.numpy(),
+            jacobian_norm=place.value,
+            point=place.point.numpy(),
+            direction=place.direction.numpy(),
             pair=pair,
-            on_boundary=bool(self._domain.depth(point[None])[0] < BOUNDARY_TOLERANCE * self._width),
-            evaluations=self._evaluations,
-            history=tuple(self._history),
+            kind=kind_of(self._f, pair, noise),
+            on_boundary=self._on_boundary(place.point),
+            evaluations=evaluation.budget.used,
+            restarts=rounds.tops,
+            reached=rounds.reached,
+            unseen=rounds.unseen(evaluation.width),
+            history=tuple(history),
         )
 
-    def _inside(self, pair: Pair) -> Pair:
-        """The pair, moved towards the middle by as many roundings as it takes to be proven in the domain."""
-        middle, moved = self._middle.numpy(), []
-        for point in pair:
-            share = 2.0**-52
-            inside = point
-            while not self._domain.contains(inside) and share < LARGEST_PULL:
-                inside, share = point + share * (middle - point), 4 * share
-            moved.append(inside)
-        return moved[0], moved[1]
+    def _charged(self, evaluation: Evaluation, pair: Pair) -> Witnessed:
+        """The lower bound that a pair shows after its rounding is charged, once it is proven to lie in the domain."""
+        pair = inside(evaluation, pair)
+        if np.array_equal(*pair):
+            return Witnessed(0.0, 0.0, pair)
+        smallest = evaluation.quantity == "smallest"
+        lower, noise = charged_quotient(self._f, pair, evaluation.width, inverse=smallest)
+        if self._unit > MOST_ROUNDING:
+            # found to a tolerance only: neighbours agree where others do not
+            apart = float(np.linalg.norm(pair[0] - pair[1]))
+            more = 2 * self._unit * self._size * math.sqrt(self._outputs)
+            lower = lower / (1 + lower * more / apart) if smallest else max(0.0, lower - more / apart)
+            noise += more
+        return Witnessed(lower, noise, pair)
 
-    def _charged(self, pair: Pair) -> tuple[float, float, Pair]:
-        """The lower bound that a pair shows after its rounding is charged, that rounding, and the pair."""
-        lower, noise = charged_quotient(self._f, pair, self._width, inverse=self._quantity == "smallest")
-        return lower, noise, pair
+    def _polished(self, evaluation: Evaluation, values_of: SingularValues, at: Places) -> _Place:
+        """The place raised by L-BFGS where torch can differentiate the map and time is left."""
+        start = at.points[0]
+        if evaluation.budget.elapsed < evaluation.budget.seconds:
+            with suppress(RuntimeError, NotImplementedError):
+                start = self._climbed(evaluation, values_of, start)
+        place = self._place(evaluation, values_of, start)
+        old = float(at.values[0])
+        return place if place.value >= old or math.isnan(place.value) else self._place(evaluation, values_of, at.points[0])
 
-    def _values(self, values_of: SingularValues, points: Tensor) -> Tensor:
-        if not len(points):
-            return points.new_zeros(0)
-        norms = values_of.values(points)
-        self._evaluations += len(points)
-        self._record(float(norms.max()))
-        return norms
+    def _place(self, evaluation: Evaluation, values_of: SingularValues, point: Tensor) -> _Place:
+        try:
+            value, direction, slope = values_of.direction(point)
+        except (RuntimeError, NotImplementedError):
+            found = evaluation.steepest(point[None])
+            slope = float(found.values[0])
+            return _Place(point, math.nan, found.directions[0], 1 / slope if evaluation.quantity == "smallest" else slope)
+        return _Place(point, value, direction, slope)
 
-    def _polished(self, values_of: SingularValues, point: Tensor, value: float) -> tuple[Tensor, float, Tensor, float]:
-        """Polish a point; returns the better of both with value, direction and slope there."""
-        polished, count = self._polish(values_of, point)
-        self._evaluations += count
-        found, direction, slope = values_of.direction(polished)
-        if found < value:
-            polished = point
-            found, direction, slope = values_of.direction(polished)
-        self._record(found)
-        return polished, found, direction, slope
-
-    def _record(self, value: float) -> None:
-        self._history.append(max(self._history[-1], value))
-        self._report(Progress("searching", lower=self._history[-1]))
-
-    def _ascend(self, values_of: SingularValues, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Projected Adam on the log of the value from every row; returns the best point of each path and its value."""
-        best_points = points.clone()
-        best_values = torch.full((len(points),), -1.0, dtype=points.dtype)
-        mean, square = torch.zeros_like(points), torch.zeros_like(points)
-        for step in range(1, ASCENT_STEPS + 1):
-            values, gradient = values_of.values_and_gradients(points)
-            self._evaluations += len(points)
-            better = values > best_values
-            best_points[better], best_values[better] = points[better], values[better]
-            self._record(float(best_values.max()))
-            if not bool(gradient.any()):
-                break  # constant or linear, or flat between kinks: no direction of ascent
-            mean = 0.8 * mean + 0.2 * gradient
-            square = 0.95 * square + 0.05 * gradient.square()
-            # steps shrink from 2 percent of the width to a tenth of a thousandth: needles of the map are thin
-            size = self._width * 0.02 * (0.005 ** (step / ASCENT_STEPS))
-            update = mean / (1 - 0.8**step) / ((square / (1 - 0.95**step)).sqrt() + 1e-12)
-            points = self._domain.project((points + size * update).detach())
-        return best_points, best_values
-
-    def _scatter(
-        self, values_of: SingularValues, points: Tensor, values: Tensor, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Random steps of shrinking size from the best points; each keeps its best."""
-        kept = values.topk(min(SCATTERED, len(values))).indices
-        points, values = points[kept], values[kept]
-        children = max(8, SCATTER_CHILDREN // max(1, self._domain.dim // 8))
-        size = 0.05 * self._width
-        for _ in range(SCATTER_ROUNDS):
-            steps = torch.as_tensor(rng.standard_normal((len(points), children, self._domain.dim))) * size
-            moved = self._domain.project((points[:, None] + steps).reshape(-1, self._domain.dim))
-            found = values_of.values(moved).reshape(len(points), children)
-            self._evaluations += len(moved)
-            best = found.max(1)
-            better = best.values > values
-            moved = moved.reshape(len(points), children, -1)[torch.arange(len(points)), best.indices]
-            points, values = torch.where(better[:, None], moved, points), torch.where(better, best.values, values)
-            self._record(float(values.max()))
-            size *= 0.35
-        return points, values
-
-    def _polish(self, values_of: SingularValues, start: Tensor) -> tuple[Tensor, int]:
-        """L-BFGS on minus the log of the value at the projected point; returns the point of D and the number of evaluations."""
+    def _climbed(self, evaluation: Evaluation, values_of: SingularValues, start: Tensor) -> Tensor:
+        """L-BFGS on minus the log of the value at the projected point; returns the point of D."""
 
         def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             free = torch.as_tensor(flat[None].copy()).requires_grad_()
-            inside = self._domain.project(free)
-            values, slope = values_of.values_and_gradients(inside.detach())
+            within = self._domain.project(free)
+            values, slope = values_of.values_and_gradients(within.detach())
+            evaluation.budget.used += 2
             if not float(values[0]) > 0:
                 return 0.0, np.zeros_like(flat)
-            (gradient,) = torch.autograd.grad((inside * slope).sum(), free)
+            (gradient,) = torch.autograd.grad((within * slope).sum(), free)
             return -float(values[0].log()), -torch.nan_to_num(gradient)[0].numpy()
 
         result = minimize(objective, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-14})
-        return self._domain.project(torch.as_tensor(result.x[None]))[0], int(result.nfev)
+        return self._domain.project(torch.as_tensor(result.x[None]))[0]
 
-    def _best_pair(self, point: Tensor, direction: Tensor, slope: float) -> tuple[float, Pair]:
-        """The largest quotient of pairs about `point` along its most stretched direction, or its most shrunk one."""
-        inverse = self._quantity == "smallest"
-        tiny = torch.finfo(point.dtype).tiny
-        inwards = self._middle - point
-        inwards = inwards / torch.linalg.vector_norm(inwards).clamp_min(tiny)
-        with torch.no_grad():
-            size = float(evaluate(self._f, point[None]).abs().max())
-            # f moves by `share` of its own size, so that rounding costs about 1e-16 / share of the quotient
-            shares = torch.tensor(SHARES, dtype=point.dtype)
-            halves = (shares * max(size, 1e-3) / max(slope, 1e-12)).minimum(shares * self._width / 2)
-            # farther apart, too, so that a noisy map has a pair whose images move by more than its noise
-            halves = torch.cat((halves, torch.tensor([0.5 * self._width], dtype=point.dtype)))[:, None]
-            # at the boundary a pair about the point is bent by the projection: one a little inside keeps its direction
-            middles = torch.stack((point.expand(len(halves), -1), point + 2 * halves * inwards), 1)
-            steps = (halves * direction)[:, None]
-            ends = self._domain.project(torch.stack((middles - steps, middles + steps)).flatten(0, 2))
-            ends, images = (rows.reshape(2, -1, rows.shape[1]) for rows in (ends, evaluate(self._f, ends)))
-            apart, moved = lengths(ends[1] - ends[0]), lengths(images[1] - images[0])
-        places = (point, ends[0, 0], ends[1, 0])
-        noise = 2 * max(rounding_noise(self._f, place, self._width) for place in places)
-        best: tuple[float, int] | None = None
-        promised = 1.0 / slope if inverse and slope > 0 else slope
-        for i in torch.nonzero(apart > 0)[:, 0].tolist():
-            if inverse and float(moved[i]) == 0.0:
-                raise InvalidInput(
-                    "f", f"one image of two points, {tuple(ends[:, i].tolist())}", "an injective map", "search the largest alone"
-                )
-            charged = float(moved[i]) + noise if inverse else max(0.0, float(moved[i]) - noise)
-            found = float(apart[i]) / charged if inverse else charged / float(apart[i])
-            # pairs nearer still are for boundaries and narrow pieces of f; above the derivative they show rounding only
-            near = SHARES[min(i // 2, len(SHARES) - 1)] < NEAR and i // 2 < len(SHARES)
-            if best is None or (found > best[0] and not (near and found > promised)):
-                best = found, i
-        if best is None and float(apart.max()) > 0:
-            best = 0.0, int(apart.argmax())
-        if best is None:
-            raise InvalidInput("domain", f"no two points about {point.tolist()}", "a domain with interior", "enlarge it")
-        return best[0], (ends[0, best[1]].numpy(), ends[1, best[1]].numpy())
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A point with the value that torch's derivative has there, the direction and |Jv|."""
+
+    point: Tensor
+    value: float
+    direction: Tensor
+    slope: float

@@ -31,6 +31,7 @@ __all__ = [
     "SingularValues",
     "check_map",
     "evaluate",
+    "gradient_of",
     "singular_values_of",
     "unit_of",
 ]
@@ -38,7 +39,9 @@ __all__ = [
 Quantity = Literal["largest", "smallest", "condition"]
 
 TYPES = ((torch.float16, 2.0**-11), (torch.bfloat16, 2.0**-8), (torch.float32, 2.0**-24))
-BATCH_ROUNDINGS = 256  # of the largest coordinate, by which a row may differ alone and in a batch
+BATCH_ROUNDINGS = 256  # of the largest coordinate, by which a row differs alone and in a batch from rounding
+MOST_CHANGE = 1e-2  # of the largest coordinate, by which it may differ: fixed points found to a tolerance
+ALONE = 4  # rows that are evaluated alone
 LARGEST_FULL = 24  # of min(inputs, outputs)
 CHUNK_ENTRIES = 4_000_000  # of Jacobians held at a time
 MOST_COPIES = 2048  # rows that a Jacobian may be evaluated on at once
@@ -68,8 +71,11 @@ def evaluate(f: Map, points: Tensor) -> Tensor:
     return image
 
 
-def check_map(f: Map, points: Tensor) -> int:
-    """Return the dimension of the image, after checking that f is one function of each row alone.
+def check_map(f: Map, points: Tensor) -> tuple[int, float]:
+    """Return the dimension of the image and how precisely the map is evaluated, after checking that it is a function of rows.
+
+    The precision is that of its number type, or, for a map that iterates until a whole batch has converged, the largest change of
+    a row between batches; relative to the largest coordinate.
 
     Raises:
         InvalidInput: If two calls differ, as with dropout, or a row depends on the batch, as with batch normalisation.
@@ -78,12 +84,14 @@ def check_map(f: Map, points: Tensor) -> int:
         image = evaluate(f, points)
         if not torch.equal(image, evaluate(f, points)):
             raise InvalidInput("f", "two different answers for the same points", "a function", "call .eval() on the network")
-        alone = evaluate(f, points[:1])
-    # batched products may round differently, in the precision in which the map computes
+        alone = torch.cat([evaluate(f, points[i : i + 1]) for i in range(min(ALONE, len(points)))])
     scale = float(image.abs().max()) + 1e-300
-    if float((alone - image[:1]).abs().max()) > max(1e-9, BATCH_ROUNDINGS * unit_of(image)) * scale:
+    change = float((alone - image[: len(alone)]).abs().max()) / scale
+    if change > MOST_CHANGE:
         raise InvalidInput("f", "a row whose image depends on the batch", "row by row", "call .eval() on the network")
-    return int(image.shape[1])
+    unit = unit_of(image)
+    # batched products may round differently, in the precision in which the map computes
+    return int(image.shape[1]), unit if change <= max(1e-9, BATCH_ROUNDINGS * unit) else change
 
 
 def unit_of(images: Tensor) -> float:
@@ -162,9 +170,9 @@ class FullSVD(SingularValues):
         image = evaluate(self._f, at)
         for sign, k in SINGULAR[self._quantity]:
             if image.requires_grad:
-                along = _gradient(image, at, left[:, :, k], create_graph=True)
+                along = gradient_of(image, at, left[:, :, k], create_graph=True)
                 if along.requires_grad:
-                    gradient = _gradient((along * right[:, k]).sum(), at, retain_graph=True)
+                    gradient = gradient_of((along * right[:, k]).sum(), at, retain_graph=True)
                     gradients += sign * gradient / sizes[:, k, None]
         # where the value is 0 its logarithm has no gradient; such a point stays
         return score, torch.nan_to_num(gradients, nan=0.0, posinf=0.0, neginf=0.0)
@@ -177,7 +185,7 @@ class FullSVD(SingularValues):
         return float(self._score(sizes[None])[0]), v if self._span is None else self._span @ v, slope
 
 
-def _gradient(
+def gradient_of(
     output: Tensor, at: Tensor, along: Tensor | None = None, *, retain_graph: bool | None = None, create_graph: bool = False
 ) -> Tensor:
     """The gradient by `at`; 0 where the output depends on parameters of the map only, as the slope of a linear one does."""
@@ -194,7 +202,7 @@ def _rows(f: Map, points: Tensor) -> Tensor:
     image = evaluate(f, at)
     if not image.requires_grad:  # a constant map
         return image.new_zeros(len(points), image.shape[1], points.shape[1])
-    rows = [_gradient(image[:, i].sum(), at, retain_graph=True) for i in range(image.shape[1])]
+    rows = [gradient_of(image[:, i].sum(), at, retain_graph=True) for i in range(image.shape[1])]
     return torch.stack(rows, dim=1)
 
 
@@ -204,7 +212,7 @@ def _rows_at_once(f: Map, points: Tensor, outputs: int) -> Tensor:
     image = evaluate(f, at)
     if not image.requires_grad:
         return image.new_zeros(len(points), outputs, points.shape[1])
-    rows = _gradient(image, at, torch.eye(outputs, dtype=image.dtype).repeat(len(points), 1))
+    rows = gradient_of(image, at, torch.eye(outputs, dtype=image.dtype).repeat(len(points), 1))
     return rows.reshape(len(points), outputs, points.shape[1])
 
 
@@ -215,10 +223,10 @@ def _columns(f: Map, points: Tensor) -> Tensor:
     if not image.requires_grad:
         return image.new_zeros(len(points), image.shape[1], points.shape[1])
     u = torch.zeros_like(image, requires_grad=True)
-    products = _gradient(image, at, u, create_graph=True)
+    products = gradient_of(image, at, u, create_graph=True)
     if not products.requires_grad:  # no input reaches the image
         return image.new_zeros(len(points), image.shape[1], points.shape[1])
-    columns = [_gradient(products[:, k].sum(), u, retain_graph=True) for k in range(points.shape[1])]
+    columns = [gradient_of(products[:, k].sum(), u, retain_graph=True) for k in range(points.shape[1])]
     return torch.stack(columns, dim=2)
 
 
@@ -244,23 +252,23 @@ class PowerIteration(SingularValues):
             return zero, v, torch.zeros_like(image), torch.zeros_like(points)
         # the transposed product as a linear function of w, whose derivative along v is J v
         w = torch.zeros_like(image, requires_grad=True)
-        transposed = _gradient(image, points, w, create_graph=True)
+        transposed = gradient_of(image, points, w, create_graph=True)
         norms = torch.zeros(len(points), dtype=points.dtype)
         u = torch.zeros_like(image)
         for _ in range(iterations):
-            forward = _gradient(transposed, w, v, retain_graph=True)
+            forward = gradient_of(transposed, w, v, retain_graph=True)
             before, norms = norms, torch.linalg.vector_norm(forward, dim=1)
             u = forward / norms.clamp_min(torch.finfo(norms.dtype).tiny)[:, None]
-            back = _gradient(image, points, u, retain_graph=True)
+            back = gradient_of(image, points, u, retain_graph=True)
             _check_finite(back, points)
             v = self._unit(back.detach())
             if bool(((norms - before).abs() <= SETTLED * norms).all()):
                 break
-        along = _gradient(image, points, u.detach(), create_graph=True)
+        along = gradient_of(image, points, u.detach(), create_graph=True)
         stretch = (along * v).sum(1)
         gradient = torch.zeros_like(points)
         if stretch.requires_grad and bool((stretch > 0).all()):
-            gradient = _gradient(stretch.log().sum(), points)
+            gradient = gradient_of(stretch.log().sum(), points)
         return norms.detach(), v, u.detach(), torch.nan_to_num(gradient.detach(), nan=0.0, posinf=0.0, neginf=0.0)
 
     def _start(self, points: Tensor) -> Tensor:

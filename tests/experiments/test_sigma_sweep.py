@@ -268,7 +268,7 @@ def test_a_badly_trained_network_gives_a_row_that_says_so(shift):
     flow = coupling_flow(CouplingFlow(blocks=1, hidden=4), seed=0)
     with torch.no_grad():
         flow.layers[1].subnet_2.layers[-1].bias[1] += shift
-    small = Effort(accuracy=1024, transport=200, selection=2000, evaluation=4000, screening=256)
+    small = Effort(accuracy=1024, transport=200, selection=2000, evaluation=4000, search=10_000)
     row = bracket(flow, Latent.normal(2), 0.3, seed=0, effort=small)
     assert not row["accurate"]
     assert row["sandwich"] == "CONFIRMED"
@@ -292,7 +292,7 @@ def test_a_witness_that_branch_and_bound_comes_upon_is_the_maps(monkeypatch):
             parameter.mul_(2.0)
     double, ball = flow.double().requires_grad_(False), Latent.normal(2).balls(0.9999)[0]
     flat = find_lipschitz(double.inverse, Ball(ball.center.numpy(), 1e-3), seed=0)
-    effort = Effort(certificate=10.0, screening=256)
+    effort = Effort(certificate=10.0, search=10_000)
     best = find_lipschitz(double.inverse, ball, seed=0)
     monkeypatch.setattr(diagnosis_measure, "find_lipschitz", lambda *_, **__: flat)
     found = measured(double, Latent.normal(2), 0.3, seed=0, effort=effort).found
@@ -303,7 +303,7 @@ def test_a_witness_that_branch_and_bound_comes_upon_is_the_maps(monkeypatch):
 
 def test_a_certificate_closes_the_bracket():
     flow = coupling_flow(CouplingFlow(blocks=1, hidden=4, activation="tanh"), seed=0)
-    small = Effort(accuracy=1024, transport=200, selection=2000, evaluation=4000, screening=256, certificate=30.0)
+    small = Effort(accuracy=1024, transport=200, selection=2000, evaluation=4000, search=10_000, certificate=30.0)
     mixture = Latent(means=((-1.0, 0.0), (1.0, 0.0)))
     row = bracket(flow, mixture, 0.3, seed=0, effort=small)
     assert row["lip_blackbox"] < row["lip_found"] <= row["lip_certified"] * (1 + 1e-9)

@@ -31,9 +31,9 @@ def linear(rng: np.random.Generator) -> bool:
 
     if rng.random() < ABSURD:
         g = [lambda z: z.float(), lambda z: z[:, 0], lambda z: z / 0.0, lambda z: z[:1], torch.nn.Dropout(), lambda z: None]
-        find_lipschitz(g[int(rng.integers(len(g)))], domain, screening=24)
+        find_lipschitz(g[int(rng.integers(len(g)))], domain, evaluations=5_000)
         return True
-    found = find_lipschitz(f, domain, seed=int(rng.integers(9)), screening=24)
+    found = find_lipschitz(f, domain, seed=int(rng.integers(9)), evaluations=5_000)
     # the matrix that the map has in its own precision
     truth = float(torch.linalg.matrix_norm(matrix.to(kind).double(), ord=2))
     return found.lower <= truth * (1 + 1e-13)
@@ -43,8 +43,8 @@ def kinked(rng: np.random.Generator) -> bool:
     """A tent and a sine with known slopes."""
     slope, width = float(10.0 ** rng.uniform(-3, 6)), float(10.0 ** rng.uniform(-3, 0))
     domain = Ball([0.0], 1.0)
-    tent = find_lipschitz(lambda z: slope * (z.abs() - width).abs(), domain, screening=24)
-    wave = find_lipschitz(lambda z: slope * torch.sin(z / width), domain, screening=24)
+    tent = find_lipschitz(lambda z: slope * (z.abs() - width).abs(), domain, evaluations=5_000)
+    wave = find_lipschitz(lambda z: slope * torch.sin(z / width), domain, evaluations=5_000)
     return tent.lower <= slope * (1 + 1e-13) and wave.lower <= slope / width * (1 + 1e-13)
 
 

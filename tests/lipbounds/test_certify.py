@@ -121,7 +121,7 @@ def test_a_poor_witness_costs_time_and_not_soundness():
     # boxes are done when near the witness; one far below the truth makes more work, and the bound is as true
     flow, domain = FLOWS["tanh"], Box([-1.0, -1.0], [1.0, 1.0])
     best = find_lipschitz(flow.inverse, domain, seed=0)
-    poor = find_lipschitz(flow.inverse, Ball([0.9, 0.9], 0.01), seed=0, screening=32)
+    poor = find_lipschitz(flow.inverse, Ball([0.9, 0.9], 0.01), seed=0, evaluations=5_000)
     assert poor.lower < 0.9 * best.lower
     bound = certify_lipschitz(flow, domain, found=poor, ratio=1.001, seconds=1.0, cells=1 << 13)
     assert bound.upper >= best.lower
@@ -134,7 +134,7 @@ def test_a_poor_witness_costs_time_and_not_soundness():
 
 
 def _witness(seed):
-    return find_lipschitz(strong_flow("tanh", seed, gain=5.0).inverse, Box([-1.0, -1.0], [1.0, 1.0]), seed=0, screening=64)
+    return find_lipschitz(strong_flow("tanh", seed, gain=5.0).inverse, Box([-1.0, -1.0], [1.0, 1.0]), seed=0, evaluations=5_000)
 
 
 def test_linear_maps_exactly():
@@ -143,7 +143,7 @@ def test_linear_maps_exactly():
     layers = [Coupling(1, None, shear, 1.0), Permutation(np.array([1, 0]))]
     truth = np.linalg.svd(np.array([[1.0, 0.0], [-3.0, 1.0]]))[1][0]
     found = find_lipschitz(
-        lambda z: torch.stack((z[:, 1], z[:, 0] - 3 * z[:, 1]), 1), Ball([0.0, 0.0], 1.0), seed=0, screening=64
+        lambda z: torch.stack((z[:, 1], z[:, 0] - 3 * z[:, 1]), 1), Ball([0.0, 0.0], 1.0), seed=0, evaluations=5_000
     )
     bound = certify_lipschitz(layers, Ball([0.0, 0.0], 1.0), found=found, ratio=1 + 1e-9, cells=256)
     assert bound.lower <= truth <= bound.upper
@@ -179,7 +179,7 @@ def test_bad_input(change):
     arguments = {
         "model": flow,
         "domain": domain,
-        "found": find_lipschitz(flow.inverse, domain, seed=0, screening=32),
+        "found": find_lipschitz(flow.inverse, domain, seed=0, evaluations=5_000),
     }
     with pytest.raises(InvalidInput):
         certify_lipschitz(**(arguments | change))

@@ -376,7 +376,7 @@ def test_masses_of_balls_far_from_the_mean(far):
 def test_seeds_are_used():
     f = lambda z: torch.sin(20 * z) + torch.sin(31 * z[:, [1, 0]])
     domain = Ball([0.0, 0.0], 1.0)
-    histories = [find_lipschitz(f, domain, seed=seed, screening=24).history for seed in (0, 1, 0)]
+    histories = [find_lipschitz(f, domain, seed=seed, evaluations=5_000).history for seed in (0, 1, 0)]
     assert histories[0] == histories[2]
     # from the first segments on, which are drawn before all else
     assert histories[0][1] != histories[1][1]

@@ -415,7 +415,7 @@ def test_witnesses_lie_in_their_domain(seed, kind):
     c, e, r = rng.normal(size=2), rng.normal(size=2), float(10.0 ** rng.uniform(-3, 3))
     domain = {"ball": lambda: Ball(c, r), "capsule": lambda: Capsule(c, e, r), "box": lambda: Box(c, c + r)}[kind]()
     matrix = torch.as_tensor(rng.normal(size=(2, 2)))
-    found = find_lipschitz(lambda z: (z @ matrix.T) ** 3, domain, seed=0, screening=24)
+    found = find_lipschitz(lambda z: (z @ matrix.T) ** 3, domain, seed=0, evaluations=5_000)
     for point in found.pair:
         t = [Fraction(value) for value in point.tolist()]
         if kind == "ball":

@@ -40,7 +40,7 @@ def networks():
         with brief_search():
             return {
                 setting.name: [
-                    measured_on_ball(network, seed=index, screening=512, latent_mass=mass)
+                    measured_on_ball(network, seed=index, evaluations=30_000, latent_mass=mass)
                     for index, network in enumerate(train_setting(setting, seed=0))
                     for mass in MASSES.get(setting.name, (0.9999,))
                 ]
