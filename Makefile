@@ -28,6 +28,7 @@ figures: $(VENV)/experiments
 bench: $(VENV)/bench
 	$(BIN)/python -m experiments bench distances
 	$(BIN)/python -m experiments bench lipschitz
+	$(BIN)/python -m experiments bench search
 	$(BIN)/python -m experiments bench training
 
 test: $(VENV)/test
@@ -65,11 +66,11 @@ $(VENV)/experiments: $(VENV)/created pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/test: $(VENV)/experiments
-	$(PIP) --editable '.[experiments,test]'
+	$(PIP) --editable '.[experiments,test,zoo]'
 	touch $@
 
 $(VENV)/lint: $(VENV)/test
-	$(PIP) --editable '.[experiments,test,lint]'
+	$(PIP) --editable '.[experiments,test,zoo,lint]'
 	touch $@
 
 $(VENV)/bench: $(VENV)/experiments

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import tyro
 
-from experiments.bench import distances, lipschitz, training
-from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure
+from experiments.bench import distances, lipschitz, search, training
+from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure, bench_search_figure
 from experiments.experiment import Experiment, experiments_by_name
 from experiments.reproduce import Figures, Reproduce, draw_all, estimate, reproduce
 from experiments.sigma_sweep import RECOMPUTE_TOLERANCE, Recompute, recompute
@@ -60,7 +60,7 @@ def recompute_row(config: tyro.conf.OmitArgPrefixes[Recompute]) -> None:
 class Bench:
     """Measure side by side with peers, in one run; needs the extra `bench` for all of them."""
 
-    suite: tyro.conf.Positional[Literal["distances", "lipschitz", "training"]]
+    suite: tyro.conf.Positional[Literal["distances", "lipschitz", "search", "training"]]
     """What is measured."""
     out: Path | None = None
     """Folder of the results; results/bench-SUITE by default."""
@@ -74,7 +74,10 @@ class Bench:
 
 @app.command(name="bench")
 def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
-    """Beside peers: distances (POT, scipy, geomloss), Lipschitz constants (torchlip, ECLipsE and others) or training (FrEIA)."""
+    """Beside peers: distances (POT, scipy, geomloss), Lipschitz constants (torchlip, ECLipsE), the search, training.
+
+    `search` runs on networks of zuko, normflows, nflows and FrEIA; `training` beside FrEIA.
+    """
     if config.threads < 1:
         raise InvalidInput("--threads", config.threads, "an integer >= 1", "two cores are the reference")
     if config.device != "cpu" and config.suite != "lipschitz":
@@ -86,6 +89,9 @@ def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
         results = distances.run(out, quick=config.quick, threads=config.threads)
         paths = bench_distances_figure(out)
         tables = [results.drop(columns=hidden)]
+    elif config.suite == "search":
+        tables = [search.summary(search.run(out, quick=config.quick, threads=config.threads))]
+        paths = bench_search_figure(out)
     elif config.suite == "training":
         tables = [training.run(out, quick=config.quick, threads=config.threads).drop(columns=[*hidden, "lower", "upper"])]
     else:

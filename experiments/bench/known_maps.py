@@ -164,6 +164,30 @@ def coupling(amplitude: float, steepness: float) -> KnownMap:
     return KnownMap(f"coupling {amplitude:g}, {steepness:g}", "coupling", 2, f, Ball([0.0, 0.0], 2.0), truth)
 
 
+def bump(dim: int, width: float) -> KnownMap:
+    """z -> (z, exp(-|z - c|^2 / (2 w^2)) / 2) on the unit ball: steep about one small sphere, the identity elsewhere."""
+    centre = torch.full((dim,), 0.31 / math.sqrt(dim), dtype=torch.float64)
+
+    def f(z: Tensor) -> Tensor:
+        far = (z - centre).square().sum(1, keepdim=True) / (2 * width**2)
+        return torch.cat((z, 0.5 * torch.exp(-far)), 1)
+
+    # r exp(-r^2 / 2) is largest at r = 1
+    truth = math.hypot(1.0, 0.5 * math.exp(-0.5) / width)
+    return KnownMap(f"bump {width:g}, d = {dim}", "bumps", dim, f, Ball(np.zeros(dim), 1.0), truth)
+
+
+def rim(dim: int, rate: float) -> KnownMap:
+    """z -> z + a (exp(k a z) - 1) / k for a unit vector a: steepest at one point of the sphere, 1 + exp(k R)."""
+    axis = torch.as_tensor(_rotation(dim, np.random.default_rng(dim))[0])
+    radius = 2.0
+
+    def f(z: Tensor) -> Tensor:
+        return z + (torch.expm1(rate * (z @ axis)) / rate)[:, None] * axis
+
+    return KnownMap(f"rim {rate:g}, d = {dim}", "rim", dim, f, Ball(np.zeros(dim), radius), 1 + math.exp(rate * radius))
+
+
 def known_maps(*, quick: bool) -> list[KnownMap]:
     """The suite."""
     makers: list[Callable[[], KnownMap]] = [
@@ -183,6 +207,12 @@ def known_maps(*, quick: bool) -> list[KnownMap]:
             for d in ((2,) if quick else (2, 10, 64))
             for w in ((0.1,) if quick else (0.1, 0.02))
         ),
+        *(
+            lambda d=d, w=w: bump(d, w)
+            for d in ((2,) if quick else (2, 3, 4, 8, 16))
+            for w in ((0.1,) if quick else (0.1, 0.01, 1e-3))
+        ),
+        *(lambda d=d, k=k: rim(d, k) for d in ((2,) if quick else (2, 8, 32)) for k in ((2.0,) if quick else (2.0, 5.0))),
         *(lambda s=s: quantile(s) for s in ((0.5,) if quick else (0.5, 0.3, 0.25))),
         *(lambda a=a, k=k: coupling(a, k) for a in ((1.0,) if quick else (0.5, 2.0)) for k in ((2.0,) if quick else (2.0, 10.0))),
     ]

@@ -10,13 +10,13 @@ value over the time that ours took to the same value.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from lipbounds.maps import Conditioner, CouplingNumbers, PartialCoupling, bound_
 from lipbounds.progress import Progress
 from lipbounds.search import jacobian_norms
 
-__all__ = ["ESTIMATORS", "FLOW_COLUMNS", "run", "summary"]
+__all__ = ["ESTIMATORS", "FLOW_COLUMNS", "OURS", "case_rows", "contenders", "run", "summary"]
 
 Trace = list[tuple[float, float]]
 OURS = "lipbounds"
@@ -61,7 +61,7 @@ FLOW_COLUMNS = (
 
 
 def ours(case: KnownMap, budget: float, seed: int) -> Trace:
-    """`find_lipschitz` as it is; it ends by itself."""
+    """`find_lipschitz` as it is, with its own budget; it ends by itself."""
     trace: Trace = []
     begin = time.perf_counter()
     found = find_lipschitz(
@@ -127,6 +127,32 @@ def multi_start_adam(case: KnownMap, budget: float, seed: int) -> Trace:
     return _repeated(step, case.truth, budget)
 
 
+def cma_es(case: KnownMap, budget: float, seed: int) -> Trace:
+    """Restarts of the package cma on the quotient of pairs of one distance, with their middle and direction free."""
+    import cma
+
+    rng = np.random.default_rng(seed)
+    half = 1e-6 * case.domain.radius
+    state: dict[str, Any] = {}
+
+    def step() -> float:
+        if not state or state["cma"].stop():
+            start = np.concatenate((case.domain.sample(1, rng)[0].numpy(), rng.standard_normal(case.dim)))
+            options = {"verbose": -9, "seed": int(rng.integers(1, 2**31))}
+            state["cma"] = cma.CMAEvolutionStrategy(start, 0.3 * case.domain.radius, options)
+        asked = state["cma"].ask()
+        rows = torch.as_tensor(np.array(asked))
+        middle, along = case.domain.project(rows[:, : case.dim]), rows[:, case.dim :]
+        along = half * along / along.norm(dim=1, keepdim=True)
+        a, b = case.domain.project(middle + along), case.domain.project(middle - along)
+        with torch.no_grad():
+            values = (case.f(a) - case.f(b)).norm(dim=1) / (a - b).norm(dim=1)
+        state["cma"].tell(asked, (-values.log()).tolist())
+        return float(values.max())
+
+    return _repeated(step, case.truth, budget)
+
+
 class _Module(nn.Module):
     """A map as the module of floats that deel-torchlip wants."""
 
@@ -160,10 +186,19 @@ ESTIMATORS: dict[str, Callable[[KnownMap, float, int], Trace]] = {
     "Jacobian at samples": jacobians_at_samples,
     "random pairs": random_pairs,
     "multi-start Adam": multi_start_adam,
+    "CMA-ES": cma_es,
     "torchlip, jacobian_norm": _torchlip("jacobian_norm"),
     "torchlip, noise_norm": _torchlip("noise_norm"),
     "torchlip, attack": _torchlip("attack"),
 }
+
+
+def contenders() -> list[str]:
+    """Names of the estimators whose packages are installed."""
+    needs = {"torchlip": "deel", "CMA-ES": "cma"}
+    return [
+        name for name in ESTIMATORS if all(not name.startswith(start) or find_spec(package) for start, package in needs.items())
+    ]
 
 
 def _reached(trace: Trace, level: float) -> float:
@@ -171,7 +206,8 @@ def _reached(trace: Trace, level: float) -> float:
     return next((t for t, value in trace if value >= level), math.inf)
 
 
-def _case_rows(case: KnownMap, names: list[str], budget: float) -> Iterator[dict[str, Any]]:
+def case_rows(case: KnownMap, names: list[str], budget: float) -> Iterator[dict[str, Any]]:
+    """One row a contender on a map: its value, its time and the time against ours to the same value."""
     traces: dict[str, Trace] = {}
     for name in names:
         try:
@@ -388,7 +424,7 @@ def _flow_row(flow: Flow, threads: int, device: str) -> dict[str, Any]:
     low, high = (corner.numpy() for corner in domain.bounds())
     sampled = float(jacobian_norms(network.inverse, domain.sample(10_000, np.random.default_rng(1))).max())
     peers = {
-        column: bound_from_subnetworks(network, domain, constant) if importlib.util.find_spec(package) is not None else math.nan
+        column: bound_from_subnetworks(network, domain, constant) if find_spec(package) is not None else math.nan
         for column, (package, constant) in SUBNETWORKS.items()
     }
     return {
@@ -423,7 +459,7 @@ def run(out: Path, *, quick: bool, threads: int, device: str = "cpu") -> pd.Data
     """
     torch.set_num_threads(threads)
     check_device(device)
-    names = [name for name in ESTIMATORS if not name.startswith("torchlip") or importlib.util.find_spec("deel") is not None]
+    names = contenders()
     cases, networks = known_maps(quick=quick), flows(quick)
     if device != "cpu":
         cases, networks = [], [flow for flow in networks if flow.architecture.dim > 2]
@@ -436,7 +472,7 @@ def run(out: Path, *, quick: bool, threads: int, device: str = "cpu") -> pd.Data
         "flows": [f"{f.name}, seed {f.seed}" for f in networks],
     }
     for package, _ in SUBNETWORKS.values():
-        if importlib.util.find_spec(package) is None:
+        if find_spec(package) is None:
             tqdm.write(f"{package} is not installed (docs/lipschitz says how): its column stays empty")
     store = Store(out, "bench-lipschitz", configuration)
     begin = time.perf_counter()
@@ -446,7 +482,7 @@ def run(out: Path, *, quick: bool, threads: int, device: str = "cpu") -> pd.Data
     for order, case in enumerate(tqdm(cases, desc="known maps")):
         key = key_of({"known": case.name})
         if not store.has(key):
-            store.put_rows(key, [{"order": order} | row for row in _case_rows(case, names, budget)])
+            store.put_rows(key, [{"order": order} | row for row in case_rows(case, names, budget)])
     # so that compilation counts for no flow
     warm = coupling_flow(CouplingFlow(3, 1, 4, 1, "tanh"), seed=0)
     certify_lipschitz(warm, latent_ball(np.zeros(3), mass=0.1), seconds=1.0, ratio=2.0, threads=threads)

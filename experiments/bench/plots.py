@@ -14,11 +14,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["bench_distances_figure", "bench_lipschitz_figure"]
+__all__ = ["bench_distances_figure", "bench_lipschitz_figure", "bench_search_figure"]
 
 STYLE = Path(__file__).parent.parent / "style.mplstyle"
 OURS = "lipbounds"
 LINES = ("#c0392b", "#1f6fb2", "#5b8c2a", "#d68910", "#8e44ad", "#7f8c8d", "#16a085")
+LEAST_SHARE = 1e-3
 BEYOND = 1e30
 MARKS = {
     "sliced": ("v", "#5b8c2a"),
@@ -106,8 +107,27 @@ def bench_lipschitz_figure(folder: Path) -> list[Path]:
         return _saved(figure, folder, "bench-lipschitz")
 
 
+def bench_search_figure(folder: Path) -> list[Path]:
+    """Draw bench-search.png and .pdf in a results folder; returns their paths."""
+    results = pd.read_parquet(folder / "results.parquet")
+    table = pd.read_parquet(folder / "summary.parquet").iloc[::-1]
+    with plt.style.context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.9), layout="constrained", width_ratios=[1.0, 1.1])
+        _reached_in_time(left, results[results["kind"] == "contender"])
+        left.set(title="trained networks", ylabel="share of networks at 0.99 of the best known value")
+        rows = np.arange(len(table))
+        right.hlines(rows, table["least share"], table["median share"], color="#c0392b", lw=1.5)
+        right.plot(table["median share"], rows, "o", ms=4, color="#c0392b", label="lipbounds: median, least of seeds")
+        right.plot(table["its share"].clip(lower=LEAST_SHARE), rows, "s", ms=3, color="#1f6fb2", label="best peer in 5 s")
+        right.axvline(1.0, color="grey", lw=0.6)
+        right.set(xscale="log", xlim=(0.8 * LEAST_SHARE, 1.2), xlabel="value / best known value", yticks=rows)
+        right.set_yticklabels([f"{name} (d = {d})" for name, d in zip(table["network"], table["d"], strict=True)], fontsize=5.5)
+        right.legend(fontsize=5.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        return _saved(figure, folder, "bench-search")
+
+
 def _reached_in_time(axes: Axes, known: pd.DataFrame) -> None:
-    """How many of the known maps each contender has at 0.99 of the truth, as time passes."""
+    """How many of the maps each contender has at 0.99 of the truth, as time passes."""
     total = known["case"].nunique()
     for index, (name, group) in enumerate(known.groupby("contender", sort=False)):
         times = np.sort(group["seconds_to_99"].replace(np.inf, np.nan).dropna())

@@ -6,8 +6,9 @@ Everything is measured on a latent ball of stated mass, and every number says wh
 from __future__ import annotations
 
 import math
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from lipbounds.diagnosis.generated import (
     search_starts,
 )
 from lipbounds.diagnosis.latent_choices import latent_choices
+from lipbounds.diagnosis.latent_plane import LatentPlane, latent_plane
 from lipbounds.diagnosis.measure import Search, inversion_error, measure
 from lipbounds.diagnosis.modes import Modes, find_modes
 from lipbounds.diagnosis.result import Diagnosis, InversionErrors
@@ -35,7 +37,7 @@ from lipbounds.errors import InvalidInput, LipboundsError, NotConverged
 from lipbounds.maps.model import Model, as_model
 from lipbounds.measures import Discrete, GaussianMixture
 from lipbounds.progress import Progress, Report, report_to
-from lipbounds.search import BiLipschitz, Found, InversionError, find_bilipschitz
+from lipbounds.search import BiLipschitz, Found, InversionError, Steepness, find_bilipschitz, steepness
 from lipbounds.search.singular_values import LARGEST_FULL, evaluate
 from lipbounds.theorems.from_data import Forced, forced_lipschitz
 from lipbounds.theorems.frontier import forced_by_frontier
@@ -50,6 +52,9 @@ SHARES = (1.0, 0.2, 0.04)  # of the accuracy in space, at which statistics are c
 TOLERATED = 0.02  # of the spread of the data: an accuracy beyond it makes no demands on a latent
 CERTIFIABLE = 8  # dimensions in which branch and bound is tried
 SEARCH_SECONDS = 10.0  # of each search, at most
+AGAIN = 60_000  # evaluations of the search that begins at what was found before
+STEEP = 64  # points of the plane where it begins, too
+DRAWS, DRAWING_SECONDS = 10_000, 3.0  # of the latent law, for quantiles of the norm; fewer where they take longer
 RATIO = 1.01  # of a certificate
 
 
@@ -115,6 +120,13 @@ def diagnose(
     if generator.layers is not None and domain.dim <= CERTIFIABLE:
         hope = f"up to {seconds:.0f} s and 1 GB; in {domain.dim} dimensions {_hope(domain.dim)}"
         report(Progress(f"certifying: {hope}"))
+    first = search.of(generator.inverse, domain) if both is None else both.stretch
+    plane, common = _norms(generator, law, domain, first, seed)
+    # what the page shows is searched, so that it never exceeds the constant beside it
+    steep = (
+        search.starts if plane is None else torch.cat((plane.best(STEEP), *([] if search.starts is None else [search.starts])))
+    )
+    search = replace(search, starts=steep, known=(first,), evaluations=AGAIN)
     constants = measure(generator, [domain], search=search, seconds=seconds, ratio=RATIO, threads=None, progress=progress)
     report(Progress("errors of inversion"))
     inversion = InversionErrors(*(_inversion(generator, domain, seed, dtype) for dtype in (torch.float32, torch.float64)))
@@ -137,6 +149,8 @@ def diagnose(
         forced=forced.bound,
         forced_witness=forced.witness,
         found=constants.found,
+        plane=plane,
+        steepness=common,
         both=both,
         black_box=blind,
         certified=next(iter(constants.certificates), None),
@@ -155,9 +169,32 @@ def _bilipschitz(generator: Model, domain: Ball, dim: int, search: Search) -> Bi
     if domain.dim != dim or dim > LARGEST_FULL:
         return None
     try:
-        return find_bilipschitz(generator.inverse, domain, seed=search.seed, starts=search.starts, segments=search.segments)
+        return find_bilipschitz(
+            generator.inverse,
+            domain,
+            seed=search.seed,
+            budget=search.budget,
+            evaluations=search.evaluations,
+            starts=search.starts,
+            segments=search.segments,
+        )
     except InvalidInput:  # two points with one image: T^-1 is not injective, and Lip(T) means nothing
         return None
+
+
+def _norms(
+    generator: Model, law: GaussianMixture, domain: Ball, found: Found, seed: int
+) -> tuple[LatentPlane | None, Steepness | None]:
+    """Norms of the Jacobian on a plane and under the latent law, where torch can differentiate the map; none where it cannot."""
+    try:
+        plane = latent_plane(generator.inverse, domain, torch.as_tensor(found.point))
+        begin = time.perf_counter()
+        steepness(generator, law, draws=FEWEST, seed=seed)
+        each = (time.perf_counter() - begin) / FEWEST
+        draws = max(FEWEST, min(DRAWS, int(DRAWING_SECONDS / each)))
+        return plane, steepness(generator, law, draws=draws, seed=seed)
+    except (RuntimeError, NotImplementedError):
+        return None, None
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,7 @@ class Search:
         segments: Pairs of latent points between which tears are expected (`find_lipschitz`).
         evaluations: Rows of the map for each search, at most.
         budget: Seconds for each search, at most.
+        known: What was found before.
     """
 
     seed: int = 0
@@ -41,6 +42,7 @@ class Search:
     segments: Sequence[tuple[Tensor, Tensor]] = ()
     evaluations: int | None = 200_000
     budget: float | None = None
+    known: Sequence[Found] = ()
 
     def of(self, f: Map, domain: Domain, known: Sequence[Found] = ()) -> Found:
         """Search the constant of a map on a domain, of which something is known."""
@@ -52,7 +54,7 @@ class Search:
             evaluations=self.evaluations,
             starts=self.starts,
             segments=self.segments,
-            known=known,
+            known=(*self.known, *known),
         )
 
 

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from lipbounds.diagnosis.result import Diagnosis
 from lipbounds.enclosure import Enclosure
 from lipbounds.errors import InvalidInput
-from lipbounds.search import InversionError, jacobian_norms
+from lipbounds.search import InversionError
 
 __all__ = ["draw", "write_report"]
 
 Array = NDArray[np.float64]
 
-GRID = 90
 SHOWN = 3000
 DATA, GENERATED, BRIDGE = "#9a9a9a", "#1f6fb2", "#c0392b"
 
@@ -43,29 +42,20 @@ def draw(diagnosis: Diagnosis) -> Figure:
 
 def _latent(axes: Axes, diagnosis: Diagnosis) -> None:
     """The latent plane, or that through the steepest point along its two most stretched directions."""
-    domain, point = diagnosis.domain, torch.as_tensor(diagnosis.found.point)
-    dim = domain.dim
+    plane, point = diagnosis.plane, torch.as_tensor(diagnosis.found.point)
+    if plane is None:
+        axes.text(0.5, 0.5, "torch cannot differentiate this map", ha="center", va="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        return
+    dim = diagnosis.domain.dim
     if dim == 1:
-        z = torch.linspace(-domain.radius, domain.radius, 600, dtype=torch.float64)[:, None] + domain.center
-        axes.semilogy(z[:, 0].numpy(), jacobian_norms(diagnosis.generator.inverse, z).numpy(), color=GENERATED, lw=1)
+        axes.semilogy(plane.points[:, 0].numpy(), plane.norms.numpy(), color=GENERATED, lw=1)
         axes.set(xlabel="latent z", ylabel=r"$|f'(z)|$", title="how strongly $f=T^{-1}$ stretches")
         return
-    origin, basis = domain.center, torch.eye(dim, dtype=torch.float64)[:, :2]
-    if dim > 2:
-        near = point[None].clone().requires_grad_()
-        image = diagnosis.generator.inverse(near)
-        rows = [torch.autograd.grad(value, near, retain_graph=True)[0][0] for value in image[0]]
-        basis = torch.linalg.svd(torch.stack(rows))[2][:2].T
-        origin = domain.center + (point - domain.center) - basis @ (basis.T @ (point - domain.center))
-    side = torch.linspace(-domain.radius, domain.radius, GRID, dtype=torch.float64)
-    u, v = torch.meshgrid(side, side, indexing="ij")
-    grid = origin + torch.stack((u.ravel(), v.ravel()), 1) @ basis.T
-    inside = domain.depth(grid) >= 0
-    values = torch.full((len(grid),), math.nan, dtype=torch.float64)
-    values[inside] = jacobian_norms(diagnosis.generator.inverse, grid[inside]).log10()
-    shift = (basis.T @ domain.center).tolist() if dim == 2 else [0.0, 0.0]
-    colours = values.reshape(GRID, GRID).numpy()
-    mesh = axes.pcolormesh((u + shift[0]).numpy(), (v + shift[1]).numpy(), colours, cmap="magma", rasterized=True)
+    origin, basis, sides = plane.origin, plane.basis, plane.sides.numpy()
+    shift = (basis.T @ origin).tolist() if dim == 2 else [0.0, 0.0]
+    colours = plane.norms.log10().reshape(len(sides), -1).numpy()
+    mesh = axes.pcolormesh(sides + shift[0], sides + shift[1], colours.T, cmap="magma", rasterized=True)
     axes.figure.colorbar(mesh, ax=axes, label=r"$\log_{10}\sigma_{\max}$ of $DT^{-1}$")
     at = basis.T @ (point - origin) + torch.tensor(shift, dtype=torch.float64)
     axes.plot(float(at[0]), float(at[1]), "o", mfc="none", mec="white", mew=1.2, ms=7)
@@ -107,6 +97,25 @@ def _points(axes: Axes, diagnosis: Diagnosis) -> None:
     )
 
 
+def _search_in_words(d: Diagnosis) -> str:
+    found = d.found
+    words = f"{found.reached} of {len(found.restarts)} independent rounds came to this value; a {found.kind} place"
+    return words + (", on the rim" if found.on_boundary else "")
+
+
+def _quantile_rows(d: Diagnosis) -> list[tuple[str, str, str]]:
+    if d.steepness is None:
+        return []
+    return [
+        (
+            f"sigma_max of DT^-1 at {100 * share:g}% of latent draws",
+            f"below {one.upper:.4g}, and this share above {one.lower:.4g}",
+            "",
+        )
+        for share, one in zip(d.steepness.shares, d.steepness.quantiles, strict=True)
+    ]
+
+
 def _plane(diagnosis: Diagnosis) -> Array:
     means = diagnosis.modes.means
     first = means[np.argmax(np.linalg.norm(means - means[0], axis=1))] - means[0]
@@ -142,6 +151,8 @@ def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
         ("forced: any generator of this accuracy", _ends(d.forced), kind(d.forced)),
         ("black-box: from generated points alone", _ends(d.black_box), kind(d.black_box)),
         ("found: Lip(T^-1) on the latent ball", f"at least {d.found.lower:.6g}", kind(d.found)),
+        ("how the search went", _search_in_words(d), ""),
+        *_quantile_rows(d),
         ("certified", _ends(d.certified), kind(d.certified) if d.certified else d.certified_note),
     ]
     if d.both is not None:

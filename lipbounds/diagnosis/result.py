@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from lipbounds.certify import Certificate
 from lipbounds.diagnosis.latent_choices import LatentChoice, recommended_choice
+from lipbounds.diagnosis.latent_plane import LatentPlane
 from lipbounds.diagnosis.modes import Modes
 from lipbounds.domains import Ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.maps.model import Model
 from lipbounds.measures import GaussianMixture
-from lipbounds.search import BiLipschitz, BlackBox, Found, InversionError
+from lipbounds.search import BiLipschitz, BlackBox, Found, InversionError, Steepness
 from lipbounds.theorems.from_data import Forced
 
 __all__ = ["Diagnosis", "InversionErrors"]
@@ -50,6 +51,8 @@ class Diagnosis:
             latent. ESTIMATE.
         forced_witness: The statistic and thresholds behind it.
         found: Lower bound of Lip(T^{-1}) with its witness.
+        plane: Norms of DT^{-1} on a plane of the latent ball; None where torch cannot differentiate the map.
+        steepness: Quantiles of these norms under the latent law; None likewise.
         both: Constants of T^{-1} and T and the worst condition number, in at most 24 dimensions with as many outputs as inputs.
         black_box: Lower bound from generated points alone, CONFIDENCE.
         certified: Enclosure by computation, where the layers are known.
@@ -75,6 +78,8 @@ class Diagnosis:
     forced: Enclosure
     forced_witness: Forced | None
     found: Found
+    plane: LatentPlane | None
+    steepness: Steepness | None
     both: BiLipschitz | None
     black_box: BlackBox
     certified: Certificate | None
@@ -118,6 +123,8 @@ def _verdict(diagnosis: Diagnosis) -> str:
             + (f", and {missed} mode{'s are' if missed > 1 else ' is'} hardly generated." if missed else ".")
         )
     stretch = f"On the latent ball T^-1 stretches by at least {diagnosis.found.lower:.3g}"
+    if diagnosis.steepness is not None:
+        stretch += f" somewhere, at a typical point by {diagnosis.steepness.quantiles[0].upper:.2g} or less"
     if diagnosis.certified is not None and math.isfinite(diagnosis.certified.upper):
         kind = "at most" if diagnosis.certified.guarantee is Guarantee.CERTIFIED else "conditionally at most"
         stretch += f" and {kind} {diagnosis.certified.upper:.3g}"

@@ -15,12 +15,14 @@ from lipbounds.search.from_samples import (
 )
 from lipbounds.search.inversion_error import InversionError, find_inversion_error
 from lipbounds.search.pairs import charged_quotient, quotient
+from lipbounds.search.steepness import Steepness, steepness
 
 __all__ = [
     "BiLipschitz",
     "BlackBox",
     "Found",
     "InversionError",
+    "Steepness",
     "charged_quotient",
     "find_bilipschitz",
     "find_inversion_error",
@@ -30,4 +32,5 @@ __all__ = [
     "lipschitz_from_generated",
     "lipschitz_from_samples",
     "quotient",
+    "steepness",
 ]

@@ -35,7 +35,7 @@ SAME = 1e-2  # of the domain's width: ends nearer to one another are one place
 
 POINTS, SEGMENTS, CUTS = 256, 32, 5  # of the first round
 PLACES, THROUGH = 6, 8  # zoomed, and segments through each
-CLIMBING, CLIMBING_MANY, STEPS, STEPS_MANY = 16, 64, 60, 250  # pairs and steps, in few dimensions and in many
+CLIMBING, CLIMBING_MANY, STEPS, STEPS_MANY = 16, 64, 120, 500  # pairs and steps, in few dimensions and in many
 ENDS, GENERATIONS, MORE_GENERATIONS = 12, 10, 8  # runs of CMA-ES; generations, and more for each dimension
 CROSSING, CROSSINGS = 16, 30  # places from which moves across kinks are made, and steps
 STEP, STEP_AGAIN = 2e-3, 2e-4  # of the domain's width: first steps of CMA-ES
