@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-BRIEF = {"ASCENT_STEPS": 10, "SCATTER_ROUNDS": 3, "SCATTER_CHILDREN": 32, "POLISHED": 1}
+BRIEF = {"rounds.REACHED": 1, "rounds.SURE": 1, "rounds.POINTS": 128, "rounds.ENDS": 4, "rounds.STEPS": 30, "find.POLISHED": 1}
 
 
 @contextmanager
@@ -12,7 +12,7 @@ def brief_search(**further):
     """Search with fewer steps, and set other constants of the library by their full name, within the block."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in BRIEF.items():
-            patch.setattr(f"lipbounds.search.find.{name}", value)
+            patch.setattr(f"lipbounds.search.{name}", value)
         for name, value in further.items():
             patch.setattr(name, value)
         yield

@@ -43,11 +43,15 @@ THIRD_PARTY = {
     "experiments": {
         "FrEIA",
         "auto_LiRPA",
+        "cma",
         "deel",
         "eclipse_nn",
         "geomloss",
+        "nflows",
+        "normflows",
         "numpy",
         "ot",
+        "safetensors",
         "scipy",
         "sklearn",
         "torch",
@@ -56,6 +60,7 @@ THIRD_PARTY = {
         "pandas",
         "tqdm",
         "tyro",
+        "zuko",
     },
 }
 PROJECT = set(THIRD_PARTY)

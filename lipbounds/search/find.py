@@ -248,7 +248,7 @@ class _Search:
         if isinstance(domain, ConditionalSlice):
             f, domain = domain.restricted(f), domain.latent
         self._f, self._domain, self._seed, self._report = f, domain, asked.seed, report_to(progress)
-        self._probe = domain.project(domain.sample(PROBE, np.random.default_rng(asked.seed)))
+        self._probe = domain.project(domain.sample(PROBE, np.random.default_rng(0)))
         begin = time.perf_counter()
         self._outputs, self._unit = check_map(f, self._probe[:64])
         with torch.no_grad():

@@ -137,10 +137,10 @@ def test_ends_seen_once_are_what_a_search_may_miss():
     # three ends at one place, two with one value, one alone: Good and Turing say 1 / 6
     points = torch.tensor([[0.0, 0.0], [0.0, 1e-3], [1e-3, 0.0], [0.5, 0.0], [-0.5, 0.0], [0.0, 0.9]], dtype=torch.float64)
     ends = Places(points, torch.tensor([3.0, 2.9, 3.1, 2.0, 2.0, 1.0], dtype=torch.float64), points)
-    rounds = Rounds((3.0, 2.99, 2.0, 2.986), ends, ends)
+    rounds = Rounds((3.0, 2.99, 2.0, 2.984), ends, ends)
     assert rounds.unseen(1.0) == pytest.approx(1 / 6)
-    # 2.99 is within half a percent of 3, 2.986 within 0.467, 2 is not
-    assert rounds.reached == 3
+    # half a percent below 3 is 2.985
+    assert rounds.reached == 2
 
 
 def test_rounds_that_agree_end_a_search_and_rounds_that_do_not_go_on():
@@ -201,6 +201,11 @@ def test_what_is_known_on_a_smaller_domain_counts_on_a_larger_one():
     assert quotient(f, large.pair) >= large.lower
     # a pair outside the domain does not count
     assert find_lipschitz(f, Ball([-5.0], 1.0), evaluations=300, known=[small]).lower < 2.0
+
+
+def test_what_is_known_of_another_map_does_not_count():
+    steep = find_lipschitz(lambda z: 3.0 * z, Ball([0.0], 1.0), evaluations=300)
+    assert find_lipschitz(lambda z: 2.0 * z, Ball([0.0], 1.0), evaluations=300, known=[steep]).lower <= 2.0
 
 
 @pytest.mark.parametrize(

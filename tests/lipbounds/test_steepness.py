@@ -58,6 +58,16 @@ def test_quantiles_of_a_known_law_are_covered():
     assert found.quantiles[0].upper - found.quantiles[0].lower < 0.5
 
 
+def test_all_ends_share_one_error_probability():
+    draws, shares = 300, (0.5, 0.9, 0.99)
+    found = steepness(lambda z: z**2, standard_normal(1), draws=draws, shares=shares, alpha=0.06, seed=5)
+    norms = np.sort(2 * np.abs(standard_normal(1).sample(draws, np.random.default_rng(5))[:, 0]))
+    for share, one in zip((Fraction(1, 2), Fraction(9, 10), Fraction(99, 100)), found.quantiles, strict=True):
+        # six ends, 0.01 each
+        below = max(k for k in range(draws + 1) if k == 0 or at_most(k - 1, draws, share) <= Fraction(1, 100))
+        assert one.lower == pytest.approx(norms[below - 1], rel=1e-12)
+
+
 def test_the_largest_draw_is_no_quantile():
     found = steepness(lambda z: torch.exp(z), standard_normal(1), draws=100, shares=(0.9999,))
     assert (found.quantiles[0].upper, found.draws) == (inf, 100)

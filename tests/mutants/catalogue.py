@@ -29,6 +29,8 @@ class Mutant(NamedTuple):
 
 
 CONFIDENCE = "tests/lipbounds/test_confidence.py"
+STRATEGIES = "tests/lipbounds/test_search_strategies.py"
+STEEPNESS = "tests/lipbounds/test_steepness.py"
 TRUTH = "tests/lipbounds/test_truth.py"
 CERTIFY = "tests/lipbounds/test_certify.py"
 SEARCH = "tests/lipbounds/test_search.py"
@@ -530,7 +532,7 @@ MUTANTS = [
     # search, domains and layers
     Mutant(
         "rounding of the map not charged",
-        "lipbounds/search/find.py",
+        "lipbounds/search/pairs.py",
         "max(0.0, moved - noise) / apart) * own, noise",
         "moved / apart) * own, noise",
         f"{TRUTH}::test_found_charges_the_rounding_of_the_map",
@@ -551,9 +553,9 @@ MUTANTS = [
     ),
     Mutant(
         "seed of the search ignored",
-        "lipbounds/search/find.py",
-        "self._rng = np.random.default_rng(seed)",
-        "self._rng = np.random.default_rng(0)",
+        "lipbounds/search/rounds.py",
+        "rng = np.random.default_rng([seed, number])",
+        "rng = np.random.default_rng([0, number])",
         "tests/lipbounds/test_rounding.py::test_seeds_are_used",
     ),
     Mutant(
@@ -565,10 +567,52 @@ MUTANTS = [
     ),
     Mutant(
         "witness not pulled inside",
-        "lipbounds/search/find.py",
-        "while not self._domain.contains(inside) and share < LARGEST_PULL:",
+        "lipbounds/search/pairs.py",
+        "while not evaluation.domain.contains(within) and share < LARGEST_PULL:",
         "while False:",
         f"{TRUTH}::test_witnesses_lie_in_their_domain",
+    ),
+    Mutant(
+        "rounds agree more easily",
+        "lipbounds/search/rounds.py",
+        "AGREE = 0.005",
+        "AGREE = 0.006",
+        f"{STRATEGIES}::test_ends_seen_once_are_what_a_search_may_miss",
+    ),
+    Mutant(
+        "ends of one place counted as new",
+        "lipbounds/search/rounds.py",
+        "(same.sum(1) == 1)",
+        "(same.sum(1) <= 2)",
+        f"{STRATEGIES}::test_ends_seen_once_are_what_a_search_may_miss",
+    ),
+    Mutant(
+        "a known pair of another map counts",
+        "lipbounds/search/find.py",
+        "one.lower > found.lower and quotient(self._f, one.pair) >= one.lower",
+        "one.lower > found.lower",
+        f"{STRATEGIES}::test_what_is_known_of_another_map_does_not_count",
+    ),
+    Mutant(
+        "rounding of images forgotten in the search",
+        "lipbounds/search/evaluation.py",
+        "(self._known * moved > ROUNDINGS * self._unit * size)",
+        "(moved > 0)",
+        f"{STRATEGIES}::test_quotients_that_rounding_could_change_count_as_nothing",
+    ),
+    Mutant(
+        "errors of quantiles not shared out",
+        "lipbounds/search/steepness.py",
+        "each = alpha / (2 * len(shares))",
+        "each = alpha / len(shares)",
+        f"{STEEPNESS}::test_all_ends_share_one_error_probability",
+    ),
+    Mutant(
+        "one draw too many below a quantile",
+        "lipbounds/search/steepness.py",
+        "lower = float(norms[below - 1])",
+        "lower = float(norms[below])",
+        f"{STEEPNESS}::test_ends_are_the_nearest_order_statistics_that_hold",
     ),
     Mutant(
         "balls a millionth larger",
