@@ -51,8 +51,8 @@ FRONTIER_POINTS = 4_000
 SHARES = (1.0, 0.2, 0.04)  # of the accuracy in space, at which statistics are chosen: along one it is smaller
 TOLERATED = 0.02  # of the spread of the data: an accuracy beyond it makes no demands on a latent
 CERTIFIABLE = 8  # dimensions in which branch and bound is tried
-SEARCH_SECONDS = 10.0  # of each search, at most
-AGAIN = 60_000  # evaluations of the search that begins at what was found before
+EVALUATIONS, SEARCH_SECONDS = 100_000, 6.0  # of each search, at most
+AGAIN = 40_000  # evaluations of the search that begins at what was found before
 STEEP = 64  # points of the plane where it begins, too
 DRAWS, DRAWING_SECONDS = 10_000, 3.0  # of the latent law, for quantiles of the norm; fewer where they take longer
 RATIO = 1.01  # of a certificate
@@ -111,7 +111,7 @@ def diagnose(
     report(Progress("looking for modes"))
     modes = find_modes(x, rng)
     starts, segments = search_starts(generator, x, modes, rng)
-    search = Search(seed, None if starts is None else domain.project(starts), segments, budget=SEARCH_SECONDS)
+    search = Search(seed, None if starts is None else domain.project(starts), segments, EVALUATIONS, SEARCH_SECONDS)
     report(Progress("searching the constant of T^-1, a few seconds for small networks"))
     both = _bilipschitz(generator, domain, x.shape[1], search)
     blind = black_box(generated, component, law, seed)

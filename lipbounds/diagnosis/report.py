@@ -106,14 +106,13 @@ def _search_in_words(d: Diagnosis) -> str:
 def _quantile_rows(d: Diagnosis) -> list[tuple[str, str, str]]:
     if d.steepness is None:
         return []
-    return [
-        (
-            f"sigma_max of DT^-1 at {100 * share:g}% of latent draws",
-            f"below {one.upper:.4g}, and this share above {one.lower:.4g}",
-            "",
+    rows = []
+    for share, one in zip(d.steepness.shares, d.steepness.quantiles, strict=True):
+        value = f"{one.lower:.4g} to {one.upper:.4g}" if math.isfinite(one.upper) else f"at least {one.lower:.4g}"
+        rows.append(
+            (f"{100 * share:g}% quantile of sigma_max of DT^-1 over latent draws", value, f"CONFIDENCE 95%: {one.method}")
         )
-        for share, one in zip(d.steepness.shares, d.steepness.quantiles, strict=True)
-    ]
+    return rows
 
 
 def _plane(diagnosis: Diagnosis) -> Array:

@@ -119,6 +119,7 @@ class Evaluation:
     Attributes:
         middle: A point well inside, shape (d,).
         width: The largest distance of a coordinate from it.
+        unit: As given.
         basis: Rows that span the directions within the domain, shape (r, d).
         step: Of differences, a length.
         pairs: The best pairs with their quotients, the best first.
@@ -139,7 +140,7 @@ class Evaluation:
         self.width = float((probe - self.middle).abs().max())
         span = domain.span
         self.basis = torch.eye(domain.dim, dtype=torch.float64) if span is None else span.T
-        self._unit, self._improved = unit, improved
+        self.unit, self._improved = unit, improved
         # errors of a difference are about unit / step + step; of a quotient's selection about unit^(1/3), charged for later
         self.step = 10 * math.sqrt(unit) * self.width
         self._known = unit ** (1 / 3)
@@ -160,6 +161,16 @@ class Evaluation:
     def few_directions(self) -> bool:
         """Whether differences in all directions are affordable."""
         return self.dim <= LARGEST_FULL
+
+    @property
+    def late(self) -> bool:
+        """Whether the seconds granted are over."""
+        return self.budget.elapsed > self.budget.seconds
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of one batch, so that memory stays linear in the dimension."""
+        return self._chunk
 
     def images(self, points: Tensor, *, at_once: bool = False) -> Tensor:
         """f at rows, without gradients; in batches, or all at once."""
@@ -198,7 +209,7 @@ class Evaluation:
         apart, moved = lengths(a - b), lengths(image_a - image_b)
         size = torch.maximum(image_a.abs().amax(1), image_b.abs().amax(1))
         at = torch.maximum(a.abs().amax(1), b.abs().amax(1))
-        known = (self._known * moved > ROUNDINGS * self._unit * size) & (KNOWN_POINTS * apart > ROUNDINGS * 2.0**-53 * at)
+        known = (self._known * moved > ROUNDINGS * self.unit * size) & (KNOWN_POINTS * apart > ROUNDINGS * 2.0**-53 * at)
         values = torch.where(known, moved / apart if self.quantity == "largest" else apart / moved, 0.0)
         self._remember(values, a, b)
         return values

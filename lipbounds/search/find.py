@@ -40,7 +40,6 @@ PROBE = 512  # points that tell the size of the domain
 NOISY = 4  # of them, at which the rounding of the map is measured
 ROUNDINGS = 8  # that rounding_noise charges, as its safety
 WITNESSES = 6  # of the best pairs, that are charged for rounding
-LATE = 1.1  # of the seconds granted: no further witnesses
 POLISHED = 2  # places
 MOST_ROUNDING = 1e-7  # relative; a map that rounds more than float32 does is found to a tolerance
 BOUNDARY_TOLERANCE = 1e-6  # of the domain's width; the projection is exact to a few ulps
@@ -276,17 +275,17 @@ class _Search:
             self._f, self._domain, quantity, self._effort.budget(self._cost), self._probe, self._unit, improved
         )
         rounds = search(evaluation, self._given, self._seed)
-        places = [
-            self._polished(evaluation, values_of, rounds.best.of(torch.tensor([i])))
-            for i in range(min(POLISHED, len(rounds.best.points)))
-        ]
+        places: list[_Place] = []
+        for index in range(min(POLISHED, len(rounds.best.points))):
+            if not places or not evaluation.late:
+                places.append(self._polished(evaluation, values_of, rounds.best.of(torch.tensor([index]))))
         witnessed = [
             (self._charged(evaluation, pair_about(evaluation, place.point, place.direction, place.slope)), place)
             for place in places
         ]
         nearest = places[0]
         for _, a, b in evaluation.pairs[:WITNESSES]:
-            if evaluation.budget.elapsed > LATE * evaluation.budget.seconds:
+            if evaluation.late:
                 break
             witnessed.append((self._charged(evaluation, (a.numpy(), b.numpy())), nearest))
         return self._found(evaluation, rounds, witnessed, history)
@@ -370,7 +369,7 @@ class _Search:
     def _polished(self, evaluation: Evaluation, values_of: SingularValues, at: Places) -> _Place:
         """The place raised by L-BFGS where torch can differentiate the map and time is left."""
         start = at.points[0]
-        if evaluation.budget.elapsed < evaluation.budget.seconds:
+        if not evaluation.late:
             with suppress(RuntimeError, NotImplementedError):
                 start = self._climbed(evaluation, values_of, start)
         place = self._place(evaluation, values_of, start)

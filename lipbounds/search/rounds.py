@@ -1,9 +1,9 @@
 """Rounds of a search: each starts from points of its own and knows nothing of the others, so that agreement means something.
 
-A round screens points and segments, lets pairs climb by gradients, moves across kinks, zooms about the best places and ends
-with CMA-ES. Rounds double in size. The search ends when three rounds have come to the same best value, not before the fourth
-where the map has many maxima, or when the budget is spent. Between rounds the best places of all are looked at again, which
-counts for the value and not for the agreement.
+A round screens points and segments, lets pairs climb by gradients, moves across kinks, looks for bumps, zooms about the best
+places and ends with CMA-ES. Rounds double in size. The search ends when three rounds have come to the same best value, not
+before the fourth where the map has many maxima, or when the budget is spent. Between rounds the best places of all are looked
+at again, which counts for the value and not for the agreement.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lipbounds.search.bends import climb_bumps
 from lipbounds.search.climb import climb
 from lipbounds.search.crossing import cross
 from lipbounds.search.evaluation import Evaluation, Places
@@ -43,6 +44,7 @@ AGAIN = 4  # places of all rounds that are looked at again
 COARSE_AGAIN = 0.02  # of the domain's width
 NEAREST = 1e-4  # of the domain's width: starts as near to the middle as this
 LARGEST = 256  # times the first round
+BUMPS = 8  # dimensions up to which isolated bumps are looked for: in more, points are too few
 FEW = 2  # dimensions up to which values alone do better than gradients
 
 
@@ -156,13 +158,17 @@ def _round(evaluation: Evaluation, given: Given, size: float, rng: np.random.Gen
     root = math.sqrt(size)
     if evaluation.quantity == "largest" and evaluation.dim > FEW:
         many = not evaluation.few_directions
-        count = max(4, int((CLIMBING_MANY if many else CLIMBING) * root))
+        count = max(4, min(int((CLIMBING_MANY if many else CLIMBING) * root), evaluation.rows_at_once // 2))
         steps = max(20, int((STEPS_MANY if many else STEPS) * min(1.0, root)))
         # a map that torch cannot differentiate is searched by its values
         with suppress(RuntimeError, NotImplementedError):
             places = places.and_(climb(evaluation, places.spread(count, SAME * evaluation.width), steps, rng))
     if evaluation.few_directions and evaluation.quantity == "largest":
         places = places.and_(cross(evaluation, places, max(2, int(CROSSING * root)), CROSSINGS, rng))
+    if evaluation.quantity == "largest" and evaluation.dim <= BUMPS:
+        with suppress(RuntimeError, NotImplementedError):
+            bumps = climb_bumps(evaluation, size, rng)
+            places = places if bumps is None else places.and_(bumps)
     places = zoom(evaluation, places, max(2, int(PLACES * root)), max(4, int(THROUGH * root)), rng)
     return _evolved(evaluation, places, STEP, root, rng)
 

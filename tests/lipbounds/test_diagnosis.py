@@ -98,6 +98,18 @@ def test_a_known_generator(torn):
     assert len(said) >= 5
 
 
+def test_nothing_that_is_shown_exceeds_the_constant_found(torn):
+    found, _ = torn
+    # forward differences and pairs lose 1e-7 against the derivative
+    assert found.found.lower >= found.plane.steepest * (1 - 1e-6)
+    assert found.found.lower >= found.both.stretch.lower
+    assert found.found.lower >= max(one.lower for one in found.steepness.quantiles) * (1 - 1e-6)
+    # steep is the layer about z_1 = 0 alone; elsewhere the map stretches by its width
+    assert found.steepness.quantiles[0].lower < 0.5
+    assert found.steepness.quantiles[0].upper < found.steepness.quantiles[1].upper
+    assert "at a typical point" in found.verdict
+
+
 def test_the_page_and_the_figure(torn, tmp_path):
     paths = write_report(torn[0], tmp_path / "report")
     assert [path.name for path in paths] == ["diagnosis.png", "diagnosis.html"]

@@ -596,7 +596,7 @@ MUTANTS = [
     Mutant(
         "rounding of images forgotten in the search",
         "lipbounds/search/evaluation.py",
-        "(self._known * moved > ROUNDINGS * self._unit * size)",
+        "(self._known * moved > ROUNDINGS * self.unit * size)",
         "(moved > 0)",
         f"{STRATEGIES}::test_quotients_that_rounding_could_change_count_as_nothing",
     ),
