@@ -284,8 +284,9 @@ class _Search:
             for place in places
         ]
         nearest = places[0]
-        for _, a, b in evaluation.pairs[:WITNESSES]:
-            if evaluation.late:
+        for index, (_, a, b) in enumerate(evaluation.pairs[:WITNESSES]):
+            # the best one always
+            if index and evaluation.late:
                 break
             witnessed.append((self._charged(evaluation, (a.numpy(), b.numpy())), nearest))
         return self._found(evaluation, rounds, witnessed, history)

@@ -132,11 +132,11 @@ def _effort(evaluation: Evaluation) -> float:
 
 def _starts(evaluation: Evaluation, n: int, rng: np.random.Generator) -> Tensor:
     """Points of the domain: half over all of it, others at all distances from the middle, and on the rim."""
-    third = max(1, n // 4)
-    inside = evaluation.domain.sample(max(1, n - 2 * third), rng)
-    direction = evaluation.directions(2 * third, rng)
-    near = 10 ** rng.uniform(math.log10(NEAREST), 0.0, (third, 1))
-    far = 10 ** rng.uniform(0.0, 1.0, (third, 1))
+    quarter = max(1, n // 4)
+    inside = evaluation.domain.sample(max(1, n - 2 * quarter), rng)
+    direction = evaluation.directions(2 * quarter, rng)
+    near = 10 ** rng.uniform(math.log10(NEAREST), 0.0, (quarter, 1))
+    far = 10 ** rng.uniform(0.0, 1.0, (quarter, 1))
     shares = torch.as_tensor(np.concatenate((near, far)))
     around = evaluation.middle + evaluation.width * shares * direction
     return evaluation.domain.project(torch.cat((inside, around)))

@@ -220,6 +220,7 @@ MAKERS = {"zuko": zuko_flow, "FrEIA": freia_flow, "normflows": normflows_flow, "
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("library", sorted(MAKERS))
 def test_flows_of_other_libraries(library):
     torch.manual_seed(0)
