@@ -2,8 +2,8 @@
 
 A round screens points and segments, lets pairs climb by gradients, moves across kinks, looks for bumps, zooms about the best
 places and ends with CMA-ES. Rounds double in size. The search ends when three rounds have come to the same best value, not
-before the fourth where the map has many maxima, or when the budget is spent. Between rounds the best places of all are looked
-at again, which counts for the value and not for the agreement.
+before the fourth where the map has many maxima, or when the budget is spent. Between rounds a smaller copy of the domain and
+the best places of all are looked at, which counts for the value and not for the agreement.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ STEP, STEP_AGAIN = 2e-3, 2e-4  # of the domain's width: first steps of CMA-ES
 AGAIN = 4  # places of all rounds that are looked at again
 COARSE_AGAIN = 0.02  # of the domain's width
 NEAREST = 1e-4  # of the domain's width: starts as near to the middle as this
+INNER = -3.0, -0.5  # decimal exponents of the size of a smaller copy of the domain
 LARGEST = 256  # times the first round
 BUMPS = 8  # dimensions up to which isolated bumps are looked for: in more, points are too few
 FEW = 2  # dimensions up to which values alone do better than gradients
@@ -106,6 +107,7 @@ def search(evaluation: Evaluation, given: Given, seed: int) -> Rounds:
         ends = apart if ends is None else ends.and_(apart)
         best = own if best is None else best.and_(own)
         if number > 0 and not evaluation.budget.spent:
+            best = best.and_(_inner(evaluation, 2**number * effort, rng))
             best = best.and_(_again(evaluation, best, 2**number * effort, rng))
         best = best.spread(2 * AGAIN, 0.0)
         rounds = Rounds(tuple(tops), ends, best)
@@ -178,6 +180,16 @@ def _evolved(evaluation: Evaluation, places: Places, step: float, root: float, r
     if not evaluation.few_directions:
         return ends
     return evolve(evaluation, ends, GENERATIONS + MORE_GENERATIONS * evaluation.dim, rng, step)
+
+
+def _inner(evaluation: Evaluation, size: float, rng: np.random.Generator) -> Places:
+    """The best places of a smaller copy of the domain: what lies within a thousandth of a large one is seen as in a small one."""
+    size = min(size, LARGEST)
+    points = evaluation.domain.sample(max(24, int(POINTS * size)), rng)
+    places = evaluation.steepest(evaluation.middle + 10 ** rng.uniform(*INNER) * (points - evaluation.middle))
+    if not evaluation.few_directions or evaluation.quantity != "largest":
+        return places
+    return cross(evaluation, places, max(2, int(CROSSING * math.sqrt(size))), CROSSINGS, rng)
 
 
 def _again(evaluation: Evaluation, best: Places, size: float, rng: np.random.Generator) -> Places:
