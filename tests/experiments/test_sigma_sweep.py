@@ -291,9 +291,9 @@ def test_a_witness_that_branch_and_bound_comes_upon_is_the_maps(monkeypatch):
         for parameter in flow.parameters():
             parameter.mul_(2.0)
     double, ball = flow.double().requires_grad_(False), Latent.normal(2).balls(0.9999)[0]
-    flat = find_lipschitz(double.inverse, Ball(ball.center.numpy(), 1e-3), seed=0)
+    flat = find_lipschitz(double.inverse, Ball(ball.center.numpy(), 1e-3), seed=0, evaluations=60_000)
     effort = Effort(certificate=10.0, search=10_000)
-    best = find_lipschitz(double.inverse, ball, seed=0)
+    best = find_lipschitz(double.inverse, ball, seed=0, evaluations=60_000)
     monkeypatch.setattr(diagnosis_measure, "find_lipschitz", lambda *_, **__: flat)
     found = measured(double, Latent.normal(2), 0.3, seed=0, effort=effort).found
     assert flat.lower < 0.9 * best.lower < found.lower

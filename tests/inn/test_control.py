@@ -168,7 +168,7 @@ def test_a_limit_that_is_asked_for_is_kept():
     )
     domain = latent.hull(0.999)
     flows = [flow.double().requires_grad_(False) for flow in ensemble.networks()]
-    found = [find_lipschitz(flow.inverse, domain, seed=0).lower for flow in flows]
+    found = [find_lipschitz(flow.inverse, domain, seed=0, evaluations=60_000).lower for flow in flows]
     assert 3.0 < found[0] < 5.0 * 1.1  # the penalty is soft: a tenth above the limit
     assert found[1] > 15.0
     z = torch.as_tensor(standard_normal(2).sample_quasi(4096, 0))

@@ -407,7 +407,7 @@ def test_the_ratio_is_reached_with_a_proven_cover(dim, inputs, activation, ratio
 def test_without_a_witness_nothing_hides():
     # started from a found value of almost 0 every box must stand on its own
     flow, domain = random_flow(3, "tanh", 4, gain=1.5), latent_ball(np.zeros(3), mass=0.5)
-    truth = find_lipschitz(flow.inverse, domain, seed=0).lower
+    truth = find_lipschitz(flow.inverse, domain, seed=0, evaluations=60_000).lower
     blind = SimpleNamespace(lower=1e-6, improve=lambda points: None)
     bounder = Preimage(Problem.of(flow, domain, None), threads=1)
     bound = branch_and_bound(bounder, blind, Budget(3.0, 2.0), lambda event: None)

@@ -144,7 +144,7 @@ def test_ends_seen_once_are_what_a_search_may_miss():
 
 
 def test_rounds_that_agree_end_a_search_and_rounds_that_do_not_go_on():
-    plain = find_lipschitz(lambda z: torch.tanh(5 * z), Ball([0.0, 0.0], 1.0))
+    plain = find_lipschitz(lambda z: torch.tanh(5 * z), Ball([0.0, 0.0], 1.0), evaluations=400_000)
     assert (plain.reached, len(plain.restarts)) == (3, 3)
     rng = np.random.default_rng(0)
     centres = torch.as_tensor(rng.uniform(-1, 1, (300, 2)))
@@ -240,6 +240,6 @@ def test_isolated_bumps_are_found():
             far = (z - centre).square().sum(1, keepdim=True) / (2 * width**2)
             return torch.cat((z, 0.5 * torch.exp(-far)), 1)
 
-        found = find_lipschitz(f, Ball(np.zeros(dim), 1.0))
+        found = find_lipschitz(f, Ball(np.zeros(dim), 1.0), evaluations=700_000)
         # the steepest slope of exp(-r^2 / 2) is exp(-1/2) at r = 1
         assert found.lower == pytest.approx(math.hypot(1.0, 0.5 * math.exp(-0.5) / width), rel=1e-3)

@@ -377,16 +377,16 @@ def test_singular_layers_and_numbers_for_sequences_are_refused():
 def test_found_charges_the_rounding_of_the_map(f, domain, truth):
     if truth is None:
         with pytest.raises(InvalidInput, match="rounding"):
-            find_lipschitz(f, domain, seed=0)
+            find_lipschitz(f, domain, seed=0, evaluations=60_000)
     else:
-        found = find_lipschitz(f, domain, seed=0)
+        found = find_lipschitz(f, domain, seed=0, evaluations=60_000)
         assert 0.9 * truth <= found.lower <= truth
         assert any("measured" in text for text in found.assumptions)
 
 
 def test_parameters_that_require_gradients():
     linear = torch.nn.Linear(2, 2).double()
-    found = find_lipschitz(linear, Ball([0.0, 0.0], 1.0), seed=0)
+    found = find_lipschitz(linear, Ball([0.0, 0.0], 1.0), seed=0, evaluations=60_000)
     norm = float(torch.linalg.matrix_norm(linear.weight.detach(), ord=2))
     assert (1 - 1e-9) * norm <= found.lower <= norm * (1 + 1e-12)
 
@@ -396,14 +396,14 @@ def test_parameters_that_require_gradients():
 
     torch.manual_seed(0)
     sorting = torch.nn.Sequential(torch.nn.Linear(2, 8), GroupSort(), torch.nn.Linear(8, 2)).double()
-    assert find_lipschitz(sorting, Ball([0.0, 0.0], 1.0), seed=0).lower > 0.0
+    assert find_lipschitz(sorting, Ball([0.0, 0.0], 1.0), seed=0, evaluations=60_000).lower > 0.0
 
 
 def test_maps_that_compute_in_float32_are_searched():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.Tanh(), torch.nn.Linear(32, 2))
-    single = find_lipschitz(lambda z: net(z.float()).double(), Ball([0.0, 0.0], 2.0), seed=0).lower
-    double = find_lipschitz(net.double(), Ball([0.0, 0.0], 2.0), seed=0).lower
+    single = find_lipschitz(lambda z: net(z.float()).double(), Ball([0.0, 0.0], 2.0), seed=0, evaluations=60_000).lower
+    double = find_lipschitz(net.double(), Ball([0.0, 0.0], 2.0), seed=0, evaluations=60_000).lower
     assert single == pytest.approx(double, rel=0.02)
     assert single <= double * (1 + 1e-6)
 

@@ -203,7 +203,7 @@ def measured(trained_normal):
     left, right = z[x[:, 0] < 0], z[x[:, 0] >= 0]
     count = min(len(left), len(right))
     segments = [(torch.as_tensor(left[:count]), torch.as_tensor(right[:count]))]
-    found = find_lipschitz(flow.inverse, domain, seed=0, segments=segments)
+    found = find_lipschitz(flow.inverse, domain, seed=0, evaluations=60_000, segments=segments)
     epsilon = wasserstein(Discrete(z), Discrete(standard_normal(2).sample_quasi(2000, 1))).upper
     return flow, domain, x, z, found, Enclosure(0.0, epsilon, Guarantee.ESTIMATE, "plug-in, biased upwards")
 
