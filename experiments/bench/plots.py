@@ -114,7 +114,7 @@ def bench_search_figure(folder: Path) -> list[Path]:
     with plt.style.context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.9), layout="constrained", width_ratios=[1.0, 1.1])
         _reached_in_time(left, results[results["kind"] == "contender"])
-        left.set(title="trained networks", ylabel="share of networks at 0.99 of the best known value")
+        left.set(title="trained networks", ylabel="share at 0.99 of the best known value")
         rows = np.arange(len(table))
         right.hlines(rows, table["least share"], table["median share"], color="#c0392b", lw=1.5)
         right.plot(table["median share"], rows, "o", ms=4, color="#c0392b", label="lipbounds: median, least of seeds")
