@@ -56,6 +56,7 @@ def test_architectures(tmp_path):
         architectures.Architectures(seeds=0).configuration()
 
 
+@pytest.mark.usefixtures("briefly")
 @pytest.mark.parametrize("architecture", [CouplingFlow(blocks=1, hidden=4), Glow(blocks=1, hidden=4), ResidualFlow(blocks=1)])
 def test_what_is_known_of_an_architecture(architecture):
     # widely apart, so that what is steepest for one component is not for the other
