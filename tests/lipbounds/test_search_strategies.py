@@ -18,6 +18,7 @@ from lipbounds.search.crossing import cross
 from lipbounds.search.evaluation import Budget, Evaluation, Places
 from lipbounds.search.evolution import evolve
 from lipbounds.search.pairs import kind_of
+from lipbounds.search.rounding_noise import rounding_noise
 from lipbounds.search.rounds import Rounds
 from lipbounds.search.segments import follow
 from lipbounds.search.zoom import zoom
@@ -243,3 +244,12 @@ def test_isolated_bumps_are_found():
         found = find_lipschitz(f, Ball(np.zeros(dim), 1.0), evaluations=700_000)
         # the steepest slope of exp(-r^2 / 2) is exp(-1/2) at r = 1
         assert found.lower == pytest.approx(math.hypot(1.0, 0.5 * math.exp(-0.5) / width), rel=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [(torch.float16, 2.0**-11), (torch.bfloat16, 2.0**-8), (torch.float32, 2.0**-24)])
+def test_images_of_a_short_type_are_charged_eight_of_its_roundings(dtype, unit):
+    # 10 and 9 are far larger than what neighbours move by, so that steps of the inputs alone would charge less
+    point = torch.tensor([0.7, 0.3], dtype=torch.float64)
+    offset = torch.tensor([10.0, 9.0], dtype=torch.float64)
+    noise = rounding_noise(lambda z: (0.01 * z + offset).to(dtype).double(), point, 1.0)
+    assert noise >= 8 * unit * 10.0 * math.sqrt(2)

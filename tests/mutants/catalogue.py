@@ -549,7 +549,7 @@ MUTANTS = [
         "lipbounds/search/rounding_noise.py",
         "unit = unit_of(images.flatten(0, 1))",
         "unit = 2.0**-53",
-        f"{TRUTH}::test_found_charges_the_rounding_of_the_map",
+        f"{STRATEGIES}::test_images_of_a_short_type_are_charged_eight_of_its_roundings",
     ),
     Mutant(
         "seed of the search ignored",
