@@ -27,6 +27,7 @@ __all__ = ["draw", "write_report"]
 Array = NDArray[np.float64]
 
 SHOWN = 3000
+NEAR = 1e-6  # of the radius: points so near to the plane are drawn on it
 DATA, GENERATED, BRIDGE = "#9a9a9a", "#1f6fb2", "#c0392b"
 
 
@@ -57,10 +58,15 @@ def _latent(axes: Axes, diagnosis: Diagnosis) -> None:
     colours = plane.norms.log10().reshape(len(sides), -1).numpy()
     mesh = axes.pcolormesh(sides + shift[0], sides + shift[1], colours.T, cmap="magma", rasterized=True)
     axes.figure.colorbar(mesh, ax=axes, label=r"$\log_{10}\sigma_{\max}$ of $DT^{-1}$")
-    at = basis.T @ (point - origin) + torch.tensor(shift, dtype=torch.float64)
-    axes.plot(float(at[0]), float(at[1]), "o", mfc="none", mec="white", mew=1.2, ms=7)
+    # in more dimensions the plane goes through the first steep point; a steeper one found later may lie elsewhere
+    away = point - origin
+    shown = float(torch.linalg.vector_norm(away - basis @ (basis.T @ away))) <= NEAR * diagnosis.domain.radius
+    if shown:
+        at = basis.T @ away + torch.tensor(shift, dtype=torch.float64)
+        axes.plot(float(at[0]), float(at[1]), "o", mfc="none", mec="white", mew=1.2, ms=7)
     names = ("latent $z_1$", "latent $z_2$") if dim == 2 else ("most stretched direction", "second direction")
-    axes.set(xlabel=names[0], ylabel=names[1], title="latent ball, steepest point circled", aspect="equal")
+    axes.set(xlabel=names[0], ylabel=names[1], aspect="equal")
+    axes.set_title("latent ball, steepest point circled" if shown else "latent ball, through a steep point")
 
 
 def _points(axes: Axes, diagnosis: Diagnosis) -> None:

@@ -123,12 +123,12 @@ def _verdict(diagnosis: Diagnosis) -> str:
             + (f", and {missed} mode{'s are' if missed > 1 else ' is'} hardly generated." if missed else ".")
         )
     stretch = f"On the latent ball T^-1 stretches by at least {diagnosis.found.lower:.3g}"
-    if diagnosis.steepness is not None:
-        stretch += f" somewhere, at a typical point by {diagnosis.steepness.quantiles[0].upper:.2g} or less"
     if diagnosis.certified is not None and math.isfinite(diagnosis.certified.upper):
         kind = "at most" if diagnosis.certified.guarantee is Guarantee.CERTIFIED else "conditionally at most"
         stretch += f" and {kind} {diagnosis.certified.upper:.3g}"
     words.append(stretch + ".")
+    if diagnosis.steepness is not None and math.isfinite(diagnosis.steepness.quantiles[0].upper):
+        words.append(f"At half of the latent draws it stretches by about {diagnosis.steepness.quantiles[0].upper:.2g} or less.")
     if diagnosis.torn_pair is not None:
         words.append(f"The steepest place lies between modes {diagnosis.torn_pair[0] + 1} and {diagnosis.torn_pair[1] + 1}.")
     if len(diagnosis.latent.means) == 1 and diagnosis.forced.lower > 0:

@@ -83,7 +83,9 @@ def cross(evaluation: Evaluation, places: Places, count: int, steps: int, rng: n
 def _beyond(evaluation: Evaluation, points: Tensor, rng: np.random.Generator) -> Tensor:
     """Points a little beyond the hyperplanes next to points, shape (m, d)."""
     n, d = len(points), evaluation.dim
-    corners = evaluation.corners(points, torch.full((n, 1), evaluation.step, dtype=torch.float64))
+    steps = torch.full((n, 1), evaluation.step, dtype=torch.float64)
+    points = evaluation.with_room(points, steps)
+    corners = evaluation.corners(points, steps)
     with _Switches(len(corners)) as switches:
         evaluation.images(corners, at_once=True)
     if not switches.seen:

@@ -237,8 +237,7 @@ class Evaluation:
         n = len(points)
         h = torch.full((n,), self.step, dtype=torch.float64) if step is None else step.clamp(max=self.step)
         h = h.clamp_min(1e-3 * self.step)[:, None]
-        # at the rim pairs need room
-        centres = points + 4 * h / self.width * (self.middle - points)
+        centres = self.with_room(points, h)
         scores = None
         if self.few_directions:
             images = self.images(self.corners(centres, h)).reshape(n, self.dim + 1, -1)
@@ -250,6 +249,10 @@ class Evaluation:
         a, b = (self.domain.project(centres + sign * h * along) for sign in (1, -1))
         values = self.quotients(a, b, *self.images(torch.cat((a, b))).chunk(2))
         return Places(points, values if scores is None else scores, along)
+
+    def with_room(self, points: Tensor, steps: Tensor) -> Tensor:
+        """Points moved inwards so far that neighbours at a step, shape (n, 1), lie in the domain, too."""
+        return points + 4 * steps / self.width * (self.middle - points)
 
     def corners(self, points: Tensor, steps: Tensor) -> Tensor:
         """Every point and its neighbours at a step, shape (n, 1), along each direction: rows (n (r + 1), d)."""

@@ -14,14 +14,11 @@ from lipbounds.search.evaluation import Evaluation, Places
 
 __all__ = ["evolve"]
 
-FIRST_STEP = 0.02  # of the domain's width
 LAST_STEP = 1e-9  # of the domain's width, at which a run has ended
 DIFFERENCE = 1e-2  # of a run's step: that of differences, at most
 
 
-def evolve(
-    evaluation: Evaluation, places: Places, generations: int, rng: np.random.Generator, step: float = FIRST_STEP
-) -> Places:
+def evolve(evaluation: Evaluation, places: Places, generations: int, rng: np.random.Generator, step: float) -> Places:
     """Run CMA-ES on the quotients about points, from each place; returns the best place of each run.
 
     Args:

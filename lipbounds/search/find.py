@@ -289,7 +289,7 @@ class _Search:
             if index and evaluation.late:
                 break
             witnessed.append((self._charged(evaluation, (a.numpy(), b.numpy())), nearest))
-        return self._found(evaluation, rounds, witnessed, history)
+        return self._found(evaluation, values_of, rounds, witnessed, history)
 
     def or_known(self, found: Found) -> Found:
         """What was found, or what was known if that is more, with how this search went."""
@@ -311,7 +311,12 @@ class _Search:
         return bool(self._domain.depth(point[None])[0] < BOUNDARY_TOLERANCE * width)
 
     def _found(
-        self, evaluation: Evaluation, rounds: Rounds, witnessed: list[tuple[Witnessed, _Place]], history: list[float]
+        self,
+        evaluation: Evaluation,
+        values_of: SingularValues,
+        rounds: Rounds,
+        witnessed: list[tuple[Witnessed, _Place]],
+        history: list[float],
     ) -> Found:
         (lower, noise, pair), place = max(witnessed, key=lambda one: one[0].lower)
         if lower == 0.0 and max(place.value for _, place in witnessed) > 0.0:
@@ -327,11 +332,7 @@ class _Search:
             and float(torch.linalg.vector_norm(middle - place.point)) > BOUNDARY_TOLERANCE * evaluation.width
         ):
             # the pair lies elsewhere than the place that was polished
-            place = self._place(
-                evaluation,
-                singular_values_of(self._f, self._outputs, self._domain.dim, self._domain.span, evaluation.quantity),
-                middle,
-            )
+            place = self._place(evaluation, values_of, middle)
         history.append(max(history[-1], lower))
         return Found(
             lower,

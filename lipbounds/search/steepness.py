@@ -21,6 +21,8 @@ from lipbounds.search.singular_values import LARGEST_FULL, check_map, singular_v
 
 __all__ = ["Steepness", "steepness"]
 
+FLOATING = "norms of the Jacobian are those of floating point, as torch differentiates"
+
 
 @dataclass(frozen=True, eq=False)
 class Steepness:
@@ -52,8 +54,8 @@ def steepness(
 
     Order statistics bound them at any sample size: of n draws the k-th smallest is at most the q-quantile unless fewer than k
     draws are, which has probability $P(\mathrm{Bin}(n,q)<k)$, and alike above. All bounds hold together with probability
-    1 - alpha, CONFIDENCE; norms are those of floating point. Above 24 dimensions (of input or output) power iteration gives
-    norms from below, and only the lower ends hold.
+    1 - alpha, CONFIDENCE; that norms are those of floating point is named in `assumptions`. Above 24 dimensions (of input or
+    output) power iteration gives norms from below, and only the lower ends hold.
 
     Args:
         model: As in `find_lipschitz`, differentiable by torch.
@@ -86,7 +88,8 @@ def steepness(
     each = alpha / (2 * len(shares))
     method = f"order statistics of {draws} draws" + (", norms by power iteration" if from_below else "")
     quantiles = tuple(
-        Enclosure(*_ends(norms, share, each, from_below=from_below), Guarantee.CONFIDENCE, method, alpha) for share in shares
+        Enclosure(*_ends(norms, share, each, from_below=from_below), Guarantee.CONFIDENCE, method, alpha, (FLOATING,))
+        for share in shares
     )
     return Steepness(tuple(shares), quantiles, float(norms[-1]), draws)
 

@@ -107,7 +107,7 @@ def test_nothing_that_is_shown_exceeds_the_constant_found(torn):
     # steep is the layer about z_1 = 0 alone; elsewhere the map stretches by its width
     assert found.steepness.quantiles[0].lower < 0.5
     assert found.steepness.quantiles[0].upper < found.steepness.quantiles[1].upper
-    assert "at a typical point" in found.verdict
+    assert "At half of the latent draws" in found.verdict
 
 
 def test_the_page_and_the_figure(torn, tmp_path):

@@ -90,16 +90,23 @@ def test_evolution_gives_the_last_digits(dim):
     assert found.values.tolist() == pytest.approx([4.0 * dim] * 3, rel=1e-6)
 
 
-def test_evolution_reaches_a_corner_between_kinks_on_the_rim():
-    # the slope grows towards z_2 = |z_1| from below and outwards: no gradient vanishes at the maximum
+def test_evolution_reaches_a_maximum_on_the_rim():
+    # the slope depends on s = z_1 + z_2 alone and grows with it, up to sqrt 2
+    ev = evaluation(lambda z: torch.stack((z[:, 0], (z[:, 0] + z[:, 1]) ** 2), 1), Ball([0.0, 0.0], 1.0))
+    found = evolve(ev, places([[0.2, 0.1]]), 60, np.random.default_rng(0), step=0.05)
+    # J = (1, 0; 2 s, 2 s), whose Gram matrix is (9, 8; 8, 8) there; differences stay 4e-7 inside
+    assert float(found.values[0]) == pytest.approx(math.sqrt((17 + math.sqrt(257)) / 2), rel=2e-6)
+
+
+def test_differences_at_the_rim_stay_in_the_domain():
     def f(z):
-        bend = torch.where(z[:, 1] < z[:, 0].abs(), 1.0, 0.2)
-        return torch.stack((z[:, 0], bend * (z[:, 0] + z[:, 1]) ** 2), 1)
+        assert float(z.norm(dim=1).max()) <= 1 + 1e-12
+        return z.abs()
 
     ev = evaluation(f, Ball([0.0, 0.0], 1.0))
-    found = evolve(ev, places([[0.2, 0.1]]), 60, np.random.default_rng(0), step=0.05)
-    # at (1, 1) / sqrt 2 the gradient of the second component is 2 sqrt 2 (1, 1)
-    assert float(found.values[0]) == pytest.approx(math.sqrt(17 - 1e-9), rel=2e-2)
+    rim = places([[1.0, 0.0], [-0.6, 0.8], [0.0, -1.0]])
+    ev.steepest(rim.points)
+    cross(ev, rim, 4, 3, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("dim", [3, 64])
