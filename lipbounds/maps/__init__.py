@@ -11,7 +11,16 @@ from lipbounds.maps.layer_constants import (
     bound_of_residual,
     lipschitz_of_mlp,
 )
-from lipbounds.maps.layers import Affine, Coupling, Layer, PartialCoupling, Permutation, Residual
+from lipbounds.maps.layers import (
+    Affine,
+    Coupling,
+    Layer,
+    PartialCoupling,
+    Permutation,
+    Residual,
+    ReversedCoupling,
+    SplineCoupling,
+)
 from lipbounds.maps.scales import (
     Scale,
     arctan_scale,
@@ -22,6 +31,7 @@ from lipbounds.maps.scales import (
     softsign_scale,
     tanh_scale,
 )
+from lipbounds.maps.splines import Spline
 from lipbounds.maps.structure import Structured, expanded, forward_map, inverse_map, structure_of
 
 __all__ = [
@@ -35,7 +45,10 @@ __all__ = [
     "PartialCoupling",
     "Permutation",
     "Residual",
+    "ReversedCoupling",
     "Scale",
+    "Spline",
+    "SplineCoupling",
     "Structured",
     "activation_names",
     "arctan_scale",

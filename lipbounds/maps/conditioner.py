@@ -45,7 +45,7 @@ class Conditioner:
     Attributes:
         weights: Matrices of shape (out, in), input side first.
         biases: Vectors of shape (out,).
-        activation: Name of the activation between the layers (`lipbounds.maps.activations`).
+        activation: Name of the activation between the layers (`lipbounds.maps.activations`), or the activation itself.
 
     Raises:
         InvalidInput: For an unknown activation, numbers that are not finite, or shapes that do not fit.
@@ -53,10 +53,11 @@ class Conditioner:
 
     weights: Sequence[Array]
     biases: Sequence[Array]
-    activation: str
+    activation: str | Activation
 
     def __post_init__(self) -> None:
-        get_activation(self.activation)
+        if isinstance(self.activation, str):
+            get_activation(self.activation)
         # the doubles that a certificate speaks of
         for name in ("weights", "biases"):
             arrays = [np.asarray(part, dtype=np.float64) for part in getattr(self, name)]
@@ -82,7 +83,7 @@ class Conditioner:
     @property
     def kind(self) -> Activation:
         """The activation itself."""
-        return get_activation(self.activation)
+        return get_activation(self.activation) if isinstance(self.activation, str) else self.activation
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:

@@ -5,16 +5,15 @@ Networks are copied, put into evaluation mode and converted; the user's own stay
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lipbounds.errors import InvalidInput
-from lipbounds.maps.adapters import adapter_of
+from lipbounds.maps.adapters import adapter_of, converted
 from lipbounds.maps.layers import Layer
 from lipbounds.maps.structure import Structured, forward_map, inverse_map, structure_of
 
@@ -42,12 +41,6 @@ class Model:
     source: str
 
 
-def _converted(model: Any, dtype: torch.dtype) -> Any:
-    if not isinstance(model, nn.Module):
-        return model
-    return copy.deepcopy(model).to(device="cpu", dtype=dtype).eval().requires_grad_(False)
-
-
 def as_model(model: object) -> Model:
     """Return what a user brings as a model.
 
@@ -72,12 +65,12 @@ def as_model(model: object) -> Model:
         if not callable(model):
             got = type(model).__name__
             raise InvalidInput("model", got, "a flow or a callable on batches, latent to data", "wrap it in a function")
-        alone = _converted(model, torch.float64)
+        alone = converted(model, torch.float64)
         return Model(lambda z: _as_rows(alone(z)), None, None, None, "callable")
-    source, pair = adapter or ("pair of maps", lambda flow: (flow.forward, flow.inverse))
+    source, pair = (adapter.source, adapter.maps) if adapter else ("pair of maps", lambda flow: (flow.forward, flow.inverse))
 
     def in_precision(dtype: torch.dtype) -> tuple[Map, Map]:
-        forward, inverse = pair(_converted(model, dtype))
+        forward, inverse = pair(converted(model, dtype))
         return lambda x: _as_rows(forward(x)), lambda z: _as_rows(inverse(z))
 
     forward, inverse = in_precision(torch.float64)
@@ -86,7 +79,7 @@ def as_model(model: object) -> Model:
 
 def _layers_of(model: object) -> tuple[Layer, ...] | None:
     """The layers of T; None for a model that does not tell them, or has some without a known form."""
-    if not isinstance(model, Structured):
+    if not isinstance(model, Structured) and adapter_of(model) is None:
         return None
     try:
         return structure_of(model)

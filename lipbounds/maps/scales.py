@@ -18,8 +18,8 @@ from lipbounds.errors import InvalidInput
 from lipbounds.maps.activations import Activation
 from lipbounds.maps.activations.arctan import ARCTAN
 from lipbounds.maps.activations.linear import LINEAR
-from lipbounds.maps.activations.log_softplus import LogSoftplus
-from lipbounds.maps.activations.logistic import SOFTPLUS
+from lipbounds.maps.activations.log_offset import LogOffset
+from lipbounds.maps.activations.logistic import SIGMOID, SOFTPLUS
 from lipbounds.maps.activations.softsign import SOFTSIGN
 from lipbounds.maps.activations.tanh import TANH
 
@@ -121,14 +121,24 @@ def tanh_scale(bound: float, divisor: float = 1.0) -> Scale:
     return Scale(TANH, _bound("bound", bound), divisor)
 
 
-def sigmoid_scale(offset: float = 2.0, *, inverted: bool = False) -> Scale:
-    r"""Return the scale $\sigma(r+c)$ or its inverse, $s=\mp\log(1+e^{-(r+c)})$, as in Glow and normflows, where c = 2."""
+def sigmoid_scale(offset: float = 2.0, *, inverted: bool = False, least: float = 0.0) -> Scale:
+    r"""Return the scale $\sigma(r+c)$ or its inverse, $s=\mp\log(1+e^{-(r+c)})$, as in Glow and normflows, where c = 2.
+
+    Args:
+        offset: c.
+        inverted: Whether the scale is 1 / sigma.
+        least: Added to sigma, as the 1e-3 of nflows; not with `inverted`.
+    """
+    if least:
+        if inverted:
+            raise InvalidInput("least", least, "0 with inverted", "no library has both")
+        return Scale(LogOffset(SIGMOID, least), shift=offset)
     return Scale(SOFTPLUS, 1.0 if inverted else -1.0, -1.0, -offset)
 
 
 def softplus_scale(offset: float = 1e-3) -> Scale:
     r"""Return the scale $\log(1+e^{r})+c$ as in nflows, where c = 1e-3."""
-    return Scale(LogSoftplus(offset))
+    return Scale(LogOffset(SOFTPLUS, offset))
 
 
 def exponential_scale() -> Scale:

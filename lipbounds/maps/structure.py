@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lipbounds.errors import InvalidInput
+from lipbounds.maps.adapters import adapter_of, converted
 from lipbounds.maps.layers import Layer
 
 __all__ = ["Structured", "dimension_of", "expanded", "forward_map", "inverse_map", "structure_of"]
@@ -26,13 +30,22 @@ class Structured(Protocol):
         ...
 
 
-def structure_of(model: Structured | Sequence[Layer]) -> tuple[Layer, ...]:
-    """Return the layers of a network, or of a sequence of layers.
+def structure_of(model: object, context: ArrayLike | None = None) -> tuple[Layer, ...]:
+    """Return the layers of a network, of a flow of another library, or of a sequence of layers.
+
+    Args:
+        model: A flow of zuko, nflows, normflows or FrEIA, a network with `structure()`, or layers.
+        context: What a conditional flow is conditioned on, a vector, the only one: the map depends on z alone then.
 
     Raises:
-        InvalidInput: If there are none, or of different dimensions.
+        InvalidInput: If there are none, or of different dimensions; for a flow with a part that is not read, which it names.
     """
-    layers = model.structure() if isinstance(model, Structured) else model
+    adapter = None if isinstance(model, Structured | Sequence) else adapter_of(model)
+    if adapter is not None:
+        values = None if context is None else np.asarray(context, dtype=np.float64)
+        layers: object = adapter.layers(converted(model, torch.float64), values)
+    else:
+        layers = model.structure() if isinstance(model, Structured) else model
     if not isinstance(layers, Sequence) or not all(isinstance(layer, Layer) for layer in layers):
         got = type(model).__name__
         raise InvalidInput("model", got, "a network with a method structure(), or its layers", "use found and black-box bounds")

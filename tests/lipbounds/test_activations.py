@@ -25,13 +25,13 @@ from lipbounds.maps import (
     tanh_scale,
 )
 from lipbounds.maps.activations import activation_of_module
-from lipbounds.maps.activations.log_softplus import LogSoftplus
+from lipbounds.maps.activations.log_offset import LogOffset
 from lipbounds.maps.activations.tanh import TANH
 from lipbounds.maps.conditioner import BallNetwork
 from lipbounds.rounding import FUNCTION_ERROR
 
 ELEMENTWISE = {name: get_activation(name) for name in activation_names() if get_activation(name).split(2) is None}
-ELEMENTWISE["log_softplus"] = LogSoftplus(1e-3)
+ELEMENTWISE["log_softplus"] = LogOffset(SOFTPLUS, 1e-3)
 DEGREE = 5
 POINTS = np.concatenate((np.linspace(-3, 3, 61), [-700.0, -40.0, -9.0, 9.0, 40.0, 700.0]))
 

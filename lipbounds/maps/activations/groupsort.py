@@ -13,51 +13,10 @@ from torch import Tensor
 from lipbounds.arb import Row
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.activations.base import Activation, Array, Range
-from lipbounds.maps.activations.linear import LINEAR
+from lipbounds.maps.activations.partial import OnLastUnits
 from lipbounds.maps.activations.relu import RELU
 
 __all__ = ["GROUPSORT"]
-
-
-class _RectifyLast(Activation):
-    """The identity on all but the last units, relu on these."""
-
-    slope = 1.0
-    kink = 1
-
-    def __init__(self, first: int) -> None:
-        self._first = first  # units that stay
-
-    def torch(self, x: Tensor) -> Tensor:
-        return torch.cat((x[..., : self._first], torch.relu(x[..., self._first :])), -1)
-
-    def ball(self, x: arb) -> arb:
-        raise NotImplementedError("units differ: use balls")
-
-    slope_ball = ball
-
-    def balls(self, row: Row) -> Row:
-        return [*row[: self._first], *RELU.balls(row[self._first :])]
-
-    def slope_balls(self, row: Row) -> Row:
-        return [*LINEAR.slope_balls(row[: self._first]), *RELU.slope_balls(row[self._first :])]
-
-    def _both(self, left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
-        join = torch.cat if isinstance(left[0], Tensor) else np.concatenate
-        return [join((a, b), -1) for a, b in zip(left, right, strict=True)]
-
-    def coefficients(self, x: Any, degree: int) -> list[Any]:
-        first, last = x[..., : self._first], x[..., self._first :]
-        return self._both(LINEAR.coefficients(first, degree), RELU.coefficients(last, degree))
-
-    def ranges(self, low: Array, high: Array, degree: int) -> Sequence[Range]:
-        parts = [(low[..., : self._first], high[..., : self._first]), (low[..., self._first :], high[..., self._first :])]
-        first, last = (kind.ranges(*part, degree) for kind, part in zip((LINEAR, RELU), parts, strict=True))
-        ends = (self._both([one[side] for one in first], [one[side] for one in last]) for side in (0, 1))
-        return list(zip(*ends, strict=True))
-
-    def largest(self, n: int) -> float:
-        return RELU.largest(n)
 
 
 class GroupSort(Activation):
@@ -109,7 +68,7 @@ class GroupSort(Activation):
         rows = np.arange(pairs)
         before[width + rows, 2 * rows], before[width + rows, 2 * rows + 1] = 1.0, -1.0
         after[2 * rows, width + rows], after[2 * rows + 1, width + rows] = -1.0, 1.0
-        return before, _RectifyLast(width), after
+        return before, OnLastUnits(RELU, width), after
 
 
 GROUPSORT = GroupSort()

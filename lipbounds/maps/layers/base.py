@@ -10,13 +10,18 @@ from torch import Tensor
 
 from lipbounds.arb import Row
 
-__all__ = ["BoxInverse", "Layer", "PointInverse"]
+__all__ = ["BoxInverse", "Layer", "PointInverse", "middle_of"]
 
 PointInverse = Callable[[Row], Row]
 """From small balls about a point to balls that contain their preimages."""
 
 BoxInverse = Callable[[Row, Row], tuple[Row, Row, arb_mat]]
 """From a box and its middle to their preimages, and the derivative of the inverse on the box."""
+
+
+def middle_of(box: Row) -> Row:
+    """Return the middle of a box, exact."""
+    return [value.mid() for value in box]
 
 
 class Layer(ABC):

@@ -1,4 +1,4 @@
-r"""$\log(\log(1+e^x)+c)$: the logarithm of the scale of couplings whose scale is softplus with an offset, as in nflows."""
+r"""$\log(f(x)+c)$ with f softplus or the sigmoid: the logarithm of the scale of couplings whose scale is f with an offset, as in nflows."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ import torch
 from flint import arb
 from torch import Tensor
 
-from lipbounds.arb import monotone
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.activations.base import Activation, Array, Range
-from lipbounds.maps.activations.logistic import SOFTPLUS, sigmoid_ball, softplus_ball
 from lipbounds.maps.activations.ranges import product_of_ranges
 from lipbounds.rounding import UP
 
-__all__ = ["LogSoftplus"]
+__all__ = ["LogOffset"]
 
 
-class LogSoftplus(Activation):
-    """log(softplus(x) + c).
+class LogOffset(Activation):
+    """log(f(x) + c).
 
     Args:
+        inner: f, softplus or the sigmoid.
         offset: c > 0.
     """
 
-    slope = 1.0  # sigmoid / (softplus + c) is below e^x / (1 + e^x) / log(1 + e^x) <= 1
+    # of softplus sigmoid / (softplus + c) <= e^x / (1 + e^x) / log(1 + e^x) <= 1; of the sigmoid s (1 - s) / (s + c) <= 1 - s
+    slope = 1.0
 
-    def __init__(self, offset: float) -> None:
+    def __init__(self, inner: Activation, offset: float) -> None:
         if not offset > 0.0:
             raise InvalidInput("offset", offset, "a number > 0", "nflows takes 1e-3")
-        self.offset = offset
+        self.inner, self.offset = inner, offset
 
     def torch(self, x: Tensor) -> Tensor:
-        return torch.log(torch.nn.functional.softplus(x) + self.offset)
+        return torch.log(self.inner.torch(x) + self.offset)
 
     def ball(self, x: arb) -> arb:
-        return monotone(lambda value: (softplus_ball(value) + arb(self.offset)).log(), x)
+        return (self.inner.ball(x) + arb(self.offset)).log()
 
     def slope_ball(self, x: arb) -> arb:
         if not x.is_finite():
             return arb(0).union(arb(1))
-        return monotone(sigmoid_ball, x) / (monotone(softplus_ball, x) + arb(self.offset))
+        return self.inner.slope_ball(x) / (self.inner.ball(x) + arb(self.offset))
 
     def coefficients(self, x: Any, degree: int) -> list[Any]:
-        u = SOFTPLUS.coefficients(x, degree)
+        u = self.inner.coefficients(x, degree)
         first = u[0] + self.offset
         xp = torch if isinstance(x, Tensor) else np
         parts = [xp.log(first)]
@@ -57,7 +57,7 @@ class LogSoftplus(Activation):
         return parts
 
     def ranges(self, low: Array, high: Array, degree: int) -> Sequence[Range]:
-        u = SOFTPLUS.ranges(low, high, degree)
+        u = self.inner.ranges(low, high, degree)
         first = (u[0][0] + self.offset, u[0][1] + self.offset)
         inverse = (1.0 / first[1], 1.0 / first[0])
         parts: list[Range] = [(np.log(first[0]), np.log(first[1]))]
@@ -71,7 +71,7 @@ class LogSoftplus(Activation):
 
     def largest(self, n: int) -> float:
         # by the recurrence of `coefficients` with absolute values; the first is at most the slope
-        u = [0.0, *(SOFTPLUS.largest(k) for k in range(1, n + 1))]
+        u = [0.0, *(self.inner.largest(k) for k in range(1, n + 1))]
         parts = [0.0, 1.0]
         for order in range(2, n + 1):
             rest = sum(k * parts[k] * u[order - k] for k in range(1, order))

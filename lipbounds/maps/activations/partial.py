@@ -1,0 +1,61 @@
+"""An activation on the last units of a layer; the first pass unchanged, as those that a residual network carries along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from flint import arb
+from torch import Tensor
+
+from lipbounds.arb import Row
+from lipbounds.maps.activations.base import Activation, Array, Range
+from lipbounds.maps.activations.linear import LINEAR
+
+__all__ = ["OnLastUnits"]
+
+
+class OnLastUnits(Activation):
+    """The identity on the first units, another activation on the rest.
+
+    Args:
+        inner: The activation of the last units.
+        first: Number of units that pass unchanged.
+    """
+
+    def __init__(self, inner: Activation, first: int) -> None:
+        self.inner, self.first = inner, first
+        self.slope, self.kink = max(1.0, inner.slope), inner.kink  # type: ignore[misc]
+
+    def torch(self, x: Tensor) -> Tensor:
+        return torch.cat((x[..., : self.first], self.inner.torch(x[..., self.first :])), -1)
+
+    def ball(self, x: arb) -> arb:
+        raise NotImplementedError("units differ: use balls")
+
+    slope_ball = ball
+
+    def balls(self, row: Row) -> Row:
+        return [*row[: self.first], *self.inner.balls(row[self.first :])]
+
+    def slope_balls(self, row: Row) -> Row:
+        return [*LINEAR.slope_balls(row[: self.first]), *self.inner.slope_balls(row[self.first :])]
+
+    def _both(self, left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
+        join = torch.cat if isinstance(left[0], Tensor) else np.concatenate
+        return [join((a, b), -1) for a, b in zip(left, right, strict=True)]
+
+    def coefficients(self, x: Any, degree: int) -> list[Any]:
+        first, last = x[..., : self.first], x[..., self.first :]
+        return self._both(LINEAR.coefficients(first, degree), self.inner.coefficients(last, degree))
+
+    def ranges(self, low: Array, high: Array, degree: int) -> Sequence[Range]:
+        parts = [(low[..., : self.first], high[..., : self.first]), (low[..., self.first :], high[..., self.first :])]
+        first, last = (kind.ranges(*part, degree) for kind, part in zip((LINEAR, self.inner), parts, strict=True))
+        ends = (self._both([one[side] for one in first], [one[side] for one in last]) for side in (0, 1))
+        return list(zip(*ends, strict=True))
+
+    def largest(self, n: int) -> float:
+        return max(LINEAR.largest(n), self.inner.largest(n))
