@@ -1,12 +1,15 @@
 r"""Arithmetic of functions on a box of the plane, compiled: affine forms, and jets made of them.
 
 A *form* (c, g_0, g_1, r) stands for a function f of $\delta$, $|\delta_i|\le h_i$, with $|f(\delta)-c-g\cdot\delta|\le r$. A *jet*
-(c, e, p, q) stands for a Lipschitz function f with $|f(0)-c|\le e$ whose derivatives by $\delta_0$ and $\delta_1$ have the forms p
-and q almost everywhere. Integrating them from 0 gives the form of f itself. Functions of one variable u, $|\Delta|\le R$ about a
-middle, have forms (c, g, r) and jets (c, e, p) likewise.
+(c, e, p, q, a, b) stands for a Lipschitz function f with $|f(0)-c|\le e$ and values in [a, b], whose derivatives by $\delta_0$ and
+$\delta_1$ have the forms p and q almost everywhere. Integrating them from 0 gives a form of f itself. Functions of one variable
+u, $|\Delta|\le R$ about a middle, have forms (c, g, r), and jets (c, e, p, a, b) that are called *lines* here.
 
-Rounding: every operation adds to r (and e) a multiple of EPS times a bound of what it has added up. A form knows nothing about
-its coefficients but the inequality, so it does not matter that they are rounded.
+On small boxes forms are good to second order. On large ones ranges are better: every rule for derivatives takes the form or, if
+that is narrower, the interval that ranges give.
+
+Rounding: every operation adds to r (and e) a multiple of EPS times a bound of what it has added up, and moves the ends of ranges
+outwards. A form knows nothing about its coefficients but the inequality, so it does not matter that they are rounded.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from lipbounds.compiled import compiled
 from lipbounds.rounding import EPS
 
 __all__ = [
-    "constant_jet",
+    "both",
     "form_of",
     "jet_add",
     "jet_composed",
@@ -26,18 +29,61 @@ __all__ = [
     "line_add",
     "line_applied",
     "line_exp",
-    "line_form",
     "line_inverse",
+    "line_moved",
+    "line_reach",
+    "line_slopes",
     "line_times",
+    "line_with_slopes",
+    "narrower",
+    "outward",
     "plus",
-    "reach_of_line",
+    "product",
+    "range_of",
+    "reach_of",
     "scaled",
-    "size",
+    "sum_of",
     "swing",
     "times",
+    "within",
 ]
 
 UP = 1 + 32 * EPS  # covers the roundings of sums of up to 30 nonnegative terms
+
+
+# Intervals: pairs of a lower and an upper end; a NaN becomes the whole line.
+
+
+@compiled(error_model="numpy")
+def outward(low, high):
+    """The interval, a little wider; all numbers if an end is NaN."""
+    if low != low or high != high:
+        return -math.inf, math.inf
+    return low - 2 * EPS * abs(low), high + 2 * EPS * abs(high)
+
+
+@compiled(error_model="numpy")
+def product(a, b):
+    """The product of two intervals."""
+    p, q, r, s = a[0] * b[0], a[0] * b[1], a[1] * b[0], a[1] * b[1]
+    if p != p or q != q or r != r or s != s:
+        return -math.inf, math.inf
+    return outward(min(min(p, q), min(r, s)), max(max(p, q), max(r, s)))
+
+
+@compiled(error_model="numpy")
+def sum_of(a, b):
+    """The sum of two intervals."""
+    return outward(a[0] + b[0], a[1] + b[1])
+
+
+@compiled(error_model="numpy")
+def both(a, b):
+    """The intersection of two enclosures of the same numbers."""
+    return max(a[0], b[0]), min(a[1], b[1])
+
+
+# Forms on the box.
 
 
 @compiled(error_model="numpy")
@@ -47,9 +93,20 @@ def swing(a, h):
 
 
 @compiled(error_model="numpy")
-def size(a, h):
-    """A bound of |f|."""
-    return (abs(a[0]) + swing(a, h) + a[3]) * UP
+def range_of(a, h):
+    """The interval of a form."""
+    s = (swing(a, h) + a[3]) * UP
+    return outward(a[0] - s, a[0] + s)
+
+
+@compiled(error_model="numpy")
+def narrower(a, interval, h):
+    """A form, or the interval as one where it is narrower."""
+    middle = 0.5 * (interval[0] + interval[1])
+    radius = (0.5 * (interval[1] - interval[0]) + EPS * abs(middle)) * UP
+    if swing(a, h) + a[3] <= radius or not radius < math.inf:
+        return a
+    return middle, 0.0, 0.0, radius
 
 
 @compiled(error_model="numpy")
@@ -83,36 +140,44 @@ def times(a, b, h):
     )
 
 
+# Jets on the box.
+
+
 @compiled(error_model="numpy")
 def form_of(f, h):
     """The form of a jet, by integration of its derivatives from the middle."""
-    c, e, p, q = f
+    c, e, p, q = f[0], f[1], f[2], f[3]
     second = 0.5 * (abs(p[1]) * h[0] * h[0] + abs(p[2] + q[1]) * h[0] * h[1] + abs(q[2]) * h[1] * h[1])
     # the sum of the mixed coefficients is rounded
     second += EPS * (abs(p[2]) + abs(q[1])) * h[0] * h[1]
-    return c, p[0], q[0], (e + second + p[3] * h[0] + q[3] * h[1]) * UP
+    return narrower((c, p[0], q[0], (e + second + p[3] * h[0] + q[3] * h[1]) * UP), (f[4], f[5]), h)
 
 
 @compiled(error_model="numpy")
-def constant_jet(value, error):
-    """The jet of a number."""
-    zero = (0.0, 0.0, 0.0, 0.0)
-    return value, error, zero, zero
+def within(f, h):
+    """The range of a jet."""
+    return both((f[4], f[5]), range_of(form_of(f, h), h))
+
+
+@compiled(error_model="numpy")
+def reach_of(f, h):
+    """How far a jet may be from its c."""
+    low, high = within(f, h)
+    return max(high - f[0], f[0] - low) * UP
 
 
 @compiled(error_model="numpy")
 def jet_add(f, g, h):
     """The jet of f + g."""
     c = f[0] + g[0]
-    return c, (f[1] + g[1] + EPS * abs(c)) * UP, plus(f[2], g[2], h), plus(f[3], g[3], h)
+    low, high = sum_of((f[4], f[5]), (g[4], g[5]))
+    return c, (f[1] + g[1] + EPS * abs(c)) * UP, plus(f[2], g[2], h), plus(f[3], g[3], h), low, high
 
 
 @compiled(error_model="numpy")
 def jet_minus(f, g, h):
     """The jet of f - g."""
-    c = f[0] - g[0]
-    p, q = scaled(g[2], -1.0, h), scaled(g[3], -1.0, h)
-    return c, (f[1] + g[1] + EPS * abs(c)) * UP, plus(f[2], p, h), plus(f[3], q, h)
+    return jet_add(f, (-g[0], g[1], scaled(g[2], -1.0, h), scaled(g[3], -1.0, h), -g[5], -g[4]), h)
 
 
 @compiled(error_model="numpy")
@@ -120,38 +185,103 @@ def jet_times(f, g, h):
     """The jet of fg."""
     a, b = form_of(f, h), form_of(g, h)
     e = (abs(f[0]) * g[1] + abs(g[0]) * f[1] + f[1] * g[1] + EPS * abs(f[0] * g[0])) * UP
+    all_f, all_g = within(f, h), within(g, h)
     p = plus(times(a, g[2], h), times(b, f[2], h), h)
     q = plus(times(a, g[3], h), times(b, f[3], h), h)
-    return f[0] * g[0], e, p, q
+    p = narrower(p, sum_of(product(all_f, range_of(g[2], h)), product(all_g, range_of(f[2], h))), h)
+    q = narrower(q, sum_of(product(all_f, range_of(g[3], h)), product(all_g, range_of(f[3], h))), h)
+    low, high = product(all_f, all_g)
+    return f[0] * g[0], e, p, q, low, high
 
 
 @compiled(error_model="numpy")
-def jet_composed(line, u, h):
-    """The jet of F(u) from that of F in one variable, taken about the middle of u on all that u reaches."""
-    c, e, (dc, dg, dr) = line
+def jet_composed(line, u, R, h):
+    """The jet of F(u) from the line of F about the middle of u, on |Delta| <= R, which u does not leave."""
+    c, e, (dc, dg, dr) = line[0], line[1], line[2]
     reach = form_of(u, h)
-    slope = (dc, dg * reach[1], dg * reach[2], (dr + abs(dg) * reach[3] + 2 * EPS * abs(dg) * swing(reach, h)) * UP)
+    # about the middle of u, which a form by its range may have lost
+    off = reach[0] - u[0]
+    slope = (dc + dg * off, dg * reach[1], dg * reach[2], 0.0)
+    rest = dr + abs(dg) * reach[3] + 4 * EPS * (abs(dc) + abs(dg) * (abs(off) + abs(u[0]) + swing(reach, h)))
+    slope = (slope[0], slope[1], slope[2], rest * UP)
+    slopes = line_slopes(line, R)
+    slope = narrower(slope, slopes, h)
+    p = narrower(times(slope, u[2], h), product(slopes, range_of(u[2], h)), h)
+    q = narrower(times(slope, u[3], h), product(slopes, range_of(u[3], h)), h)
     # the value of u at the middle is known to its error only
-    away = size(slope, h) * u[1]
-    return c, (e + away) * UP, times(slope, u[2], h), times(slope, u[3], h)
+    away = max(abs(slopes[0]), abs(slopes[1])) * u[1]
+    return c, (e + away) * UP, p, q, line[3], line[4]
+
+
+# Lines: jets in one variable.
 
 
 @compiled(error_model="numpy")
 def line_form(f, R):
-    """The form of a jet in one variable."""
-    c, e, d = f
-    return c, d[0], (e + 0.5 * abs(d[1]) * R * R + d[2] * R) * UP
+    """The form of a line."""
+    c, e, d = f[0], f[1], f[2]
+    r = (e + 0.5 * abs(d[1]) * R * R + d[2] * R) * UP
+    away = max(f[4] - c, c - f[3]) * UP
+    if away < abs(d[0]) * R + r:
+        return c, 0.0, away
+    return c, d[0], r
 
 
 @compiled(error_model="numpy")
-def line_add(f, g, factor, R):
-    """The jet of f + factor g in one variable."""
-    d, b = f[2], g[2]
-    c, dc, dg = f[0] + factor * g[0], d[0] + factor * b[0], d[1] + factor * b[1]
-    k = abs(factor)
-    e = (f[1] + k * g[1] + 2 * EPS * (abs(f[0]) + k * abs(g[0]))) * UP
-    charge = 2 * EPS * (abs(d[0]) + k * abs(b[0]) + (abs(d[1]) + k * abs(b[1])) * R)
-    return c, e, (dc, dg, (d[2] + k * b[2] + charge) * UP)
+def line_reach(f, R):
+    """How far a line may be from its c."""
+    a = line_form(f, R)
+    return (abs(a[1]) * R + a[2]) * UP
+
+
+@compiled(error_model="numpy")
+def line_slopes(f, R):
+    """The interval of the derivative of a line."""
+    d = f[2]
+    s = (abs(d[1]) * R + d[2]) * UP
+    return outward(d[0] - s, d[0] + s)
+
+
+@compiled(error_model="numpy")
+def _line(c, e, d, slopes, low, high, R):
+    """The line with the derivative d, or an interval where that is narrower; its range, too, is the narrower one."""
+    middle = 0.5 * (slopes[0] + slopes[1])
+    radius = (0.5 * (slopes[1] - slopes[0]) + EPS * abs(middle)) * UP
+    if not abs(d[1]) * R + d[2] <= radius and radius < math.inf:
+        d = (middle, 0.0, radius)
+    away = (e + (abs(d[0]) + 0.5 * abs(d[1]) * R + d[2]) * R) * UP
+    least, most = outward(c - away, c + away)
+    return c, e, d, max(low, least), min(high, most)
+
+
+@compiled(error_model="numpy")
+def line_with_slopes(f, slopes, low, high, R):
+    """A line of which something else is known: an interval of its derivative, and one of its values."""
+    return _line(f[0], f[1], f[2], slopes, max(f[3], low), min(f[4], high), R)
+
+
+@compiled(error_model="numpy")
+def line_add(f, g, R):
+    """The line of f + g."""
+    a, b = f[2], g[2]
+    c, dc, dg = f[0] + g[0], a[0] + b[0], a[1] + b[1]
+    charge = EPS * (abs(dc) + abs(dg) * R)
+    low, high = sum_of((f[3], f[4]), (g[3], g[4]))
+    d = (dc, dg, (a[2] + b[2] + charge) * UP)
+    return _line(c, (f[1] + g[1] + EPS * abs(c)) * UP, d, sum_of(line_slopes(f, R), line_slopes(g, R)), low, high, R)
+
+
+@compiled(error_model="numpy")
+def line_moved(f, factor, shift, R):
+    """The line of factor f + shift."""
+    d, k = f[2], abs(factor)
+    c = factor * f[0] + shift
+    # the factor may be rounded itself, twice
+    e = (k * f[1] + 4 * EPS * (abs(factor * f[0]) + abs(shift))) * UP
+    r = (k * d[2] + 2 * EPS * k * (abs(d[0]) + abs(d[1]) * R)) * UP
+    low, high = product((f[3], f[4]), (factor, factor))
+    low, high = sum_of((low, high), (shift, shift))
+    return c, e, (factor * d[0], factor * d[1], r), low, high
 
 
 @compiled(error_model="numpy")
@@ -164,65 +294,71 @@ def _line_times(a, b, R):
 
 @compiled(error_model="numpy")
 def line_times(f, g, R):
-    """The jet of fg in one variable."""
+    """The line of fg."""
     a, b = line_form(f, R), line_form(g, R)
     e = (abs(f[0]) * g[1] + abs(g[0]) * f[1] + f[1] * g[1] + EPS * abs(f[0] * g[0])) * UP
     p, q = _line_times(a, g[2], R), _line_times(b, f[2], R)
     c, s = p[0] + q[0], p[1] + q[1]
-    return f[0] * g[0], e, (c, s, (p[2] + q[2] + EPS * (abs(c) + abs(s) * R)) * UP)
+    d = (c, s, (p[2] + q[2] + EPS * (abs(c) + abs(s) * R)) * UP)
+    all_f, all_g = (f[3], f[4]), (g[3], g[4])
+    slopes = sum_of(product(all_f, line_slopes(g, R)), product(all_g, line_slopes(f, R)))
+    low, high = product(all_f, all_g)
+    return _line(f[0] * g[0], e, d, slopes, low, high, R)
 
 
 @compiled(error_model="numpy")
-def line_applied(f, value, first, second, rest, errors, bend, R):
-    """The jet of phi(f) in one variable.
+def line_applied(f, value, first, second, rest, errors, bend, values, slopes, R):
+    """The line of phi(f).
 
     Args:
-        f: The jet, with values within some A of its c.
+        f: The line, with values within some A of its c.
         value: phi(c), known to errors[0].
         first: phi'(c), known to errors[1].
         second: A coefficient, known to 8 EPS of itself.
         rest: A bound of |phi'(x) - phi'(c) - second (x - c)| for |x - c| <= A.
         errors: Of value and first.
-        bend: A bound of |phi'| for |x - c| <= A.
+        bend: A bound of |phi'| at numbers as near to c as f is at the middle.
+        values: Interval of phi on the range of f.
+        slopes: Interval of phi' there.
         R: Half width of the variable.
     """
     a = line_form(f, R)
     # the coefficient is a computed one, and its product with that of f is rounded
     charge = 16 * EPS * abs(second) * (abs(a[1]) * R + a[2])
     slope = (first, second * a[1], (rest + abs(second) * a[2] + errors[1] + charge) * UP)
-    return value, (bend * f[1] + errors[0]) * UP, _line_times(slope, f[2], R)
-
-
-@compiled(error_model="numpy")
-def reach_of_line(f, R):
-    """How far a function of one variable may be from its c."""
-    a = line_form(f, R)
-    return (abs(a[1]) * R + a[2]) * UP
+    e = (bend * f[1] + errors[0]) * UP
+    return _line(value, e, _line_times(slope, f[2], R), product(slopes, line_slopes(f, R)), values[0], values[1], R)
 
 
 @compiled(error_model="numpy")
 def line_exp(f, R):
-    """The jet of exp(f)."""
-    A = reach_of_line(f, R)
+    """The line of exp(f)."""
+    A = line_reach(f, R)
     value = math.exp(f[0])
-    grown = math.exp(A) * (1 + 8 * EPS)
     # e^A - 1 - A <= A^2 / 2 + A^3 e^A / 6
-    rest = value * 0.5 * A * A * (1.0 + A * grown / 3.0) * UP
+    rest = value * 0.5 * A * A * (1.0 + A * math.exp(A) / 3.0) * UP
     error = 8 * EPS * value
-    return line_applied(f, value, value, value, rest, (error, error), value * grown * UP, R)
+    ends = (math.exp(f[3]) * (1 - 8 * EPS), math.exp(f[4]) * (1 + 8 * EPS))
+    bend = 2.0 * value if f[1] < 0.5 else math.inf
+    return line_applied(f, value, value, value, rest, (error, error), bend, ends, ends, R)
 
 
 @compiled(error_model="numpy")
 def line_inverse(f, R):
-    """The jet of 1 / f for a positive f; NaN where it may not be positive."""
-    A = reach_of_line(f, R)
-    c = f[0]
-    low = (c - A) * (1 - 4 * EPS)
-    if not low > 0:
-        return math.nan, math.nan, (math.nan, math.nan, math.nan)
+    """The line of 1 / f for a positive f; NaN where it may not be positive."""
+    c, low, high = f[0], f[3], f[4]
+    if not (low > 0 and c >= low):
+        return math.nan, math.nan, (math.nan, math.nan, math.nan), -math.inf, math.inf
+    A = line_reach(f, R)
     value = 1.0 / c
     first, second = -value * value, 2.0 * value * value * value
-    # 1 / (c - A)^2 - 1 / c^2 - 2 A / c^3, without cancellation
-    rest = A * A * (3.0 * c - 2.0 * A * (1 - 4 * EPS)) / (c * c * c * low * low) * UP
+    rest = math.inf
+    if A < c:
+        near = (c - A) * (1 - 4 * EPS)
+        # 1 / (c - A)^2 - 1 / c^2 - 2 A / c^3, without cancellation
+        rest = A * A * (3.0 * c - 2.0 * A * (1 - 4 * EPS)) / (c * c * c * near * near) * UP
     errors = (EPS * value, 4 * EPS * value * value)
-    return line_applied(f, value, first, second, rest, errors, 1.0 / (low * low) * UP, R)
+    values = outward(1.0 / high, 1.0 / low)
+    slopes = (-1.0 / (low * low) * UP, -1.0 / (high * high) * (1 - 8 * EPS))
+    bend = 4.0 * value * value if f[1] < 0.5 * c else math.inf
+    return line_applied(f, value, first, second, rest, errors, bend, values, slopes, R)

@@ -17,18 +17,21 @@ import numpy as np
 from numba import prange
 
 from lipbounds.certify.plane_flows.affine_forms import (
-    form_of,
     jet_add,
     jet_composed,
     jet_minus,
     jet_times,
     plus,
+    product,
+    reach_of,
     scaled,
+    sum_of,
     swing,
+    within,
 )
 from lipbounds.certify.plane_flows.piecewise_linear import REACH
 from lipbounds.certify.plane_flows.scale_kernel import line_factor
-from lipbounds.certify.plane_flows.spline_kernel import spline_inverse
+from lipbounds.certify.plane_flows.spline_kernel import LINE, raw_line, spline_inverse
 from lipbounds.compiled import compiled
 from lipbounds.rounding import EPS
 
@@ -37,6 +40,7 @@ __all__ = ["AFFINE", "COUPLING", "FEW_PIECES", "REVERSED", "SPLINE", "bound_node
 AFFINE, COUPLING, REVERSED, SPLINE = range(4)
 FEW_PIECES = 4  # a window of more is not split: the box is
 LONGEST = 4.0  # sides of a box that is longer are not compared: the longer one is halved
+FAR = 8.0  # a node whose bound is so many times the target is halved along its longer side
 CHUNK = 32  # nodes that share memory
 OUT = 1 + 64 * EPS
 
@@ -91,7 +95,10 @@ def _affine(x, y, numbers, row, h):
     p, q = plus(scaled(x[2], a, h), scaled(y[2], b, h), h), plus(scaled(x[3], a, h), scaled(y[3], b, h), h)
     p_more = ea * (abs(x[2][0]) + swing(x[2], h) + x[2][3]) + eb * (abs(y[2][0]) + swing(y[2], h) + y[2][3])
     q_more = ea * (abs(x[3][0]) + swing(x[3], h) + x[3][3]) + eb * (abs(y[3][0]) + swing(y[3], h) + y[3][3])
-    return value, e * OUT, (p[0], p[1], p[2], (p[3] + p_more) * OUT), (q[0], q[1], q[2], (q[3] + q_more) * OUT)
+    low, high = sum_of(product((a - ea, a + ea), within(x, h)), product((b - eb, b + eb), within(y, h)))
+    offset, off = numbers[8 + row // 4], numbers[10 + row // 4]
+    low, high = sum_of((low, high), (offset - off, offset + off))
+    return value, e * OUT, (p[0], p[1], p[2], (p[3] + p_more) * OUT), (q[0], q[1], q[2], (q[3] + q_more) * OUT), low, high
 
 
 @compiled(error_model="numpy")
@@ -130,16 +137,15 @@ def _bound(z, h, windows, smooth, steps, numbers, ends, lines, pieces, raw, widt
     Conditioners whose bits of `smooth` are set are taken without kinks: then it is no bound, but tells what kinks cost.
     """
     zero = (0.0, 0.0, 0.0, 0.0)
-    x = (z[0], 0.0, (1.0, 0.0, 0.0, 0.0), zero)
-    y = (z[1], 0.0, zero, (1.0, 0.0, 0.0, 0.0))
+    x = (z[0], 0.0, (1.0, 0.0, 0.0, 0.0), zero, z[0] - h[0] * OUT - EPS * abs(z[0]), z[0] + h[0] * OUT + EPS * abs(z[0]))
+    y = (z[1], 0.0, zero, (1.0, 0.0, 0.0, 0.0), z[1] - h[1] * OUT - EPS * abs(z[1]), z[1] + h[1] * OUT + EPS * abs(z[1]))
     for step in range(len(steps)):
         kind, changed, table, outputs = steps[step, 0], steps[step, 1], steps[step, 2], steps[step, 3]
         if kind == AFFINE:
             x, y = _affine(x, y, numbers[step], 0, h), _affine(x, y, numbers[step], 4, h)
             continue
         u, v = (x, y) if changed == 1 else (y, x)
-        form = form_of(u, h)
-        R = (swing(form, h) + form[3]) * OUT + 4 * EPS * abs(u[0])
+        R = reach_of(u, h) * OUT + 4 * EPS * abs(u[0])
         if not abs(u[0]) + R < 0.999 * REACH:
             return math.inf
         low, high = windows[2 * table], windows[2 * table + 1]
@@ -159,10 +165,10 @@ def _bound(z, h, windows, smooth, steps, numbers, ends, lines, pieces, raw, widt
         if kind == SPLINE:
             w = spline_inverse(v, u, R, raw, (outputs + 1) // 3, (n[0], n[1], n[2], n[3], n[4], n[5]), widths, heights, h)
         else:
-            scale = (raw[0, 0], raw[0, 1], (raw[0, 2], 0.0, raw[0, 3]))
-            shift = jet_composed((raw[1, 0], raw[1, 1], (raw[1, 2], 0.0, raw[1, 3])), u, h)
+            shift = jet_composed(raw_line(raw, 1, 1.0, 0.0, R), u, R, h)
             sign = -1.0 if kind == COUPLING else 1.0
-            factor = jet_composed(line_factor(scale, int(n[0]), n[1], n[2], n[3], n[4], sign, R), u, h)
+            scale = line_factor(raw_line(raw, 0, 1.0, 0.0, R), int(n[0]), n[1], n[2], n[3], n[4], sign, R)
+            factor = jet_composed(scale, u, R, h)
             w = jet_times(jet_minus(v, shift, h), factor, h) if kind == COUPLING else jet_add(jet_times(v, factor, h), shift, h)
         x, y = (x, w) if changed == 1 else (w, y)
     bound = _norm_over_box(x, y, h)
@@ -184,6 +190,9 @@ def _misses(z, h, ball):
 @compiled(error_model="numpy")
 def _where_to_cut(bound, z, h, windows, target, steps, numbers, ends, lines, pieces, raw, widths, heights):
     """0 or 1 for halves along an axis, 2 + j for halves of window j: what a trial says makes the bound fall most."""
+    longest = 0 if h[0] >= h[1] else 1
+    if bound > FAR * target:
+        return longest
     own = windows.copy()
     candidates = 0
     for table in range(len(pieces)):
@@ -196,12 +205,14 @@ def _where_to_cut(bound, z, h, windows, target, steps, numbers, ends, lines, pie
         own[:] = windows
         side = (halves[axis, 0], halves[axis, 1])
         trials[axis] = _bound(z, side, own, 0, steps, numbers, ends, lines, pieces, raw, widths, heights)
-    longest = 0 if h[0] >= h[1] else 1
     if trials[0] == trials[1] or h[longest] > LONGEST * h[1 - longest]:  # also if both are infinite
         cut, best = longest, trials[longest]
     else:
         cut, best = (0 if trials[0] < trials[1] else 1), min(trials[0], trials[1])
     if candidates == 0 or not best > target:
+        return cut
+    own[:] = windows
+    if _bound(z, h, own, candidates, steps, numbers, ends, lines, pieces, raw, widths, heights) > best:
         return cut
     for table in range(len(pieces)):
         if (candidates >> table) & 1:
@@ -236,7 +247,7 @@ def bound_nodes(middles, radii, windows, target, ball, steps, numbers, ends, lin
     outputs = lines.shape[2]
     for chunk in prange((n + CHUNK - 1) // CHUNK):
         raw = np.empty((outputs, 4))
-        widths, heights = np.empty((outputs + 4, 5)), np.empty((outputs + 4, 5))
+        widths, heights = np.empty((outputs + 1, LINE)), np.empty((outputs + 1, LINE))
         for k in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n)):
             z, h = (middles[k, 0], middles[k, 1]), (radii[k, 0], radii[k, 1])
             if _misses(z, h, ball):
