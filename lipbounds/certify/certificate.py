@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 
 from lipbounds.certify.ball_jacobian import BallJacobian
 from lipbounds.certify.branch_and_bound import Assumed, Bound, Bounder, Budget, branch_and_bound
 from lipbounds.certify.latent.bounder import LatentSlice
 from lipbounds.certify.layer_product import bound_by_product
 from lipbounds.certify.planar.bounder import Planar
+from lipbounds.certify.plane_flows.bounder import PlaneFlow
 from lipbounds.certify.preimage.bounder import Preimage
 from lipbounds.certify.preimage.evaluators import check_device
 from lipbounds.certify.problem import Problem
@@ -23,8 +25,6 @@ from lipbounds.certify.witness import Witness
 from lipbounds.domains import Domain
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InconsistentBounds, InvalidInput
-from lipbounds.maps.layers import Layer
-from lipbounds.maps.structure import Structured
 from lipbounds.progress import Report, report_to
 from lipbounds.search import Found
 
@@ -66,9 +66,10 @@ class Certificate(Enclosure):
 
 
 def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
-    model: Structured | Sequence[Layer],
+    model: object,
     domain: Domain,
     *,
+    context: ArrayLike | None = None,
     outputs: Sequence[int] | None = None,
     found: Found | None = None,
     seed: int = 0,
@@ -84,7 +85,10 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
 
     The first method that reads the layers and the domain is taken:
 
-    - coupling layers of the plane on a ball or box: branch and bound over latent boxes (`lipbounds.certify.planar`);
+    - flows of the plane on a ball or box whose conditioners have relu or leaky relu: affine couplings, autoregressive layers,
+      rational-quadratic splines and linear layers of any library: boxes of z with windows of linear pieces
+      (`lipbounds.certify.plane_flows`);
+    - other coupling layers of the plane: branch and bound over latent boxes (`lipbounds.certify.planar`);
     - couplings in 3 to 12 dimensions, conditioners of at most 4 inputs, on a ball, box or capsule: branch and bound over boxes of
       data (`lipbounds.certify.preimage`), with a proof that they contain the preimage of the domain; without that proof in the
       time given the bound is conditional, an ESTIMATE whose `assumption` says so;
@@ -95,8 +99,10 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     propagated box (`lipbounds.certify.layer_product`): always available, and crude.
 
     Args:
-        model: A network with `structure()`, as those of `inn`, or the layers of T in the order of the forward map.
+        model: A flow of zuko, nflows, normflows or FrEIA, its normal base law standardised; a network with `structure()`, as those
+            of `inn`; or the layers of T in the order of the forward map.
         domain: A convex set of latent space, or a `ConditionalSlice` of it.
+        context: What a conditional flow of a library is conditioned on, a vector.
         outputs: Coordinates of the data that count, for example without their padding; all by default.
         found: A witness from `find_lipschitz` on the domain (for a slice, on the map of z); searched for by default. It decides
             which boxes are done, not what is true.
@@ -117,7 +123,7 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
         finds it and the witness is replaced.
 
     Raises:
-        InvalidInput: For a model without structure, layers without enclosure, a domain of another dimension, a witness of
+        InvalidInput: For a model without structure, a part of a flow that is not read (it is named), layers without enclosure, a domain of another dimension, a witness of
             another network or outside the domain, a ratio not above 1, or a device that is not there.
         InconsistentBounds: If a proven upper end falls below the witness: a fault of this library.
 
@@ -134,13 +140,14 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     if not 0.0 <= seconds < math.inf:
         raise InvalidInput("seconds", seconds, "a finite number >= 0", "60 is the default")
     makers: dict[type[Bounder[Any]], Callable[[Problem], Bounder[Any]]] = {
+        PlaneFlow: PlaneFlow,
         Planar: lambda problem: Planar(problem, cells),
         Preimage: lambda problem: Preimage(problem, seed=seed, threads=threads, device=check_device(device)),
         LatentSlice: LatentSlice,
         BallJacobian: BallJacobian,
     }
     check_device(device)
-    problem = Problem.of(model, domain, outputs)
+    problem = Problem.of(model, domain, outputs, context)
     bounder = next((make(problem) for kind, make in makers.items() if kind.applies(problem)), None)
     witness, boxes = Witness(problem, found, seed), Boxes()
     bound, method = Bound(math.inf, 0, Assumed("", True)), PRODUCT

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lipbounds.domains import ConditionalSlice, Domain
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layers import Layer
-from lipbounds.maps.structure import Structured, dimension_of, inverse_map, structure_of
+from lipbounds.maps.structure import dimension_of, inverse_map, structure_of
 
 __all__ = ["Problem"]
 
@@ -41,13 +41,13 @@ class Problem:
     f: Callable[[Tensor], Tensor]
 
     @classmethod
-    def of(cls, model: Structured | Sequence[Layer], domain: Domain, outputs: Sequence[int] | None) -> Problem:
-        """Read a model and a domain.
+    def of(cls, model: object, domain: Domain, outputs: Sequence[int] | None, context: ArrayLike | None = None) -> Problem:
+        """Read a model, at a context if it has one, and a domain.
 
         Raises:
             InvalidInput: For a model without structure, a domain of another dimension, or outputs that are none.
         """
-        layers = structure_of(model)
+        layers = structure_of(model, context)
         dim = dimension_of(layers)
         if domain.dim != dim:
             raise InvalidInput("domain", f"dimension {domain.dim}", f"{dim}, that of the network", "use its latent space")

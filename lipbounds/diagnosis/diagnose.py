@@ -62,6 +62,7 @@ def diagnose(
     model: object,
     *,
     data: ArrayLike,
+    context: ArrayLike | None = None,
     latent: GaussianMixture | int | None = None,
     epsilon: float | None = None,
     seed: int = 0,
@@ -73,6 +74,7 @@ def diagnose(
     Args:
         model: A flow of zuko, FrEIA, normflows, nflows or `inn`, or any callable on batches, latent to data.
         data: Samples of the target, shape (N, d), N >= 200.
+        context: What a conditional flow of a library is conditioned on, a vector; the data are those at this context.
         latent: Latent law with isotropic components of one deviation, or the dimension of a standard normal one; that of the
             data by default.
         epsilon: Accuracy W_1 at which latents are compared; by default that measured along the steepest statistic, at most 2
@@ -101,7 +103,7 @@ def diagnose(
         raise InvalidInput("data", f"{len(x)} points", f"at least {FEWEST}", "pass more samples")
     if epsilon is not None and not 0.0 < epsilon < math.inf:
         raise InvalidInput("epsilon", epsilon, "a finite number > 0", "pass the accuracy W_1 asked for")
-    generator, law = as_model(model), latent_law(latent, x.shape[1])
+    generator, law = as_model(model, context), latent_law(latent, x.shape[1])
     domain, rng = latent_domain(law), np.random.default_rng([seed, 20251])
 
     report(Progress("generating points"))

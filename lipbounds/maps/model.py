@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lipbounds.errors import InvalidInput
@@ -41,12 +43,13 @@ class Model:
     source: str
 
 
-def as_model(model: object) -> Model:
+def as_model(model: object, context: ArrayLike | None = None) -> Model:
     """Return what a user brings as a model.
 
     Args:
         model: A flow of zuko, FrEIA, normflows or nflows; anything with methods `forward` (data to latent) and `inverse` (latent
             to data), as the networks of `inn`; layers of T; any callable on batches that maps latent to data; or a `Model`.
+        context: What a conditional flow of a library is conditioned on, a vector.
 
     Raises:
         InvalidInput: If it is none of these.
@@ -67,22 +70,24 @@ def as_model(model: object) -> Model:
             raise InvalidInput("model", got, "a flow or a callable on batches, latent to data", "wrap it in a function")
         alone = converted(model, torch.float64)
         return Model(lambda z: _as_rows(alone(z)), None, None, None, "callable")
-    source, pair = (adapter.source, adapter.maps) if adapter else ("pair of maps", lambda flow: (flow.forward, flow.inverse))
+    values = None if context is None else np.asarray(context, dtype=np.float64)
 
     def in_precision(dtype: torch.dtype) -> tuple[Map, Map]:
-        forward, inverse = pair(converted(model, dtype))
+        own = converted(model, dtype)
+        forward, inverse = adapter.maps(own, values) if adapter else (own.forward, own.inverse)
         return lambda x: _as_rows(forward(x)), lambda z: _as_rows(inverse(z))
 
     forward, inverse = in_precision(torch.float64)
-    return Model(inverse, forward, in_precision, _layers_of(model), source)
+    source = adapter.source if adapter else "pair of maps"
+    return Model(inverse, forward, in_precision, _layers_of(model, context), source)
 
 
-def _layers_of(model: object) -> tuple[Layer, ...] | None:
+def _layers_of(model: object, context: ArrayLike | None) -> tuple[Layer, ...] | None:
     """The layers of T; None for a model that does not tell them, or has some without a known form."""
     if not isinstance(model, Structured) and adapter_of(model) is None:
         return None
     try:
-        return structure_of(model)
+        return structure_of(model, context)
     except InvalidInput:
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +31,16 @@ __all__ = [
     "diagonal",
     "feed_forward",
     "fixed",
+    "like",
     "linear",
+    "needs_context",
     "refused",
     "residual",
     "reversed_layers",
     "rows_of",
     "sequential",
     "side_by_side",
+    "standardised",
     "without_scale",
 ]
 
@@ -63,6 +66,32 @@ def refused(what: object, wanted: str) -> InvalidInput:
     """Return the error for a part of a model that is not read."""
     name = what if isinstance(what, str) else f"{type(what).__module__.split('.')[0]}.{type(what).__name__}"
     return InvalidInput("model", name, wanted, "`find_lipschitz` and `diagnose` take the model as it is, without a certificate")
+
+
+def needs_context(numbers: int | None, context: Array | None) -> None:
+    """Raise where a flow with a context has none of the right length; None for any length.
+
+    Raises:
+        InvalidInput: With the length wanted.
+    """
+    if context is None or (numbers is not None and context.shape != (numbers,)):
+        wanted = "a vector" if numbers is None else f"{numbers} numbers"
+        got = "none" if context is None else f"shape {context.shape}"
+        raise InvalidInput("context", got, wanted, "the flow is conditional: pass context=, as one vector")
+
+
+def standardised(
+    forward: Callable[[Tensor], Any], inverse: Callable[[Tensor], Any], loc: Tensor, scale: Tensor
+) -> tuple[Callable[[Tensor], Any], Callable[[Tensor], Any]]:
+    """Return T and T^{-1} from and to the base law N(loc, scale^2) as maps from and to N(0, I)."""
+    if bool((loc == 0.0).all()) and bool((scale == 1.0).all()):
+        return forward, inverse
+    return lambda x: (forward(x) - loc) / scale, lambda z: inverse(loc + scale * z)
+
+
+def like(model: Any, context: Array | None) -> Tensor | None:
+    """Return a context as one row in the precision of a model."""
+    return None if context is None else torch.as_tensor(context).to(next(model.parameters()).dtype)[None]
 
 
 def array(values: Tensor) -> Array:

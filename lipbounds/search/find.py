@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
@@ -115,6 +115,7 @@ def find_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     model: object,
     domain: Domain,
     *,
+    context: ArrayLike | None = None,
     seed: int = 0,
     budget: float | None = None,
     evaluations: int | None = None,
@@ -133,6 +134,7 @@ def find_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
             batches, (n, d) to (n, m), in float64 on the CPU. Row i of the result depends on row i only. Where torch cannot
             differentiate it, it is searched by its values.
         domain: Convex set of dimension d; a `ConditionalSlice` holds a label, and then points are those of z.
+        context: What a conditional flow of a library is conditioned on, a vector.
         seed: Of all random points and steps.
         budget: Seconds. By default 2, and up to 20 for a map that is slow to evaluate; none where `evaluations` is given. A
             search ends before, where its rounds agree.
@@ -158,7 +160,7 @@ def find_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
         (5.0, True)
     """
     places = _Asked(seed, starts, segments, known)
-    search = _Search(model, domain, places, _Effort(budget, evaluations), progress)
+    search = _Search(as_model(model, context), domain, places, _Effort(budget, evaluations), progress)
     return search.or_known(search.run("largest"))
 
 

@@ -9,7 +9,9 @@ what nodes with all windows cover.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +80,15 @@ class PlaneFlow(Bounder[FlowNodes]):
         if isinstance(problem.domain, Ball):
             self._ball = np.array([*problem.domain.center.tolist(), problem.domain.radius * (1 + 4 * EPS)])
 
+    def __enter__(self) -> Self:
+        root = self._root_boxes().at(slice(0, 1))
+        self.bound(root, np.full(1, np.inf), math.inf)  # compiles, where no cache has it
+        return self
+
     def roots(self, budget: Budget) -> FlowNodes:
+        return self._root_boxes()
+
+    def _root_boxes(self) -> FlowNodes:
         low, high = (corner.numpy() for corner in self._domain.bounds())
         radius = (high - low) / (2 * ROOT_CELLS) * (1 + 8 * EPS) + 4 * EPS * np.maximum(np.abs(low), np.abs(high))
         grid = (np.arange(ROOT_CELLS) + 0.5) / ROOT_CELLS

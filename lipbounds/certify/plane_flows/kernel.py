@@ -40,7 +40,7 @@ __all__ = ["AFFINE", "COUPLING", "FEW_PIECES", "REVERSED", "SPLINE", "bound_node
 AFFINE, COUPLING, REVERSED, SPLINE = range(4)
 FEW_PIECES = 4  # a window of more is not split: the box is
 LONGEST = 4.0  # sides of a box that is longer are not compared: the longer one is halved
-FAR = 8.0  # a node whose bound is so many times the target is halved along its longer side
+FAR = 4.0  # a node whose bound is so many times the target is halved along its longer side
 CHUNK = 32  # nodes that share memory
 OUT = 1 + 64 * EPS
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.conditioner import Conditioner
 from lipbounds.maps.layers import Affine, Layer, PartialCoupling, Permutation
-from lipbounds.maps.reading import array, blend, diagonal, fixed, refused, sequential, side_by_side, without_scale
+from lipbounds.maps.reading import array, blend, diagonal, fixed, like, needs_context, refused, sequential, side_by_side, without_scale
 from lipbounds.maps.scales import Scale, exponential_scale, freia_scale, tanh_scale
 
 __all__ = ["layers_of", "maps_of"]
@@ -24,9 +24,15 @@ Array = NDArray[np.float64]
 HALVED = 0.1  # AllInOneBlock multiplies the outputs of its subnetwork by this
 
 
-def maps_of(model: Any) -> tuple[Any, Any]:
+def maps_of(model: Any, context: Array | None = None) -> tuple[Any, Any]:
     """Return T and T^{-1} of a network."""
-    return lambda x: model(x, jac=False)[0], lambda z: model(z, rev=True, jac=False)[0]
+    row = like(model, context)
+
+    def applied(x: Tensor, *, rev: bool) -> Any:
+        condition = {} if row is None else {"c": [row.expand(len(x), -1)]}
+        return model(x, rev=rev, jac=False, **condition)[0]
+
+    return lambda x: applied(x, rev=False), lambda z: applied(z, rev=True)
 
 
 def layers_of(model: Any, context: Array | None = None) -> list[Layer]:
@@ -53,15 +59,14 @@ def read(part: Any, context: Array | None) -> list[Layer]:
     return READERS[name](part, context)
 
 
-def _network(subnet: Any, inputs: int, context: Array | None) -> Conditioner:
+def _network(subnet: Any, inputs: int, context: Any) -> Conditioner:
     if not isinstance(subnet, nn.Sequential):
         raise refused(subnet, "nn.Sequential of linear layers and activations")
     network = sequential(subnet)
     wanted = network.inputs - inputs
     if wanted == 0:
         return network
-    if context is None or len(context) != wanted:
-        raise refused("a network with a condition", f"context=, {wanted} numbers")
+    needs_context(wanted, context)
     return fixed(network, context)
 
 

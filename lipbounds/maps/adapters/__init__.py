@@ -1,6 +1,6 @@
 """Flows of other libraries, a file for each library; none of them is imported here.
 
-A file is named like the package that its models' classes come from, and gives `maps_of(model)`, T and T^{-1}, and
+A file is named like the package that its models' classes come from, and gives `maps_of(model, context)`, T and T^{-1}, and
 `layers_of(model, context)`, the layers of T as this library has them.
 """
 
@@ -30,12 +30,12 @@ class Adapter:
 
     Attributes:
         source: The library.
-        maps: Returns T and T^{-1} of a model.
+        maps: Returns T and T^{-1} of a model at a context, its normal base law with a diagonal covariance standardised.
         layers: Returns the layers of T of a model at a context, a vector or None; InvalidInput for what is not read.
     """
 
     source: str
-    maps: Callable[[Any], tuple[Map, Map]]
+    maps: Callable[[Any, NDArray[np.float64] | None], tuple[Map, Map]]
     layers: Callable[[Any, NDArray[np.float64] | None], list[Layer]]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.activations import Activation
@@ -24,12 +24,15 @@ from lipbounds.maps.reading import (
     constant,
     diagonal,
     feed_forward,
+    like,
     linear,
+    needs_context,
     refused,
     residual,
     reversed_layers,
     rows_of,
     sequential,
+    standardised,
     without_scale,
 )
 from lipbounds.maps.scales import exponential_scale, sigmoid_scale, softplus_scale
@@ -40,10 +43,17 @@ __all__ = ["layers_of", "maps_of"]
 Array = NDArray[np.float64]
 
 
-def maps_of(model: Any) -> tuple[Any, Any]:
-    """Return T and T^{-1} of a flow or of a transform."""
-    transform = getattr(model, "_transform", model)
-    return lambda x: transform(x)[0], lambda z: transform.inverse(z)[0]
+def maps_of(model: Any, context: Array | None = None) -> tuple[Any, Any]:
+    """Return T and T^{-1} of a flow or of a transform, its normal base law standardised."""
+    transform, base, row = getattr(model, "_transform", model), getattr(model, "_distribution", None), like(model, context)
+    if row is not None and hasattr(model, "_embedding_net"):
+        row = model._embedding_net(row)
+
+    def rows(x: Tensor) -> Tensor | None:
+        return None if row is None else row.expand(len(x), -1)
+
+    maps = (lambda x: transform(x, context=rows(x))[0]), (lambda z: transform.inverse(z, context=rows(z))[0])
+    return standardised(*maps, base.mean_, base.log_std_.exp()) if type(base).__name__ == "DiagonalNormal" else maps
 
 
 def layers_of(model: Any, context: Array | None = None) -> list[Layer]:
@@ -162,15 +172,13 @@ def order_of(net: Any) -> list[int]:
     return [int(k) for k in torch.argsort(degrees, stable=True)]
 
 
-def network_of(net: Any, context: Array | None) -> Conditioner:
+def network_of(net: Any, context: Any) -> Conditioner:
     """Return the conditioner of a coupling: a ResidualNet, or a chain of linear layers."""
     if type(net).__name__ == "ResidualNet" and getattr(net, "preprocessing", None) is None:
         initial = linear(net.initial_layer)
         if net.context_features is not None:
-            wanted = net.context_features
-            if context is None or len(context) != wanted:
-                raise refused("a conditioner with a context", f"context=, {wanted} numbers")
-            free = initial[0].shape[1] - wanted
+            needs_context(net.context_features, context)
+            free = initial[0].shape[1] - net.context_features
             initial = (initial[0][:, :free], initial[1] + initial[0][:, free:] @ context)
         blocks = [_block(block, context, gated=True) for block in net.blocks]
         return residual(initial, blocks, linear(net.final_layer), _activation_of_blocks(net.blocks))
@@ -197,14 +205,13 @@ def _scale_and_shift(norm: Any) -> Linear:
     return scale, array(norm.bias) - scale * array(norm.running_mean)
 
 
-def _block(block: Any, context: Array | None, *, gated: bool) -> Block:
+def _block(block: Any, context: Any, *, gated: bool) -> Block:
     """A residual block; its context multiplies the second linear layer by a sigmoid, or is added to the first."""
     (first, shift), (second, last) = (linear(layer) for layer in block.linear_layers)
     units = len(shift)
     layer = getattr(block, "context_layer", None)
     if layer is not None:
-        if context is None:
-            raise refused("a conditioner with a context", "context=")
+        needs_context(None, context)
         matrix, bias = linear(layer)
         moved = matrix @ context + bias
         if gated:
@@ -216,15 +223,14 @@ def _block(block: Any, context: Array | None, *, gated: bool) -> Block:
     return Block((scale[:, None] * first, scale * shift + offset), (second, last), *_normalised(block, 0, first.shape[1]))
 
 
-def made(net: Any, context: Array | None) -> Conditioner:
+def made(net: Any, context: Any) -> Conditioner:
     """Return a MADE of nflows or of normflows, which differ in what they do with contexts and after the first layer."""
     theirs = type(net).__module__.startswith("nflows")
     if type(getattr(net, "preprocessing", nn.Identity())) is not nn.Identity:
         raise refused(net.preprocessing, "no preprocessing")
     matrix, bias = linear(net.initial_layer)
     if hasattr(net, "context_layer"):
-        if context is None:
-            raise refused("a conditioner with a context", "context=")
+        needs_context(None, context)
         weight, shift = linear(net.context_layer)
         moved = torch.as_tensor(weight @ context + shift)
         bias = bias + array(net.activation(moved) if theirs else moved)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.adapters.nflows import made, network_of, order_of, spline_autoregressive, spline_coupling
@@ -19,11 +20,13 @@ from lipbounds.maps.reading import (
     autoregressive,
     diagonal,
     feed_forward,
+    like,
     linear,
     refused,
     reversed_layers,
     rows_of,
     side_by_side,
+    standardised,
     without_scale,
 )
 from lipbounds.maps.activations import get_activation
@@ -40,9 +43,28 @@ SCALES: dict[str, Callable[[], Scale]] = {
 }
 
 
-def maps_of(model: Any) -> tuple[Any, Any]:
-    """Return T and T^{-1} of a flow."""
-    return model.inverse, model.forward
+def maps_of(model: Any, context: Array | None = None) -> tuple[Any, Any]:
+    """Return T and T^{-1} of a flow, its normal base law standardised."""
+    row = like(model, context)
+    forward, inverse = model.inverse, model.forward
+    if row is not None:
+        forward = lambda x: model.inverse(x, context=row.expand(len(x), -1))  # noqa: E731
+        inverse = lambda z: model.forward(z, context=row.expand(len(z), -1))  # noqa: E731
+    base = getattr(model, "q0", None)
+    if type(base).__name__ != "DiagGaussian":
+        return forward, inverse
+    return standardised(lambda x: _value(forward(x)), lambda z: _value(inverse(z)), base.loc, _scale_of(base))
+
+
+def _value(image: Any) -> Tensor:
+    """Some flows return their log-determinant, too."""
+    result: Tensor = image[0] if isinstance(image, tuple) else image
+    return result
+
+
+def _scale_of(base: Any) -> Tensor:
+    scale: Tensor = base.log_scale.exp() * (1.0 if base.temperature is None else base.temperature)
+    return scale
 
 
 def layers_of(model: Any, context: Array | None = None) -> list[Layer]:
@@ -57,8 +79,7 @@ def layers_of(model: Any, context: Array | None = None) -> list[Layer]:
     base = model.q0
     if type(base).__name__ != "DiagGaussian":
         raise refused(base, "a normal base law with a diagonal covariance")
-    log_scale = array(base.log_scale).ravel() + (0.0 if base.temperature is None else np.log(base.temperature))
-    scale, loc = np.exp(-log_scale), array(base.loc).ravel()
+    scale, loc = 1.0 / array(_scale_of(base)).ravel(), array(base.loc).ravel()
     return layers if (scale == 1.0).all() and (loc == 0.0).all() else [*layers, diagonal(scale, -scale * loc)]
 
 

@@ -21,12 +21,15 @@ from lipbounds.maps.reading import (
     autoregressive,
     diagonal,
     fixed,
+    like,
     linear,
+    needs_context,
     refused,
     residual,
     reversed_layers,
     rows_of,
     sequential,
+    standardised,
     without_scale,
 )
 from lipbounds.maps.scales import Scale, exponential_scale, softsign_scale
@@ -40,10 +43,12 @@ SLOPE = 1e-3  # the default of all transforms
 BOUND = 5.0  # of splines
 
 
-def maps_of(model: Any) -> tuple[Any, Any]:
-    """Return T and T^{-1} of a lazy flow without context."""
-    transform = model().transform
-    return transform, transform.inv
+def maps_of(model: Any, context: Array | None = None) -> tuple[Any, Any]:
+    """Return T and T^{-1} of a lazy flow, its normal base law standardised."""
+    transform = (model() if context is None else model(like(model, context)[0])).transform  # type: ignore[index]
+    if getattr(getattr(model.base, "f", None), "__name__", "") != "DiagNormal":
+        return transform, transform.inv
+    return standardised(transform, transform.inv, model.base.loc, model.base.scale)
 
 
 def layers_of(model: Any, context: Array | None = None) -> list[Layer]:
@@ -138,12 +143,11 @@ def _network(hyper: Any) -> Conditioner:
     return residual(first, blocks, last, activation)
 
 
-def _in_context(network: Conditioner, inputs: int, context: Array | None) -> Conditioner:
+def _in_context(network: Conditioner, inputs: int, context: Any) -> Conditioner:
     wanted = network.inputs - inputs
     if wanted == 0:
         return network
-    if context is None or len(context) != wanted:
-        raise refused("a flow with a context", f"context=, {wanted} numbers")
+    needs_context(wanted, context)
     return fixed(network, context)
 
 
