@@ -15,6 +15,7 @@ from lipbounds.errors import InvalidInput
 from lipbounds.maps.activations import Activation, activation_of_module, get_activation
 from lipbounds.maps.activations.linear import LINEAR
 from lipbounds.maps.activations.partial import OnLastUnits
+from lipbounds.maps.activations.relu import LEAKY_RELU, RELU, LeakyRelu
 from lipbounds.maps.conditioner import Conditioner
 from lipbounds.maps.layers import Affine, Layer, PartialCoupling, Permutation, ReversedCoupling, SplineCoupling
 from lipbounds.maps.scales import Scale
@@ -110,8 +111,8 @@ def linear(module: Any) -> Linear:
 
 def activation_of(part: Any) -> Activation:
     """Return the activation that a module or a function of torch computes."""
-    if isinstance(part, nn.LeakyReLU) and part.negative_slope == 0.0:
-        return get_activation("relu")
+    if isinstance(part, nn.LeakyReLU) and part.negative_slope != LEAKY_RELU.below:
+        return LeakyRelu(part.negative_slope) if part.negative_slope else RELU
     if isinstance(part, nn.Module):
         return activation_of_module(part)
     if part in FUNCTIONS:
@@ -152,19 +153,21 @@ def sequential(modules: Iterable[Any]) -> Conditioner:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A residual block h + W_2 f(W_1 f(n h) + b_1) + b_2, with an affine normalisation n of each unit.
+    """A residual block h + W_2 f(W_1 g(h) + b_1) + b_2, where g is f of an affine normalisation of each unit, or the identity.
 
     Attributes:
         first: W_1 and b_1.
         second: W_2 and b_2.
         scale: Of the normalisation, shape (units,); 1 for none.
         shift: Likewise; 0 for none.
+        activated: Whether g has f, too.
     """
 
     first: Linear
     second: Linear
     scale: Array
     shift: Array
+    activated: bool = True
 
 
 def residual(initial: Linear, blocks: Sequence[Block], final: Linear, activation: Activation) -> Conditioner:
@@ -174,11 +177,14 @@ def residual(initial: Linear, blocks: Sequence[Block], final: Linear, activation
     weights, biases = [], []
     matrix, bias = initial  # of h, as a function of the layer before
     for block in blocks:
-        weights.append(np.concatenate((matrix, block.scale[:, None] * matrix)))
-        biases.append(np.concatenate((bias, block.scale * bias + block.shift)))
         units, none = len(bias), np.zeros((len(bias), len(bias)))
-        weights.append(np.block([[np.eye(units), none], [none, block.first[0]]]))
-        biases.append(np.concatenate((np.zeros(units), block.first[1])))
+        inner, moved = block.scale[:, None] * matrix, block.scale * bias + block.shift
+        if block.activated:
+            weights += [np.concatenate((matrix, inner)), np.block([[np.eye(units), none], [none, block.first[0]]])]
+            biases += [np.concatenate((bias, moved)), np.concatenate((np.zeros(units), block.first[1]))]
+        else:
+            weights.append(np.concatenate((matrix, block.first[0] @ inner)))
+            biases.append(np.concatenate((bias, block.first[0] @ moved + block.first[1])))
         matrix, bias = np.concatenate((np.eye(units), block.second[0]), 1), block.second[1]
     weights.append(final[0] @ matrix)
     biases.append(final[0] @ bias + final[1])

@@ -48,6 +48,7 @@ __all__ = [
     "within",
 ]
 
+SMALL = 0.5  # remainders below this share of the radius of an interval are kept
 UP = 1 + 32 * EPS  # covers the roundings of sums of up to 30 nonnegative terms
 
 
@@ -101,10 +102,11 @@ def range_of(a, h):
 
 @compiled(error_model="numpy")
 def narrower(a, interval, h):
-    """A form, or the interval as one where it is narrower."""
+    """A form, or the interval as one where it is narrower, unless the remainder of the form is small: then what is linear in it
+    may cancel later."""
     middle = 0.5 * (interval[0] + interval[1])
     radius = (0.5 * (interval[1] - interval[0]) + EPS * abs(middle)) * UP
-    if swing(a, h) + a[3] <= radius or not radius < math.inf:
+    if a[3] <= SMALL * radius or swing(a, h) + a[3] <= radius or not radius < math.inf:
         return a
     return middle, 0.0, 0.0, radius
 
@@ -222,7 +224,7 @@ def line_form(f, R):
     c, e, d = f[0], f[1], f[2]
     r = (e + 0.5 * abs(d[1]) * R * R + d[2] * R) * UP
     away = max(f[4] - c, c - f[3]) * UP
-    if away < abs(d[0]) * R + r:
+    if r > SMALL * away and away < abs(d[0]) * R + r:
         return c, 0.0, away
     return c, d[0], r
 
@@ -244,10 +246,10 @@ def line_slopes(f, R):
 
 @compiled(error_model="numpy")
 def _line(c, e, d, slopes, low, high, R):
-    """The line with the derivative d, or an interval where that is narrower; its range, too, is the narrower one."""
+    """The line with the derivative d, or an interval as in `narrower`; its range, too, is the narrower one."""
     middle = 0.5 * (slopes[0] + slopes[1])
     radius = (0.5 * (slopes[1] - slopes[0]) + EPS * abs(middle)) * UP
-    if not abs(d[1]) * R + d[2] <= radius and radius < math.inf:
+    if not (d[2] <= SMALL * radius or abs(d[1]) * R + d[2] <= radius) and radius < math.inf:
         d = (middle, 0.0, radius)
     away = (e + (abs(d[0]) + 0.5 * abs(d[1]) * R + d[2]) * R) * UP
     least, most = outward(c - away, c + away)

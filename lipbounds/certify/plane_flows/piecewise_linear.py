@@ -132,14 +132,14 @@ def _enclosed(stages: Stages, intervals: Array) -> tuple[tuple[Array, Array, Arr
         spread = (spread @ size.T + charge * (np.abs(slope) @ size.T)) * (1 + charge)
         value, slope = value @ matrix.T + bias, slope @ matrix.T
         reach = (error + (np.abs(slope) + spread) * radius) * (1 + 8 * EPS) + 4 * EPS * np.abs(value)
-        up, down = (value - reach > 0) | (below == 1.0), value + reach < 0
+        # a unit without input, as a masked one, is 0 on either side
+        up, down = (value - reach > 0) | (below == 1.0) | ((value == 0) & (reach == 0)), value + reach < 0
         undecided += (~up & ~down).sum(1)
         first, last = slope - spread, slope + spread
         low, high = np.minimum(first, below * first), np.maximum(last, below * last)
         factor = np.where(up, 1.0, below)
         hull = ~up & ~down
-        value = np.where(value > 0, value, below * value) if (below != 1.0).any() else value
-        value = np.where(up & ~hull, value, value)
+        value = np.where(value > 0, value, below * value)
         error = error + 2 * EPS * np.abs(value)
         spread = np.where(hull, (0.5 * (high - low)) * (1 + 8 * EPS) + 4 * EPS * (np.abs(low) + np.abs(high)), factor * spread)
         slope = np.where(hull, 0.5 * (low + high), factor * slope)

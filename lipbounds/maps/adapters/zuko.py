@@ -139,7 +139,7 @@ def _network(hyper: Any) -> Conditioner:
         inner, act, outer = list(module)
         activation, units = activation_of(act), len(first[1])
         parts: list[Linear] = [linear(inner), linear(outer)]
-        blocks.append(Block(parts[0], parts[1], np.ones(units), np.zeros(units)))
+        blocks.append(Block(parts[0], parts[1], np.ones(units), np.zeros(units), activated=False))
     return residual(first, blocks, last, activation)
 
 
