@@ -382,7 +382,7 @@ def _subnet(network: Conditioner, part: int) -> nn.Sequential:
         layer = nn.Linear(weights.shape[1], len(bias[rows]))
         layer.weight.data = torch.as_tensor(weights[rows].copy())
         layer.bias.data = torch.as_tensor(bias[rows].copy())
-        layers += [layer] if last else [layer, {"tanh": nn.Tanh(), "relu": nn.ReLU()}[network.activation]]
+        layers += [layer] if last else [layer, {"tanh": nn.Tanh(), "relu": nn.ReLU()}[network.kind.name]]
     return nn.Sequential(*layers)
 
 

@@ -99,8 +99,8 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     propagated box (`lipbounds.certify.layer_product`): always available, and crude.
 
     Args:
-        model: A flow of zuko, nflows, normflows or FrEIA, its normal base law standardised; a network with `structure()`, as those
-            of `inn`; or the layers of T in the order of the forward map.
+        model: A flow of zuko, nflows, normflows or FrEIA, its normal base law standardised; a network with `structure()`, as
+            those of `inn`; or the layers of T in the order of the forward map.
         domain: A convex set of latent space, or a `ConditionalSlice` of it.
         context: What a conditional flow of a library is conditioned on, a vector.
         outputs: Coordinates of the data that count, for example without their padding; all by default.
@@ -123,8 +123,9 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
         finds it and the witness is replaced.
 
     Raises:
-        InvalidInput: For a model without structure, a part of a flow that is not read (it is named), layers without enclosure, a domain of another dimension, a witness of
-            another network or outside the domain, a ratio not above 1, or a device that is not there.
+        InvalidInput: For a model without structure, a part of a flow that is not read (it is named), layers without enclosure, a
+            domain of another dimension, a witness of another network or outside the domain, a ratio not above 1, or a device that
+            is not there.
         InconsistentBounds: If a proven upper end falls below the witness: a fault of this library.
 
     Example:

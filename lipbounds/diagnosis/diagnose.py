@@ -58,7 +58,7 @@ DRAWS, DRAWING_SECONDS = 10_000, 3.0  # of the latent law, for quantiles of the 
 RATIO = 1.01  # of a certificate
 
 
-def diagnose(
+def diagnose(  # noqa: PLR0913 (a user reads them one by one)
     model: object,
     *,
     data: ArrayLike,

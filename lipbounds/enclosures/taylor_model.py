@@ -161,6 +161,7 @@ class _Derivatives:
     second: Array
     m2: Array
     m3: Array
+    absolute: float = 0.0  # of the activation
 
 
 def _of_activation(activation: Activation, c: Array, reach: Array) -> _Derivatives:
@@ -168,7 +169,7 @@ def _of_activation(activation: Activation, c: Array, reach: Array) -> _Derivativ
     away = reach * UP + 4 * UNIT * np.abs(c)
     known = activation.ranges(c - away, c + away, 3)
     m2, m3 = (math.factorial(n) * (most + FUNCTION_ERROR * (1 + most)) * UP for n in (2, 3) for most in [np.abs(known[n]).max(0)])
-    return _Derivatives(value, first, 2 * half, m2, m3)
+    return _Derivatives(value, first, 2 * half, m2, m3, activation.absolute)
 
 
 def _falling_exponential(c: Array, reach: Array) -> _Derivatives:
@@ -195,7 +196,7 @@ def _composed_with(x: Expansion, f: _Derivatives) -> Expansion:
     turned = np.where(known, turned, f.m2 * reach * (np.abs(x.g) + turn))
     rho = (steep * x.rho + turned) * UP
     return Expansion(f.value, g, H, r, rho, x.h).rounded(
-        FUNCTION_ERROR * np.abs(f.value), scale * np.abs(x.g), scale * (np.abs(x.H) + np.abs(cross))
+        FUNCTION_ERROR * (np.abs(f.value) + f.absolute), scale * np.abs(x.g), scale * (np.abs(x.H) + np.abs(cross))
     )
 
 

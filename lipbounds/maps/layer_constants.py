@@ -46,7 +46,7 @@ Array = NDArray[np.float64]
 BITS = 128  # of precision: rounding is far below that of a double
 
 
-def lipschitz_of_mlp(weights: Sequence[Array], activation: str) -> Enclosure:
+def lipschitz_of_mlp(weights: Sequence[Array], activation: str | Activation) -> Enclosure:
     r"""Bound the Lipschitz constant of a fully connected network by $\prod_i\|A_i\|_2$ times the slopes of its activations.
 
     Args:
@@ -74,7 +74,8 @@ def lipschitz_of_mlp(weights: Sequence[Array], activation: str) -> Enclosure:
     if not all(np.isfinite(matrix).all() for matrix in weights):
         raise InvalidInput("weights", "NaN or infinite entries", "finite matrices", "train the network again")
     with working_precision(BITS):
-        upper = high_end(ball_constant(weights, get_activation(activation)))
+        kind = get_activation(activation) if isinstance(activation, str) else activation
+        upper = high_end(ball_constant(weights, kind))
     return Enclosure(0.0, upper, Guarantee.CERTIFIED, "product of matrix norms in ball arithmetic")
 
 

@@ -296,11 +296,11 @@ def reversed_layers(layers: Sequence[Layer]) -> list[Layer]:
         InvalidInput: For splines and residual layers, which are read in one direction.
     """
     result: list[Layer] = []
-    for layer in [step for layer in layers for step in layer.simple()][::-1]:
+    for layer in [step for one in layers for step in one.simple()][::-1]:
         if isinstance(layer, Permutation):
             result.append(Permutation(layer.back))
         elif isinstance(layer, Affine):
-            inverse = np.linalg.inv(layer.matrix)
+            inverse = np.asarray(np.linalg.inv(layer.matrix), dtype=np.float64)
             result.append(Affine(inverse, -inverse @ layer.offset))
         elif isinstance(layer, ReversedCoupling):
             result.append(layer.coupling)

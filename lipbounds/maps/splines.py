@@ -24,9 +24,11 @@ from lipbounds.maps.activations.logistic import sigmoid_ball, softplus_ball
 
 __all__ = ["Knots", "Spline"]
 
+Pair = tuple[Tensor, Tensor]
+
 
 class Knots(NamedTuple):
-    """Knots and slopes: tensors with K + 1 of them on the last axis, or rows of balls.
+    """Knots and slopes, K + 1 of them on the last axis.
 
     Args:
         x: Data side.
@@ -76,7 +78,7 @@ class Spline:
 
     def knots(self, raw: Tensor) -> Knots:
         """Return the knots of raw numbers of shape (.., 3 K - 1), each of shape (.., K + 1)."""
-        widths, heights, slopes = raw.split((self.bins, self.bins, self.bins - 1), -1)
+        widths, heights, slopes = torch.split(raw, [self.bins, self.bins, self.bins - 1], -1)
         if self.clip_slopes:
             slopes = slopes / (1 + self.clip_slopes * slopes.abs())
         inner = slopes.exp() if self.least_slope is None else self.least_slope + torch.nn.functional.softplus(slopes)
@@ -111,21 +113,20 @@ class Spline:
         x = x0 + w * 2 * t / (b + (b * b + 4 * t * (1 - b)).clamp_min(0.0).sqrt())
         return torch.where(inside, x, y)
 
-    def _bin(self, knots: Knots, edges: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+    def _bin(self, knots: Knots, edges: Tensor, value: Tensor) -> tuple[Tensor, Pair, Pair, Pair]:
         """Whether values are inside, and start and length of their bins on both sides, and the slopes."""
         inside = value.abs() <= self.bound
         k = (edges[..., 1:-1] <= value[..., None]).sum(-1, keepdim=True)
         both = torch.cat((k, k + 1), -1)
-        (x0, x1), (y0, y1), slopes = (part.gather(-1, both).unbind(-1) for part in knots)
-        return inside, (x0, x1 - x0), (y0, y1 - y0), slopes
+        (x0, x1), (y0, y1), (d0, d1) = (part.gather(-1, both).unbind(-1) for part in knots)
+        return inside, (x0, x1 - x0), (y0, y1 - y0), (d0, d1)
 
     def ball_knots(self, raw: Row) -> tuple[Row, Row, Row]:
         """Return the knots of raw numbers in balls."""
         k = self.bins
         inner = [_clipped(value, self.clip_slopes) for value in raw[2 * k :]]
         slopes = [
-            value.exp() if self.least_slope is None else arb(self.least_slope) + monotone(softplus_ball, value)
-            for value in inner
+            value.exp() if self.least_slope is None else arb(self.least_slope) + monotone(softplus_ball, value) for value in inner
         ]
         return self._ball_places(raw[:k]), self._ball_places(raw[k : 2 * k]), [arb(1), *slopes, arb(1)]
 
@@ -175,8 +176,8 @@ class Spline:
             clipped = _clipped(value, self.clip_slopes)
             grows = monotone(arb.exp, clipped) if self.least_slope is None else monotone(sigmoid_ball, clipped)
             inner.append(grows * _clip_slope(value, self.clip_slopes) * step)
-        sides = (self._ball_place_slopes(raw[i : i + k], direction[i : i + k]) for i in (0, k))
-        return *sides, [arb(0), *inner, arb(0)]
+        x, y = (self._ball_place_slopes(raw[i : i + k], direction[i : i + k]) for i in (0, k))
+        return x, y, [arb(0), *inner, arb(0)]
 
     def _ball_place_slopes(self, raw: Row, direction: Row) -> Row:
         inner = [value / arb(self.divisor) for value in raw]

@@ -26,12 +26,15 @@ from lipbounds.maps import (
 )
 from lipbounds.maps.activations import activation_of_module
 from lipbounds.maps.activations.log_offset import LogOffset
+from lipbounds.maps.activations.logistic import SIGMOID, SOFTPLUS
 from lipbounds.maps.activations.tanh import TANH
 from lipbounds.maps.conditioner import BallNetwork
 from lipbounds.rounding import FUNCTION_ERROR
 
 ELEMENTWISE = {name: get_activation(name) for name in activation_names() if get_activation(name).split(2) is None}
+LOGS = ("log_softplus", "log_sigmoid")
 ELEMENTWISE["log_softplus"] = LogOffset(SOFTPLUS, 1e-3)
+ELEMENTWISE["log_sigmoid"] = LogOffset(SIGMOID, 1e-3)
 DEGREE = 5
 POINTS = np.concatenate((np.linspace(-3, 3, 61), [-700.0, -40.0, -9.0, 9.0, 40.0, 700.0]))
 
@@ -53,6 +56,8 @@ def exact_series(name, x):
             return (1 + x.exp()).log()
         case "log_softplus":
             return ((1 + x.exp()).log() + arb(1e-3)).log()
+        case "log_sigmoid":
+            return (one / (1 + (-x).exp()) + arb(1e-3)).log()
         case "silu":
             return x / (1 + (-x).exp())
         case "gelu":
@@ -80,7 +85,7 @@ def test_coefficients_against_ball_arithmetic(name):
             for n in range(DEGREE + 1):
                 size = abs(float(truth[n].mid()))
                 off = abs(float((truth[n] - float(found[n][column])).mid()))
-                assert off <= FUNCTION_ERROR * (size if n == 0 else 1 + size), (n, point)
+                assert off <= FUNCTION_ERROR * (size + activation.absolute if n == 0 else 1 + size), (n, point)
                 assert float(tensors[n][column]) == pytest.approx(float(found[n][column]), rel=1e-12, abs=1e-14)
     np.testing.assert_allclose(activation.torch(torch.as_tensor(POINTS)).numpy(), found[0], rtol=1e-9, atol=1e-15)
 
@@ -130,7 +135,7 @@ def test_slopes_and_largest_coefficients_are_bounds_and_attained(name):
     values = activation.coefficients(x, DEGREE)
     steepest = float(np.abs(values[1]).max())
     assert steepest <= activation.slope * (1 + 1e-12)
-    assert activation.slope <= steepest * (1 + 1e-6) or name == "log_softplus"  # there 1 holds for every offset
+    assert activation.slope <= steepest * (1 + 1e-6) or name in LOGS  # there 1 holds for every offset
     for n in range(1, DEGREE + 1):
         largest = activation.largest(n)
         if activation.kink is not None and n > activation.kink:
@@ -138,7 +143,7 @@ def test_slopes_and_largest_coefficients_are_bounds_and_attained(name):
         else:
             found = float(np.abs(values[n]).max())
             assert found <= largest * (1 + 1e-9) + 1e-12
-            if name != "log_softplus":
+            if name not in LOGS:
                 assert largest <= max(found * 1.0001, 1e-12) + 1e-3 * (name == "silu")
 
 

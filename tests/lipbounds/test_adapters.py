@@ -1,6 +1,7 @@
 """Flows of the libraries, read into layers: the same maps in both directions, and what cannot be read is named."""
 
 import importlib.util
+import itertools
 import math
 
 import numpy as np
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:torch.(triangular_solve|lu) is d
 
 def subnet(inputs, outputs):
     sizes = (inputs, 16, 16, outputs)
-    layers = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (torch.nn.Linear(a, b), torch.nn.LeakyReLU(0.1))]
+    layers = [part for a, b in itertools.pairwise(sizes) for part in (torch.nn.Linear(a, b), torch.nn.LeakyReLU(0.1))]
     return torch.nn.Sequential(*layers[:-1])
 
 
@@ -239,7 +240,7 @@ def test_a_context_is_asked_for_and_fixed():
     flow = z.flows.MAF(2, 1, transforms=2, hidden_features=(8,))
     with pytest.raises(InvalidInput, match="pass context="):
         certify_lipschitz(flow, Ball([0.0, 0.0], 1.0))
-    with pytest.raises(InvalidInput, match="2 numbers|1 numbers"):
+    with pytest.raises(InvalidInput, match="wanted 1 numbers"):
         structure_of(flow, [1.0, 2.0])
     transform = flow.double()(torch.tensor([0.5], dtype=torch.float64)).transform
     points = torch.as_tensor(np.random.default_rng(0).standard_normal((50, 2)))
@@ -279,7 +280,9 @@ def test_an_act_norm_that_was_never_initialised_is_refused():
         structure_of(nf.NormalizingFlow(nf.distributions.DiagGaussian(2), [nf.flows.ActNorm(2)]))
 
 
-@pytest.mark.parametrize("network", [one for one in NETWORKS if one.library != "torch" and not one.context], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "network", [one for one in NETWORKS if one.library != "torch" and not one.context], ids=lambda one: one.name
+)
 def test_trained_flows_of_the_zoo_are_read(network):
     if not installed(network):
         pytest.skip(f"needs {network.library}, of the extra zoo")

@@ -34,6 +34,7 @@ STEEPNESS = "tests/lipbounds/test_steepness.py"
 TRUTH = "tests/lipbounds/test_truth.py"
 CERTIFY = "tests/lipbounds/test_certify.py"
 SEARCH = "tests/lipbounds/test_search.py"
+PLANE_FLOWS = "tests/lipbounds/test_plane_flows.py"
 
 FROM_DATA = "lipbounds/theorems/from_data.py"
 POPULATION = "lipbounds/distances/population.py"
@@ -712,6 +713,55 @@ MUTANTS = [
         "for corner in range(16):",
         "for corner in range(2):",
         f"{CERTIFY}::test_no_sampled_norm_is_above_the_bound_of_its_box",
+    ),
+    Mutant(
+        "plane flows: remainder of exp halved",
+        "lipbounds/certify/plane_flows/forms_kernel.py",
+        "rest = value * 0.5 * A * A *",
+        "rest = value * 0.25 * A * A *",
+        f"{PLANE_FLOWS}::test_lines_contain_what_they_stand_for",
+    ),
+    Mutant(
+        "plane flows: third derivative of the sigmoid too small",
+        "lipbounds/certify/plane_flows/scale_kernel.py",
+        "LARGEST_THIRD_SIGMOID = 0.125",
+        "LARGEST_THIRD_SIGMOID = 0.06",
+        f"{PLANE_FLOWS}::test_lines_contain_what_they_stand_for",
+    ),
+    Mutant(
+        "plane flows: margins of two kinks counted as clean",
+        "lipbounds/certify/plane_flows/piecewise_linear.py",
+        "clean = (switching <= 1)",
+        "clean = (switching <= 4)",
+        f"{PLANE_FLOWS}::test_every_point_has_a_piece_that_contains_the_network",
+    ),
+    Mutant(
+        "plane flows: remainders not added to the norm",
+        "lipbounds/certify/plane_flows/kernel.py",
+        "return (most + rest + 16 * EPS * sizes) * OUT",
+        "return (most + 16 * EPS * sizes) * OUT",
+        f"{PLANE_FLOWS}::test_bounds_of_nodes_hold_at_points_inside",
+    ),
+    Mutant(
+        "plane flows: other bins of a spline dropped",
+        "lipbounds/certify/plane_flows/spline_kernel.py",
+        "p, q = _covering(p, d0, h), _covering(q, d1, h)",
+        "p, q = _covering(p, d0, h), q",
+        f"{PLANE_FLOWS}::test_bounds_of_nodes_hold_at_points_inside",
+    ),
+    Mutant(
+        "plane flows: slopes of a window are those of its middle",
+        "lipbounds/certify/plane_flows/kernel.py",
+        "spread = (0.5 * (most - least) + 2 * EPS * (abs(least) + abs(most))) * OUT",
+        "spread = 0.0",
+        f"{PLANE_FLOWS}::test_bounds_of_nodes_hold_at_points_inside",
+    ),
+    Mutant(
+        "plane flows: halves do not overlap",
+        "lipbounds/certify/plane_flows/bounder.py",
+        "radii = np.concatenate((half, half)) * (1 + 4 * EPS) + EPS * np.abs(both)",
+        "radii = np.concatenate((half, half))",
+        f"{PLANE_FLOWS}::test_parts_cover_their_node",
     ),
     Mutant(
         "halves do not overlap",

@@ -242,7 +242,7 @@ def _smooth(jet: _Jet, activation: Activation, r: Array) -> _Jet:
     error = (np.abs(f.first) * 8 * EPS + f.rounding + f.sup_2 * jet.error) * steepest
     slope_error = (f.sup_1 * jet.slope_error + error) * (1 + 16 * EPS)
     spread = np.minimum(by_curve + slope_error, by_range + error) * (1 + 16 * EPS)
-    value_error = (f.sup_1 * jet.error + FUNCTION_ERROR * np.abs(f.value) + TINY) * (1 + 16 * EPS)
+    value_error = (f.sup_1 * jet.error + FUNCTION_ERROR * (np.abs(f.value) + activation.absolute) + TINY) * (1 + 16 * EPS)
     return _Jet(f.value, value_error, f.first * jet.slope, slope_error, spread, curve)
 
 

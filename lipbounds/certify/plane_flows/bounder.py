@@ -1,5 +1,5 @@
-r"""Upper bounds of Lip(T^{-1}) for flows of the plane whose conditioners are piecewise linear, as those of zuko, nflows, normflows
-and FrEIA are by default: affine couplings and autoregressive layers, splines, and linear layers between them.
+r"""Upper bounds of Lip(T^{-1}) for flows of the plane with piecewise linear conditioners, the default of zuko, nflows, normflows
+and FrEIA: affine couplings and autoregressive layers, splines, and linear layers between them.
 
 Boxes of z are halved; where kinks of a conditioner dominate the bound of a small box, its window of linear pieces is split
 instead (`kernel`). A box is done when its bound is within the ratio asked for of the constant found. On the ball or box the

@@ -5,8 +5,8 @@ coordinate seen by the conditioner lies in the window, for all of them. Within i
 is continued with the slopes of the outermost pieces. The map with such conditioners is enclosed on the whole box by jets; it
 agrees with the flow on the node. In a window of one piece everything is smooth, and remainders are of second order.
 
-The derivative of the map is then $c+g\delta\pm r$, entry by entry. Its norm is convex in $\delta$, so that the largest one without
-r is at a corner of the box, and the Frobenius norm of r is added.
+The derivative of the map is then $c+g\delta\pm r$, entry by entry. Its norm is convex in $\delta$, so that the largest one
+without r is at a corner of the box, and the Frobenius norm of r is added.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numba import prange
 
-from lipbounds.certify.plane_flows.affine_forms import (
+from lipbounds.certify.plane_flows.forms_kernel import (
     jet_add,
     jet_composed,
     jet_minus,

@@ -27,6 +27,16 @@ __all__ = ["REACH", "Pieces", "is_piecewise_linear", "pieces_of"]
 Array = NDArray[np.float64]
 
 REACH = 1e4  # largest |u| tabulated
+ANCHORS = [
+    -3e3,
+    -3e2,
+    -3e1,
+    -3.0,
+    3.0,
+    3e1,
+    3e2,
+    3e3,
+]  # pieces end there, too: rounding at the far end of one would hide its kinks
 MARGIN = 1e-9  # about a breakpoint, relative to 1 + |u|; the breakpoint itself is known to about 1e-12
 
 
@@ -76,13 +86,13 @@ def _lower_slopes(activation: Activation, units: int) -> Array | None:
 def pieces_of(network: Conditioner) -> Pieces:
     """Tabulate a conditioner of one input, such that `is_piecewise_linear`."""
     stages = [(s.matrix, s.bias, np.asarray(_lower_slopes(s.activation, len(s.bias)))) for s in network.stages]
-    breaks = _breakpoints(stages)
+    breaks = np.unique(np.concatenate((_breakpoints(stages), ANCHORS)))
     margin = MARGIN * (1.0 + np.abs(breaks))
     first, last = breaks - margin, breaks + margin
     # margins that meet are one
-    starts = np.flatnonzero(np.concatenate(([True], first[1:] > np.maximum.accumulate(last)[:-1]))) if len(breaks) else breaks
-    ends = np.concatenate((starts[1:], [len(breaks)])).astype(int) if len(breaks) else breaks
-    gaps = np.array([(first[a], last[a:b].max()) for a, b in zip(starts, ends, strict=True)]).reshape(-1, 2)
+    starts = np.flatnonzero(np.concatenate(([True], first[1:] > np.maximum.accumulate(last)[:-1])))
+    ends = np.concatenate((starts[1:], [len(breaks)]))
+    gaps = np.array([(first[a], last[a:b].max()) for a, b in zip(starts, ends, strict=True)])
     cores = np.stack((np.concatenate(([-REACH], gaps[:, 1])), np.concatenate((gaps[:, 0], [REACH]))), 1)
     inside, undecided = _enclosed(stages, cores)
     around, switching = _enclosed(stages, gaps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lipbounds.certify.plane_flows.affine_forms import (
+from lipbounds.certify.plane_flows.forms_kernel import (
     line_applied,
     line_exp,
     line_inverse,

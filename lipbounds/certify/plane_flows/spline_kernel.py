@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import math
 
-from lipbounds.certify.plane_flows.affine_forms import (
+from lipbounds.certify.plane_flows.forms_kernel import (
     both,
+    form_of,
     jet_composed,
     jet_minus,
     jet_times,
-    form_of,
     line_add,
     line_exp,
     line_inverse,
@@ -77,7 +77,7 @@ def raw_line(raw, k, factor, clip, R):
 
 @compiled(error_model="numpy")
 def _powers(raw, start, bins, factor, clip, R, lines):
-    """Of one side: exponentials of its numbers in lines[:bins], the sum of the first k in lines[bins + k], 1 / all in lines[bins].
+    """Of one side: exponentials of its numbers in lines[:bins], the sum of the first k in bins + k, the inverse of all in bins.
 
     A softmax does not change if a function is subtracted from all numbers: here a line, the largest number with the mean slope.
     Row 2 bins + k keeps ranges of slopes of the numbers: of number k, of those before it, and of it and those after it.
@@ -118,8 +118,8 @@ def _powers(raw, start, bins, factor, clip, R, lines):
 
 @compiled(error_model="numpy")
 def _as_share(f, gap, R):
-    """A sum s of shares in [0, 1], whose derivative is s (1 - s) times a number in `gap`: the difference of the mean slopes of the
-    numbers in the sum and of the others."""
+    """A sum s of shares in [0, 1], with the derivative s (1 - s) times a number in `gap`, the difference of the mean slopes of
+    the numbers in the sum and of the others."""
     low, high = max(f[3], 0.0), min(f[4], 1.0)
     if (gap[1] - gap[0]) * R > SHORT:
         most = 0.25 if low <= 0.5 <= high else max(low * (1.0 - low), high * (1.0 - high))
@@ -234,15 +234,19 @@ def _flipped(a, h):
 @compiled(error_model="numpy")
 def _in_bin(t, x0, w, first, last, as_forms, h):
     """Value with error, ranges of both derivatives, and their forms where these are wanted, of x_k + w Z(t, delta_0, delta_1)."""
-    t_form, f_form, l_form, w_form = form_of(t, h), form_of(first, h), form_of(last, h), form_of(w, h)
+    f_form, l_form, w_form = form_of(first, h), form_of(last, h), form_of(w, h)
     t_all, f_all, l_all = within(t, h), within(first, h), within(last, h)
     f_all, l_all = (max(f_all[0], 0.0), f_all[1]), (max(l_all[0], 0.0), l_all[1])
     leaves = t_all[0] < 0.0 or t_all[1] > 1.0
     z0 = _position_beyond(min(max(t_all[0], 0.0), 1.0), f_all[1], l_all[0], -1.0)
     z1 = _position_beyond(min(max(t_all[1], 0.0), 1.0), f_all[0], l_all[1], 1.0)
     by_t, by_f, by_l, s_all = _derivatives_on(z0, z1, f_all, l_all)
-    d0 = sum_of(product(by_t, range_of(t[2], h)), sum_of(product(by_f, range_of(first[2], h)), product(by_l, range_of(last[2], h))))
-    d1 = sum_of(product(by_t, range_of(t[3], h)), sum_of(product(by_f, range_of(first[3], h)), product(by_l, range_of(last[3], h))))
+    d0 = sum_of(
+        product(by_t, range_of(t[2], h)), sum_of(product(by_f, range_of(first[2], h)), product(by_l, range_of(last[2], h)))
+    )
+    d1 = sum_of(
+        product(by_t, range_of(t[3], h)), sum_of(product(by_f, range_of(first[3], h)), product(by_l, range_of(last[3], h)))
+    )
     if leaves:
         d0, d1 = _hull_with_0(d0), _hull_with_0(d1)
     # the value at the middle; what misses is measured and divided by the least slope of the height

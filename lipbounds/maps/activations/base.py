@@ -33,12 +33,14 @@ class Activation(ABC):
         slope: An upper bound of |f'|, rounded up.
         kink: The order of the lowest derivative that jumps somewhere: 1 for relu, 2 for elu, None for a smooth function. Ranges
             of derivatives of higher order are infinite on intervals that contain such a point.
+        absolute: 0 where values have a relative error; 1 for a function with a root where its computation cancels.
         modules: The torch modules that compute it.
     """
 
     name: ClassVar[str] = ""
     slope: ClassVar[float]
     kink: ClassVar[int | None] = None
+    absolute: ClassVar[float] = 0.0
     modules: ClassVar[tuple[type[nn.Module], ...]] = ()
 
     @abstractmethod
@@ -57,7 +59,7 @@ class Activation(ABC):
     def coefficients(self, x: Any, degree: int) -> list[Any]:
         """Return f, f', f''/2, .. up to a degree >= 1 at points, arrays or tensors; at a kink those of its left.
 
-        They are off by at most FUNCTION_ERROR (1 + size), f itself by at most FUNCTION_ERROR |f|.
+        They are off by at most FUNCTION_ERROR (1 + size), f itself by at most FUNCTION_ERROR (|f| + `absolute`).
         """
 
     @abstractmethod

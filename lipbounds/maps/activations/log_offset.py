@@ -1,4 +1,4 @@
-r"""$\log(f(x)+c)$ with f softplus or the sigmoid: the logarithm of the scale of couplings whose scale is f with an offset, as in nflows."""
+r"""$\log(f(x)+c)$, f softplus or the sigmoid: the logarithm of the scale of couplings whose scale is f with an offset."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class LogOffset(Activation):
 
     # of softplus sigmoid / (softplus + c) <= e^x / (1 + e^x) / log(1 + e^x) <= 1; of the sigmoid s (1 - s) / (s + c) <= 1 - s
     slope = 1.0
+    absolute = 1.0  # of the logarithm near 1
 
     def __init__(self, inner: Activation, offset: float) -> None:
         if not offset > 0.0:

@@ -14,7 +14,18 @@ from torch import Tensor, nn
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.conditioner import Conditioner
 from lipbounds.maps.layers import Affine, Layer, PartialCoupling, Permutation
-from lipbounds.maps.reading import array, blend, diagonal, fixed, like, needs_context, refused, sequential, side_by_side, without_scale
+from lipbounds.maps.reading import (
+    array,
+    blend,
+    diagonal,
+    fixed,
+    like,
+    needs_context,
+    refused,
+    sequential,
+    side_by_side,
+    without_scale,
+)
 from lipbounds.maps.scales import Scale, exponential_scale, freia_scale, tanh_scale
 
 __all__ = ["layers_of", "maps_of"]
@@ -84,7 +95,7 @@ def _scale(part: Any) -> Scale:
     raise refused("a clamp of one's own", "ATAN, TANH or SIGMOID")
 
 
-def _halves(part: Any) -> tuple[Array, Array]:
+def _halves(part: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.arange(part.split_len1), np.arange(part.split_len1, part.channels)
 
 
@@ -145,11 +156,7 @@ def _all_in_one(part: Any, context: Array | None) -> list[Layer]:
         if active != 1:
             raise refused("an AllInOneBlock with gin_block and several active coordinates", "one")
         network, scale = blend(network, np.concatenate((np.zeros(1), np.ones(1)))), exponential_scale()
-    if part.householder:
-        matrix = array(part._construct_householder_permutation())
-    else:
-        matrix = array(part.w_perm)
-    matrix = matrix.reshape(dim, dim)
+    matrix = array(part._construct_householder_permutation() if part.householder else part.w_perm).reshape(dim, dim)
     stretch = np.ones(dim) if part.GIN else array(part.global_scale_activation(part.global_scale)).ravel()
     before = [_rotation(matrix.T)] if part.reverse_pre_permute else []
     coupling = PartialCoupling(dim, np.arange(passive, dim), np.arange(passive), network, scale)

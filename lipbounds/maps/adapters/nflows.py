@@ -45,7 +45,8 @@ Array = NDArray[np.float64]
 
 def maps_of(model: Any, context: Array | None = None) -> tuple[Any, Any]:
     """Return T and T^{-1} of a flow or of a transform, its normal base law standardised."""
-    transform, base, row = getattr(model, "_transform", model), getattr(model, "_distribution", None), like(model, context)
+    transform, row = getattr(model, "_transform", model), like(model, context)
+    base: Any = getattr(model, "_distribution", None)
     if row is not None and hasattr(model, "_embedding_net"):
         row = model._embedding_net(row)
 

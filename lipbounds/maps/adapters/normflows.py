@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lipbounds.errors import InvalidInput
+from lipbounds.maps.activations import get_activation
 from lipbounds.maps.adapters.nflows import made, network_of, order_of, spline_autoregressive, spline_coupling
 from lipbounds.maps.conditioner import Conditioner
 from lipbounds.maps.layers import Affine, Layer, PartialCoupling, Permutation, Residual, ReversedCoupling
@@ -29,7 +30,6 @@ from lipbounds.maps.reading import (
     standardised,
     without_scale,
 )
-from lipbounds.maps.activations import get_activation
 from lipbounds.maps.scales import Scale, exponential_scale, sigmoid_scale
 
 __all__ = ["layers_of", "maps_of"]
@@ -48,9 +48,9 @@ def maps_of(model: Any, context: Array | None = None) -> tuple[Any, Any]:
     row = like(model, context)
     forward, inverse = model.inverse, model.forward
     if row is not None:
-        forward = lambda x: model.inverse(x, context=row.expand(len(x), -1))  # noqa: E731
-        inverse = lambda z: model.forward(z, context=row.expand(len(z), -1))  # noqa: E731
-    base = getattr(model, "q0", None)
+        forward = lambda x: model.inverse(x, context=row.expand(len(x), -1))
+        inverse = lambda z: model.forward(z, context=row.expand(len(z), -1))
+    base: Any = getattr(model, "q0", None)
     if type(base).__name__ != "DiagGaussian":
         return forward, inverse
     return standardised(lambda x: _value(forward(x)), lambda z: _value(inverse(z)), base.loc, _scale_of(base))
@@ -182,7 +182,10 @@ def _autoregressive_splines(part: Any, context: Array | None) -> list[Layer]:
 
 def _lu(part: Any, context: Array | None) -> list[Layer]:
     linear_part = part.linear
-    return [Permutation(part.permutation._permutation.cpu().numpy()), Affine(array(linear_part.weight()), array(linear_part.bias))]
+    return [
+        Permutation(part.permutation._permutation.cpu().numpy()),
+        Affine(array(linear_part.weight()), array(linear_part.bias)),
+    ]
 
 
 def _permute(part: Any, context: Array | None) -> list[Layer]:
@@ -201,8 +204,8 @@ def _residual(part: Any, context: Array | None) -> list[Layer]:
     """x + g(x), data to latent; its activation x sigmoid(b x) / 1.1 is silu(b x) / (1.1 b)."""
     if not part.reverse:
         raise refused("a residual flow with reverse=False", "reverse=True, where T is x + g(x)")
-    net = getattr(part.iresblock.nnet, "net", None)
-    names = [type(module).__name__ for module in net or ()]
+    net = list(getattr(part.iresblock.nnet, "net", ()))
+    names = [type(module).__name__ for module in net]
     if names != ["Swish", "InducedNormLinear"] * (len(names) // 2) or not names:
         raise refused(part.iresblock.nnet, "a LipschitzMLP")
     layers: list[Linear] = []

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lipbounds.maps.activations import Activation
 from lipbounds.maps.activations.linear import LINEAR
 from lipbounds.maps.conditioner import Conditioner
 from lipbounds.maps.layers import Affine, Layer, PartialCoupling, Permutation, SplineCoupling
@@ -107,11 +108,12 @@ def read(part: Any, context: Array | None) -> list[Layer]:
 
 def _univariate(part: Any) -> tuple[Scale | Spline, tuple[int, int] | None]:
     """How the numbers of a coordinate are used, and which are the raw scale and the shift; None for shifts alone."""
-    function, options = part.univariate, {}
+    function: Any = part.univariate
+    options: dict[str, Any] = {}
     if isinstance(function, partial):
-        function, options = function.func, dict(function.keywords)
-        if part.univariate.args:
+        if function.args:
             raise refused("a univariate transform with arguments by place", "keywords")
+        function, options = function.func, dict(function.keywords)
     name = getattr(function, "__name__", type(function).__name__)
     log_slope = -math.log(options.get("slope", SLOPE))
     if name == "MonotonicAffineTransform":
@@ -132,7 +134,7 @@ def _network(hyper: Any) -> Conditioner:
         return sequential(modules)
     first, last = linear(modules[0]), linear(modules[-1])
     blocks: list[Block] = []
-    activation = LINEAR
+    activation: Activation = LINEAR
     for module in modules[1:-1]:
         if type(module).__name__ != "Residual":
             raise refused("residual blocks of different widths", "one width")

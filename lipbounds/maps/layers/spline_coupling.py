@@ -45,7 +45,9 @@ class SplineCoupling(Layer):
         fits = len(np.unique(together)) == len(together) and np.isin(together, np.arange(self.space)).all()
         if not fits or not len(self.changed) or not len(self.seen):
             got = f"changed {self.changed.tolist()}, seen {self.seen.tolist()}"
-            raise InvalidInput("changed, seen", got, f"different coordinates below {self.space}", "a coupling sees what it leaves")
+            raise InvalidInput(
+                "changed, seen", got, f"different coordinates below {self.space}", "a coupling sees what it leaves"
+            )
         sizes, wanted = (self.network.inputs, self.network.outputs), len(self.changed) * self.spline.parameters
         if sizes != (len(self.seen), wanted):
             got = f"{sizes[0]} inputs, {sizes[1]} outputs"

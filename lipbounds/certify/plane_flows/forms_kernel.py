@@ -1,9 +1,9 @@
 r"""Arithmetic of functions on a box of the plane, compiled: affine forms, and jets made of them.
 
-A *form* (c, g_0, g_1, r) stands for a function f of $\delta$, $|\delta_i|\le h_i$, with $|f(\delta)-c-g\cdot\delta|\le r$. A *jet*
-(c, e, p, q, a, b) stands for a Lipschitz function f with $|f(0)-c|\le e$ and values in [a, b], whose derivatives by $\delta_0$ and
-$\delta_1$ have the forms p and q almost everywhere. Integrating them from 0 gives a form of f itself. Functions of one variable
-u, $|\Delta|\le R$ about a middle, have forms (c, g, r), and jets (c, e, p, a, b) that are called *lines* here.
+A *form* (c, g_0, g_1, r) stands for a function f of $\delta$, $|\delta_i|\le h_i$, with $|f(\delta)-c-g\cdot\delta|\le r$. A
+*jet* (c, e, p, q, a, b) stands for a Lipschitz function f with $|f(0)-c|\le e$ and values in [a, b], whose derivatives by
+$\delta_0$ and $\delta_1$ have the forms p and q almost everywhere. Integrating them from 0 gives a form of f itself. Functions of
+one variable u, $|\Delta|\le R$ about a middle, have forms (c, g, r), and jets (c, e, p, a, b) that are called *lines* here.
 
 On small boxes forms are good to second order. On large ones ranges are better: every rule for derivatives takes the form or, if
 that is narrower, the interval that ranges give.
@@ -355,7 +355,7 @@ def line_inverse(f, R):
     value = 1.0 / c
     first, second = -value * value, 2.0 * value * value * value
     rest = math.inf
-    if A < c:
+    if c > A:
         near = (c - A) * (1 - 4 * EPS)
         # 1 / (c - A)^2 - 1 / c^2 - 2 A / c^3, without cancellation
         rest = A * A * (3.0 * c - 2.0 * A * (1 - 4 * EPS)) / (c * c * c * near * near) * UP
