@@ -17,8 +17,13 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import tyro
 
-from experiments.bench import distances, lipschitz, search, training
-from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure, bench_search_figure
+from experiments.bench import certificates, distances, lipschitz, search, training
+from experiments.bench.plots import (
+    bench_certificates_figure,
+    bench_distances_figure,
+    bench_lipschitz_figure,
+    bench_search_figure,
+)
 from experiments.experiment import Experiment, experiments_by_name
 from experiments.reproduce import Figures, Reproduce, draw_all, estimate, reproduce
 from experiments.sigma_sweep import RECOMPUTE_TOLERANCE, Recompute, recompute
@@ -60,7 +65,7 @@ def recompute_row(config: tyro.conf.OmitArgPrefixes[Recompute]) -> None:
 class Bench:
     """Measure side by side with peers, in one run; needs the extra `bench` for all of them."""
 
-    suite: tyro.conf.Positional[Literal["distances", "lipschitz", "search", "training"]]
+    suite: tyro.conf.Positional[Literal["certificates", "distances", "lipschitz", "search", "training"]]
     """What is measured."""
     out: Path | None = None
     """Folder of the results; results/bench-SUITE by default."""
@@ -76,7 +81,7 @@ class Bench:
 def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
     """Beside peers: distances (POT, scipy, geomloss), Lipschitz constants (torchlip, ECLipsE), the search, training.
 
-    `search` runs on networks of zuko, normflows, nflows and FrEIA; `training` beside FrEIA.
+    `search` and `certificates` run on networks of zuko, normflows, nflows and FrEIA; `training` beside FrEIA.
     """
     if config.threads < 1:
         raise InvalidInput("--threads", config.threads, "an integer >= 1", "two cores are the reference")
@@ -92,6 +97,9 @@ def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
     elif config.suite == "search":
         tables = [search.summary(search.run(out, quick=config.quick, threads=config.threads))]
         paths = bench_search_figure(out)
+    elif config.suite == "certificates":
+        tables = [certificates.summary(certificates.run(out, quick=config.quick, threads=config.threads))]
+        paths = bench_certificates_figure(out)
     elif config.suite == "training":
         tables = [training.run(out, quick=config.quick, threads=config.threads).drop(columns=[*hidden, "lower", "upper"])]
     else:

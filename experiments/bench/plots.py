@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["bench_distances_figure", "bench_lipschitz_figure", "bench_search_figure"]
+__all__ = ["bench_certificates_figure", "bench_distances_figure", "bench_lipschitz_figure", "bench_search_figure"]
 
 STYLE = Path(__file__).parent.parent / "style.mplstyle"
 OURS = "lipbounds"
@@ -124,6 +124,24 @@ def bench_search_figure(folder: Path) -> list[Path]:
         right.set_yticklabels([f"{name} (d = {d})" for name, d in zip(table["network"], table["d"], strict=True)], fontsize=5.5)
         right.legend(fontsize=5.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
         return _saved(figure, folder, "bench-search")
+
+
+def bench_certificates_figure(folder: Path) -> list[Path]:
+    """Draw bench-certificates.png and .pdf in a results folder; returns their paths."""
+    results = pd.read_parquet(folder / "results.parquet").dropna(subset=["ratio"])
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
+        for index, (_, row) in enumerate(results.iterrows()):
+            excess = np.asarray(row["ratios"]) - 1.0
+            style = ("-", "--", ":")[index // len(LINES)]
+            axes.plot(row["times"], excess, style, color=LINES[index % len(LINES)], lw=1.0, label=row["network"])
+        for ratio in (1.05, 1.01):
+            axes.axhline(ratio - 1.0, color="grey", lw=0.6, ls=":")
+            axes.text(0.012, (ratio - 1.0) * 1.1, f"ratio {ratio:g}", fontsize=5.5, color="grey")
+        axes.set(xscale="log", yscale="log", xlim=(0.01, 80.0), ylim=(5e-3, 1e4))
+        axes.set(xlabel="seconds of branch and bound", ylabel="certified / found - 1")
+        axes.legend(fontsize=5.0, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return _saved(figure, folder, "bench-certificates")
 
 
 def _reached_in_time(axes: Axes, known: pd.DataFrame) -> None:
