@@ -35,7 +35,7 @@ def structure_of(model: object, context: ArrayLike | None = None) -> tuple[Layer
 
     Args:
         model: A flow of zuko, nflows, normflows or FrEIA, a network with `structure()`, or layers.
-        context: What a conditional flow is conditioned on, a vector, the only one: the map depends on z alone then.
+        context: What a conditional flow of a library is conditioned on, a vector; it is folded into the biases.
 
     Raises:
         InvalidInput: If there are none, or of different dimensions; for a flow with a part that is not read, which it names.

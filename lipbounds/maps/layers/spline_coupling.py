@@ -82,7 +82,7 @@ class SplineCoupling(Layer):
         return undo
 
     def box_inverse(self) -> BoxInverse:
-        """Return the inverse with the derivatives of `lipbounds.maps.splines.ball_slopes`, by the chain rule."""
+        """Return the inverse with the derivatives of `Spline.ball_slopes`."""
         seen, changed, size = self.seen.tolist(), self.changed.tolist(), self.spline.parameters
         network, image = BallNetwork(self.network), self.point_inverse()
 
