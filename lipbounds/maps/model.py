@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.adapters import adapter_of, converted
-from lipbounds.maps.layers import Layer
+from lipbounds.maps.layers import Layer, Residual
 from lipbounds.maps.structure import Structured, forward_map, inverse_map, structure_of
 
 __all__ = ["Map", "Model", "as_model"]
@@ -79,7 +79,11 @@ def as_model(model: object, context: ArrayLike | None = None) -> Model:
 
     forward, inverse = in_precision(torch.float64)
     source = adapter.source if adapter else "pair of maps"
-    return Model(inverse, forward, in_precision, _layers_of(model, context), source)
+    known = _layers_of(model, context)
+    if adapter is not None and known is not None and any(isinstance(layer, Residual) for layer in known):
+        # normflows ends its iteration at steps of about 1e-3: quotients of near points would be those of its errors
+        inverse = inverse_map(known)
+    return Model(inverse, forward, in_precision, known, source)
 
 
 def _layers_of(model: object, context: ArrayLike | None) -> tuple[Layer, ...] | None:

@@ -240,6 +240,8 @@ def _in_bin(t, x0, w, first, last, as_forms, h):
     leaves = t_all[0] < 0.0 or t_all[1] > 1.0
     z0 = _position_beyond(min(max(t_all[0], 0.0), 1.0), f_all[1], l_all[0], -1.0)
     z1 = _position_beyond(min(max(t_all[1], 0.0), 1.0), f_all[0], l_all[1], 1.0)
+    if not z0 <= z1:  # also where one is NaN
+        z0, z1 = 0.0, 1.0
     by_t, by_f, by_l, s_all = _derivatives_on(z0, z1, f_all, l_all)
     d0 = sum_of(
         product(by_t, range_of(t[2], h)), sum_of(product(by_f, range_of(first[2], h)), product(by_l, range_of(last[2], h)))
