@@ -268,7 +268,7 @@ def test_bounds_of_nodes_hold_at_points_inside(seed, kind):
     bounder = PlaneFlow(problem)
     n = 16
     middles, radii = 2 * rng.standard_normal((n, 2)), 10.0 ** rng.uniform(-8, 0, (n, 2))
-    whole = np.stack((np.zeros_like(bounder._program.pieces), bounder._program.pieces - 1), 1).ravel().astype(np.int16)
+    whole = np.stack((np.zeros_like(bounder._program.pieces), bounder._program.pieces - 1), 1).ravel().astype(np.int32)
     nodes = FlowNodes(middles, radii, np.tile(whole, (n, 1)), np.zeros(n, dtype=np.int16))
     for _ in range(3):
         nodes, bounds = bounder.bound(nodes, np.full(len(nodes), np.inf), 0.0)
@@ -298,7 +298,7 @@ def test_bounds_of_small_nodes_are_near_the_norm(kind):
     problem = Problem.of(layers, Ball([0.0, 0.0], 10.0), None)
     bounder = PlaneFlow(problem)
     middles = rng.standard_normal((64, 2))
-    whole = np.stack((np.zeros_like(bounder._program.pieces), bounder._program.pieces - 1), 1).ravel().astype(np.int16)
+    whole = np.stack((np.zeros_like(bounder._program.pieces), bounder._program.pieces - 1), 1).ravel().astype(np.int32)
     nodes = FlowNodes(middles, np.full((64, 2), 1e-6), np.tile(whole, (64, 1)), np.zeros(64, dtype=np.int16))
     _, bounds = bounder.bound(nodes, np.full(64, np.inf), 0.0)
     assert np.median(bounds / norms(problem.f, torch.as_tensor(middles))) < 1 + 1e-3
@@ -311,7 +311,7 @@ def test_parts_cover_their_node(seed):
     bounder = PlaneFlow(problem)
     n = 8
     middles, radii = 10.0 ** rng.uniform(-3, 6, (n, 2)), 10.0 ** rng.uniform(-14, 0, (n, 2))
-    windows = np.sort(rng.integers(0, 9, (n, len(bounder._program.pieces), 2)), 2).reshape(n, -1).astype(np.int16)
+    windows = np.sort(rng.integers(0, 9, (n, len(bounder._program.pieces), 2)), 2).reshape(n, -1).astype(np.int32)
     cuts = np.array([k % 2 if k < 4 else 2 + k % len(bounder._program.pieces) for k in range(n)], dtype=np.int16)
     narrow = cuts >= 2
     cuts[narrow] = np.where(
@@ -345,6 +345,37 @@ def test_what_overflows_is_unknown_and_not_empty():
     assert (bounds[inside] >= 1.0).all()
     # exp(1500 u) is beyond the doubles there
     assert np.isinf(bounds[inside & (nodes.middles[:, 0] > 0.5)]).all()
+
+
+def one_bound(layers, middle, radius=1e-3):
+    bounder = PlaneFlow(Problem.of(layers, Ball([0.0, 0.0], 10.0), None))
+    whole = np.stack((np.zeros_like(bounder._program.pieces), bounder._program.pieces - 1), 1).ravel().astype(np.int32)
+    node = FlowNodes(np.array([middle]), np.full((1, 2), radius), whole[None], np.zeros(1, dtype=np.int16))
+    return float(bounder.bound(node, np.full(1, np.inf), 0.0)[1][0])
+
+
+def test_more_pieces_than_short_integers_count():
+    # the last piece must not wrap around: a node without a bound of its own would be closed
+    depth = 16  # tents, one in the other: 2^16 pieces of slopes 2^16 and -2^16 on [0, 1]
+    inner = [np.array([[2.0, -4.0], [2.0, -4.0]])] * (depth - 1)
+    weights = [np.ones((2, 1)), *inner, np.array([[0.0, 0.0], [2e-3, -4e-3]])]
+    net = Conditioner(weights, [*[np.array([0.0, -0.5])] * depth, np.zeros(2)], "relu")
+    assert len(pieces_of(net).low) > 2**16
+    assert one_bound([PartialCoupling(2, [1], [0], net, exponential_scale())], [0.7, 0.0]) >= 1e-3 * 2**16
+
+
+@pytest.mark.parametrize("size", [1e170, 1e-170])
+def test_norms_whose_squares_leave_the_doubles(size):
+    assert one_bound([Affine(size * np.eye(2), np.zeros(2))], [0.5, 0.5]) >= 1 / size
+
+
+def test_factors_that_underflow_on_their_way():
+    def factor(log):  # the inverse multiplies by exp(log)
+        return PartialCoupling(2, [1], [0], Conditioner([np.zeros((2, 1))], [np.array([-log, 0.0])], "relu"), exponential_scale())
+
+    layers = [factor(700.0), factor(700.0), factor(-750.0)]  # the inverse begins with the last
+    assert one_bound(layers, [0.5, 0.0]) >= math.exp(649.0)
+    assert one_bound([factor(-700.0), factor(-700.0), factor(750.0)], [0.5, 0.0]) >= math.exp(-651.0)
 
 
 # 4. whole certificates

@@ -738,8 +738,8 @@ MUTANTS = [
     Mutant(
         "plane flows: remainders not added to the norm",
         "lipbounds/certify/plane_flows/kernel.py",
-        "return (most + rest + 16 * EPS * sizes) * OUT",
-        "return (most + 16 * EPS * sizes) * OUT",
+        "return (most + rest + 16 * EPS * sizes) * OUT + LEAST",
+        "return (most + 16 * EPS * sizes) * OUT + LEAST",
         f"{PLANE_FLOWS}::test_bounds_of_nodes_hold_at_points_inside",
     ),
     Mutant(

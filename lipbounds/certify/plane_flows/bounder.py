@@ -46,7 +46,7 @@ class FlowNodes(Nodes):
 
     middles: Array
     radii: Array
-    windows: NDArray[np.int16]
+    windows: NDArray[np.int32]
     cuts: NDArray[np.int16]
 
 
@@ -94,7 +94,7 @@ class PlaneFlow(Bounder[FlowNodes]):
         grid = (np.arange(ROOT_CELLS) + 0.5) / ROOT_CELLS
         axes = np.meshgrid(low[0] + grid * (high[0] - low[0]), low[1] + grid * (high[1] - low[1]))
         middles = np.stack([axis.ravel() for axis in axes], 1)
-        window = np.stack((np.zeros_like(self._program.pieces), self._program.pieces - 1), 1).ravel().astype(np.int16)
+        window = np.stack((np.zeros_like(self._program.pieces), self._program.pieces - 1), 1).ravel().astype(np.int32)
         radii, windows = (np.broadcast_to(part, (len(middles), len(part))).copy() for part in (radius, window))
         return FlowNodes(middles, radii, windows, np.zeros(len(middles), dtype=np.int16))
 

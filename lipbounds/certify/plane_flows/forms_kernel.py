@@ -10,6 +10,7 @@ that is narrower, the interval that ranges give.
 
 Rounding: every operation adds to r (and e) a multiple of EPS times a bound of what it has added up, and moves the ends of ranges
 outwards. A form knows nothing about its coefficients but the inequality, so it does not matter that they are rounded.
+TINY stands for what underflows.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import math
 
 from lipbounds.compiled import compiled
-from lipbounds.rounding import EPS
+from lipbounds.rounding import EPS, TINY
 
 __all__ = [
     "both",
@@ -48,6 +49,7 @@ __all__ = [
     "within",
 ]
 
+LARGEST = 1.7e308  # a little below the largest double
 SMALL = 0.5  # remainders below this share of the radius of an interval are kept
 UP = 1 + 32 * EPS  # covers the roundings of sums of up to 30 nonnegative terms
 
@@ -57,10 +59,11 @@ UP = 1 + 32 * EPS  # covers the roundings of sums of up to 30 nonnegative terms
 
 @compiled(error_model="numpy")
 def outward(low, high):
-    """The interval, a little wider; all numbers if an end is NaN."""
+    """The interval, a little wider; all numbers if an end is NaN. What overflows is above the largest double."""
     if low != low or high != high:
         return -math.inf, math.inf
-    return low - 2 * EPS * abs(low), high + 2 * EPS * abs(high)
+    low, high = min(low, LARGEST), max(high, -LARGEST)
+    return low - 2 * EPS * abs(low) - TINY, high + 2 * EPS * abs(high) + TINY
 
 
 @compiled(error_model="numpy")
@@ -124,7 +127,7 @@ def scaled(a, factor, h):
     """The form of a number times a."""
     c, g0, g1 = factor * a[0], factor * a[1], factor * a[2]
     charge = EPS * (abs(c) + abs(g0) * h[0] + abs(g1) * h[1])
-    return c, g0, g1, (abs(factor) * a[3] + charge) * UP
+    return c, g0, g1, (abs(factor) * a[3] + charge) * UP + TINY
 
 
 @compiled(error_model="numpy")
@@ -138,7 +141,7 @@ def times(a, b, h):
         a[0] * b[0],
         a[0] * b[1] + b[0] * a[1],
         a[0] * b[2] + b[0] * a[2],
-        (rest + 4 * EPS * all_a * all_b) * UP,
+        (rest + 4 * EPS * all_a * all_b) * UP + TINY,
     )
 
 
@@ -186,7 +189,7 @@ def jet_minus(f, g, h):
 def jet_times(f, g, h):
     """The jet of fg."""
     a, b = form_of(f, h), form_of(g, h)
-    e = (abs(f[0]) * g[1] + abs(g[0]) * f[1] + f[1] * g[1] + EPS * abs(f[0] * g[0])) * UP
+    e = (abs(f[0]) * g[1] + abs(g[0]) * f[1] + f[1] * g[1] + EPS * abs(f[0] * g[0])) * UP + TINY
     all_f, all_g = within(f, h), within(g, h)
     p = plus(times(a, g[2], h), times(b, f[2], h), h)
     q = plus(times(a, g[3], h), times(b, f[3], h), h)
@@ -279,8 +282,8 @@ def line_moved(f, factor, shift, R):
     d, k = f[2], abs(factor)
     c = factor * f[0] + shift
     # the factor may be rounded itself, twice
-    e = (k * f[1] + 4 * EPS * (abs(factor * f[0]) + abs(shift))) * UP
-    r = (k * d[2] + 2 * EPS * k * (abs(d[0]) + abs(d[1]) * R)) * UP
+    e = (k * f[1] + 4 * EPS * (abs(factor * f[0]) + abs(shift))) * UP + TINY
+    r = (k * d[2] + 2 * EPS * k * (abs(d[0]) + abs(d[1]) * R)) * UP + TINY
     low, high = product((f[3], f[4]), (factor, factor))
     low, high = sum_of((low, high), (shift, shift))
     return c, e, (factor * d[0], factor * d[1], r), low, high
@@ -291,14 +294,14 @@ def _line_times(a, b, R):
     sa, sb = abs(a[1]) * R * UP, abs(b[1]) * R * UP
     all_a, all_b = abs(a[0]) + sa, abs(b[0]) + sb
     rest = sa * sb + a[2] * (all_b + b[2]) + b[2] * all_a + 4 * EPS * all_a * all_b
-    return a[0] * b[0], a[0] * b[1] + b[0] * a[1], rest * UP
+    return a[0] * b[0], a[0] * b[1] + b[0] * a[1], rest * UP + TINY
 
 
 @compiled(error_model="numpy")
 def line_times(f, g, R):
     """The line of fg."""
     a, b = line_form(f, R), line_form(g, R)
-    e = (abs(f[0]) * g[1] + abs(g[0]) * f[1] + f[1] * g[1] + EPS * abs(f[0] * g[0])) * UP
+    e = (abs(f[0]) * g[1] + abs(g[0]) * f[1] + f[1] * g[1] + EPS * abs(f[0] * g[0])) * UP + TINY
     p, q = _line_times(a, g[2], R), _line_times(b, f[2], R)
     c, s = p[0] + q[0], p[1] + q[1]
     d = (c, s, (p[2] + q[2] + EPS * (abs(c) + abs(s) * R)) * UP)
@@ -339,8 +342,9 @@ def line_exp(f, R):
     value = math.exp(f[0])
     # e^A - 1 - A <= A^2 / 2 + A^3 e^A / 6
     rest = value * 0.5 * A * A * (1.0 + A * math.exp(A) / 3.0) * UP
-    error = 8 * EPS * value
-    ends = (math.exp(f[3]) * (1 - 8 * EPS), math.exp(f[4]) * (1 + 8 * EPS))
+    error = 8 * EPS * value + TINY
+    ends = (min(math.exp(f[3]), LARGEST) * (1 - 8 * EPS) - TINY, math.exp(f[4]) * (1 + 8 * EPS) + TINY)
+    ends = (max(ends[0], 0.0), ends[1])
     bend = 2.0 * value if f[1] < 0.5 else math.inf
     return line_applied(f, value, value, value, rest, (error, error), bend, ends, ends, R)
 
@@ -359,8 +363,8 @@ def line_inverse(f, R):
         near = (c - A) * (1 - 4 * EPS)
         # 1 / (c - A)^2 - 1 / c^2 - 2 A / c^3, without cancellation
         rest = A * A * (3.0 * c - 2.0 * A * (1 - 4 * EPS)) / (c * c * c * near * near) * UP
-    errors = (EPS * value, 4 * EPS * value * value)
+    errors = (EPS * value + TINY, 4 * EPS * value * value + TINY)
     values = outward(1.0 / high, 1.0 / low)
-    slopes = (-1.0 / (low * low) * UP, -1.0 / (high * high) * (1 - 8 * EPS))
+    slopes = (-1.0 / (low * low) * UP - TINY, min(TINY - 1.0 / (high * high) * (1 - 8 * EPS), 0.0))
     bend = 4.0 * value * value if f[1] < 0.5 * c else math.inf
     return line_applied(f, value, first, second, rest, errors, bend, values, slopes, R)

@@ -1,7 +1,7 @@
 r"""The compiled bound of flows of the plane over boxes of z with windows of linear pieces.
 
-A *node* is a box of z and, for each conditioner, a window of consecutive linear pieces: it stands for those z of the box whose
-coordinate seen by the conditioner lies in the window, for all of them. Within its window a conditioner is the network, beyond it
+A *node* is a box of z and, for each conditioner, a window of consecutive linear pieces: it stands for those z of the box where
+every conditioner is on a piece of its window. Within its window a conditioner is the network, beyond it
 is continued with the slopes of the outermost pieces. The map with such conditioners is enclosed on the whole box by jets; it
 agrees with the flow on the node. In a window of one piece everything is smooth, and remainders are of second order.
 
@@ -41,6 +41,7 @@ AFFINE, COUPLING, REVERSED, SPLINE = range(4)
 FEW_PIECES = 4  # a window of more is not split: the box is
 LONGEST = 4.0  # sides of a box that is longer are not compared: the longer one is halved
 FAR = 4.0  # a node whose bound is so many times the target is halved along its longer side
+LEAST = 1e-160  # squares of smaller numbers underflow
 CHUNK = 32  # nodes that share memory
 OUT = 1 + 64 * EPS
 
@@ -96,7 +97,8 @@ def _affine(x, y, numbers, row, h):
     p_more = ea * (abs(x[2][0]) + swing(x[2], h) + x[2][3]) + eb * (abs(y[2][0]) + swing(y[2], h) + y[2][3])
     q_more = ea * (abs(x[3][0]) + swing(x[3], h) + x[3][3]) + eb * (abs(y[3][0]) + swing(y[3], h) + y[3][3])
     low, high = sum_of(product((a - ea, a + ea), within(x, h)), product((b - eb, b + eb), within(y, h)))
-    offset, off = numbers[8 + row // 4], numbers[10 + row // 4]
+    offset = numbers[8 + row // 4]
+    off = numbers[10 + row // 4] + 4 * EPS * abs(offset)  # its ends are rounded
     low, high = sum_of((low, high), (offset - off, offset + off))
     return value, e * OUT, (p[0], p[1], p[2], (p[3] + p_more) * OUT), (q[0], q[1], q[2], (q[3] + q_more) * OUT), low, high
 
@@ -127,7 +129,7 @@ def _norm_over_box(x, y, h):
     rest = math.sqrt(x[2][3] ** 2 + x[3][3] ** 2 + y[2][3] ** 2 + y[3][3] ** 2)
     sizes = abs(x[2][0]) + abs(x[3][0]) + abs(y[2][0]) + abs(y[3][0])
     sizes += swing(x[2], h) + swing(x[3], h) + swing(y[2], h) + swing(y[3], h)
-    return (most + rest + 16 * EPS * sizes) * OUT
+    return (most + rest + 16 * EPS * sizes) * OUT + LEAST
 
 
 @compiled(error_model="numpy")

@@ -37,6 +37,8 @@ ANCHORS = [
     3e2,
     3e3,
 ]  # pieces end there, too: rounding at the far end of one would hide its kinks
+WIDEST = 4096  # units of a layer: all of them are evaluated at all breakpoints
+NUMBERS = 1 << 20  # in an array, for memory
 MARGIN = 1e-9  # about a breakpoint, relative to 1 + |u|; the breakpoint itself is known to about 1e-12
 
 
@@ -67,8 +69,10 @@ class Pieces:
 
 
 def is_piecewise_linear(network: Conditioner) -> bool:
-    """Whether all activations have two linear pieces at most."""
-    return all(_lower_slopes(stage.activation, len(stage.bias)) is not None for stage in network.stages)
+    """Whether all activations have two linear pieces at most, and no layer more than WIDEST units."""
+    return all(
+        len(stage.bias) <= WIDEST and _lower_slopes(stage.activation, len(stage.bias)) is not None for stage in network.stages
+    )
 
 
 def _lower_slopes(activation: Activation, units: int) -> Array | None:
@@ -128,8 +132,20 @@ def _breakpoints(stages: Stages) -> Array:
     return edges[1:-1]
 
 
-def _enclosed(stages: Stages, intervals: Array) -> tuple[tuple[Array, Array, Array, Array, Array], NDArray[np.intp]]:
+Lines = tuple[Array, Array, Array, Array, Array]
+
+
+def _enclosed(stages: Stages, intervals: Array) -> tuple[Lines, NDArray[np.intp]]:
     """Middles, values there with errors, slopes with spreads on intervals, and how many units may change their sign on each."""
+    at_once = max(1, NUMBERS // max(len(bias) for _, bias, _ in stages))
+    parts = [_enclosed_at_once(stages, intervals[k : k + at_once]) for k in range(0, len(intervals), at_once)]
+    middle, value, error, slope, spread = (
+        np.concatenate(columns) for columns in zip(*(lines for lines, _ in parts), strict=True)
+    )
+    return (middle, value, error, slope, spread), np.concatenate([undecided for _, undecided in parts])
+
+
+def _enclosed_at_once(stages: Stages, intervals: Array) -> tuple[Lines, NDArray[np.intp]]:
     middle = 0.5 * (intervals[:, 0] + intervals[:, 1])
     radius = np.maximum(intervals[:, 1] - middle, middle - intervals[:, 0])[:, None] * (1 + 4 * EPS)
     value, error = middle[:, None], np.zeros((len(middle), 1))

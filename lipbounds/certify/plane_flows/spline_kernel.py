@@ -300,6 +300,16 @@ def _covering(a, interval, h):
 
 
 @compiled(error_model="numpy")
+def _charged(f, share, bound, least, R):
+    """A line factor share + shift with the rounding of both numbers: they are off by some ulps of the bound, if at all."""
+    if least == 0.0:
+        return f
+    charge, slopes = 16 * EPS * bound, line_slopes(share, R)
+    d = (f[2][0], f[2][1], f[2][2] + charge * max(abs(slopes[0]), abs(slopes[1])))
+    return f[0], f[1] + charge, d, f[3] - charge, f[4] + charge
+
+
+@compiled(error_model="numpy")
 def _knot(lines, k, bins, factor, bound, least, R):
     """The line of knot k."""
     if k == 0 or k == bins:
@@ -307,7 +317,7 @@ def _knot(lines, k, bins, factor, bound, least, R):
     row = 2 * bins + k
     gap = (lines[row, 2] - lines[row, 5], lines[row, 3] - lines[row, 4])
     share = _as_share(line_times(_line(lines, bins + k), _line(lines, bins), R), gap, R)
-    at = line_moved(share, factor, bound * (2.0 * least * k - 1.0), R)
+    at = _charged(line_moved(share, factor, bound * (2.0 * least * k - 1.0), R), share, bound, least, R)
     return at[0], at[1], at[2], max(at[3], -bound), min(at[4], bound)
 
 
@@ -319,7 +329,8 @@ def _length(lines, k, bins, factor, bound, least, R):
     if k < bins - 1:
         low, high = min(low, lines[row + 1, 4]), max(high, lines[row + 1, 5])
     share = line_times(_line(lines, k), _line(lines, bins), R)
-    return line_moved(_as_share(share, (lines[row, 0] - high, lines[row, 1] - low), R), factor, 2.0 * bound * least, R)
+    share = _as_share(share, (lines[row, 0] - high, lines[row, 1] - low), R)
+    return _charged(line_moved(share, factor, 2.0 * bound * least, R), share, bound, least, R)
 
 
 @compiled(error_model="numpy")
@@ -358,16 +369,15 @@ def _image(k, v, u, R, raw, bins, numbers, widths, heights, as_forms, h):
 
 
 @compiled(error_model="numpy")
-def _is_met(k, v_all, bins, numbers, heights, R):
-    """Whether values in a range may lie in a bin, or beyond the bound."""
+def _is_beyond(k, side, v_all, bins, numbers, heights, R):
+    """Whether a bin, or what lies beyond the bound, lies on one side (-1 below, 1 above) of all values in a range."""
     bound, least = numbers[0], numbers[1]
     if k < 0 or k == bins:
-        return v_all[0] < -bound if k < 0 else v_all[1] > bound
+        return v_all[0] >= -bound if k < 0 else v_all[1] <= bound
     factor = 2.0 * bound * (1.0 - least * bins)
-    return not (
-        v_all[1] < _knot(heights, k, bins, factor, bound, least, R)[3]
-        or v_all[0] > _knot(heights, k + 1, bins, factor, bound, least, R)[4]
-    )
+    if side > 0:
+        return v_all[1] < _knot(heights, k, bins, factor, bound, least, R)[3]
+    return v_all[0] > _knot(heights, k + 1, bins, factor, bound, least, R)[4]
 
 
 @compiled(error_model="numpy")
@@ -393,10 +403,10 @@ def spline_inverse(v, u, R, raw, bins, numbers, widths, heights, h):
     there, (value, error, _, _, p, q, values) = _image(home, v, u, R, raw, bins, numbers, widths, heights, True, h)
     # the value at the middle: the hull over all bins where the middle may lie
     low, high = value - error, value + error
-    # knots are in order: bins that are met are neighbours
+    # knots are in order: what follows a bin that lies beyond all values does so, too
     for side in (-1, 1):
         k = home + side
-        while -1 <= k <= bins and _is_met(k, v_all, bins, numbers, heights, R):
+        while -1 <= k <= bins and not _is_beyond(k, side, v_all, bins, numbers, heights, R):
             there, (other, away, d0, d1, _, _, more) = _image(k, v, u, R, raw, bins, numbers, widths, heights, False, h)
             if there:
                 low, high = min(low, other - away), max(high, other + away)
