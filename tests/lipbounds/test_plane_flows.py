@@ -1,6 +1,7 @@
 """Certificates of flows of the plane by boxes of z and windows of linear pieces: every enclosure against points inside it."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numba
@@ -332,6 +333,14 @@ def test_parts_cover_their_node(seed):
         assert (np.minimum(first, last)[:, 0] == whole[:, 0]).all()
         assert (np.maximum(first, last)[:, 1] == whole[:, 1]).all()
         assert (np.maximum(first[:, 0], last[:, 0]) <= np.minimum(first[:, 1], last[:, 1]) + 1).all()
+
+
+def test_a_power_of_a_scale_with_an_offset_is_left_to_other_methods():
+    scale = softplus_scale()
+    net = network(np.random.default_rng(0), 2)
+    for outer, fits in ((1.0, True), (2.0, False)):
+        layer = PartialCoupling(2, [1], [0], net, replace(scale, outer=outer))
+        assert PlaneFlow.applies(Problem.of([layer], Ball([0.0, 0.0], 1.0), None)) == fits
 
 
 def test_what_overflows_is_unknown_and_not_empty():

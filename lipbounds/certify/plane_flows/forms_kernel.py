@@ -23,6 +23,7 @@ from lipbounds.rounding import EPS, TINY
 __all__ = [
     "both",
     "form_of",
+    "including",
     "jet_add",
     "jet_composed",
     "jet_minus",
@@ -85,6 +86,12 @@ def sum_of(a, b):
 def both(a, b):
     """The intersection of two enclosures of the same numbers."""
     return max(a[0], b[0]), min(a[1], b[1])
+
+
+@compiled(error_model="numpy")
+def including(low, high, c):
+    """The interval with the middle, of which remainders speak, too: rounding may have left it out; a NaN is not included."""
+    return (c if c < low else low), (c if c > high else high)
 
 
 # Forms on the box.
@@ -256,7 +263,8 @@ def _line(c, e, d, slopes, low, high, R):
         d = (middle, 0.0, radius)
     away = (e + (abs(d[0]) + 0.5 * abs(d[1]) * R + d[2]) * R) * UP
     least, most = outward(c - away, c + away)
-    return c, e, d, max(low, least), min(high, most)
+    low, high = including(max(low, least), min(high, most), c)
+    return c, e, d, low, high
 
 
 @compiled(error_model="numpy")

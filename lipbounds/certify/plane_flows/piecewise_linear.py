@@ -20,7 +20,7 @@ from lipbounds.maps.activations.linear import LINEAR
 from lipbounds.maps.activations.partial import OnLastUnits
 from lipbounds.maps.activations.relu import LeakyRelu
 from lipbounds.maps.conditioner import Conditioner
-from lipbounds.rounding import EPS
+from lipbounds.rounding import EPS, TINY
 
 __all__ = ["REACH", "Pieces", "is_piecewise_linear", "pieces_of"]
 
@@ -38,6 +38,7 @@ ANCHORS = [
     3e3,
 ]  # pieces end there, too: rounding at the far end of one would hide its kinks
 WIDEST = 4096  # units of a layer: all of them are evaluated at all breakpoints
+NOTHING = 1e-280  # a few TINY, times REACH
 NUMBERS = 1 << 20  # in an array, for memory
 MARGIN = 1e-9  # about a breakpoint, relative to 1 + |u|; the breakpoint itself is known to about 1e-12
 
@@ -154,12 +155,13 @@ def _enclosed_at_once(stages: Stages, intervals: Array) -> tuple[Lines, NDArray[
     for matrix, bias, below in stages:
         # sums of k products and a bias: k + 1 roundings of at most all absolute values, and those of the errors themselves
         size, charge = np.abs(matrix), (matrix.shape[1] + 8) * EPS
-        error = (error @ size.T + charge * (np.abs(value) @ size.T + np.abs(bias))) * (1 + charge)
-        spread = (spread @ size.T + charge * (np.abs(slope) @ size.T)) * (1 + charge)
+        error = (error @ size.T + charge * (np.abs(value) @ size.T + np.abs(bias))) * (1 + charge) + TINY
+        spread = (spread @ size.T + charge * (np.abs(slope) @ size.T)) * (1 + charge) + TINY
         value, slope = value @ matrix.T + bias, slope @ matrix.T
         reach = (error + (np.abs(slope) + spread) * radius) * (1 + 8 * EPS) + 4 * EPS * np.abs(value)
-        # a unit without input, as a masked one, is 0 on either side
-        up, down = (value - reach > 0) | (below == 1.0) | ((value == 0) & (reach == 0)), value + reach < 0
+        # a unit without input, as a masked one, is 0 on either side, but for what underflows
+        nothing = (value == 0) & (slope == 0) & (reach <= NOTHING)
+        up, down = (value - reach > 0) | (below == 1.0) | nothing, value + reach < 0
         undecided += (~up & ~down).sum(1)
         first, last = slope - spread, slope + spread
         low, high = np.minimum(first, below * first), np.maximum(last, below * last)

@@ -63,8 +63,13 @@ def is_readable(step: Layer) -> bool:
     if isinstance(step, ReversedCoupling):
         step = step.coupling
     if isinstance(step, PartialCoupling):
-        return step.dim == PLANE and _kind_of(step.scale.function) is not None and is_piecewise_linear(step.network)
+        return step.dim == PLANE and _has_kind(step.scale) and is_piecewise_linear(step.network)
     return isinstance(step, SplineCoupling) and step.dim == PLANE and is_piecewise_linear(step.network)
+
+
+def _has_kind(scale: Scale) -> bool:
+    """Whether the kernel knows a scale; powers of a function with an offset it does not."""
+    return _kind_of(scale.function) is not None and (scale.outer == 1.0 or not isinstance(scale.function, LogOffset))
 
 
 def _kind_of(function: Activation) -> int | None:

@@ -18,6 +18,7 @@ import math
 from lipbounds.certify.plane_flows.forms_kernel import (
     both,
     form_of,
+    including,
     jet_composed,
     jet_minus,
     jet_times,
@@ -125,6 +126,7 @@ def _as_share(f, gap, R):
         most = 0.25 if low <= 0.5 <= high else max(low * (1.0 - low), high * (1.0 - high))
         f = line_with_slopes(f, product((0.0, most * OUT), outward(gap[0], gap[1])), low, high, R)
         low, high = max(f[3], 0.0), min(f[4], 1.0)
+    low, high = including(low, high, f[0])
     return f[0], f[1], f[2], low, high
 
 
@@ -318,7 +320,8 @@ def _knot(lines, k, bins, factor, bound, least, R):
     gap = (lines[row, 2] - lines[row, 5], lines[row, 3] - lines[row, 4])
     share = _as_share(line_times(_line(lines, bins + k), _line(lines, bins), R), gap, R)
     at = _charged(line_moved(share, factor, bound * (2.0 * least * k - 1.0), R), share, bound, least, R)
-    return at[0], at[1], at[2], max(at[3], -bound), min(at[4], bound)
+    low, high = including(max(at[3], -bound), min(at[4], bound), at[0])
+    return at[0], at[1], at[2], low, high
 
 
 @compiled(error_model="numpy")
@@ -413,7 +416,9 @@ def spline_inverse(v, u, R, raw, bins, numbers, widths, heights, h):
             p, q = _covering(p, d0, h), _covering(q, d1, h)
             values = min(values[0], more[0]), max(values[1], more[1])
             k += side
-    error = (max(high - value, value - low) + 2 * EPS * abs(value)) * OUT
+    error = max(error, (max(high - value, value - low) + 2 * EPS * abs(value)) * OUT)
+    if error != error:
+        error = math.inf
     # a spline maps [-bound, bound] to itself, and leaves the rest
     values = both(values, (min(v_all[0], -bound), max(v_all[1], bound)))
     return value, error, p, q, values[0], values[1]
