@@ -84,9 +84,9 @@ def exact_value_and_slopes(net, u):
 
 
 def coincident(rng):
-    """Kinks of several units at one place, dead units, and a pair that cancels."""
+    """Kinks of several units at one place or 2e-10 apart, dead units, and a pair that cancels."""
     first = np.array([[2.0], [2.0], [-2.0], [4.0], [0.0], [1.0]])
-    bias = np.array([-1.0, -1.0, 1.0, -2.0, -3.0, -0.5])
+    bias = np.array([-1.0, -1.0 + 4e-10, 1.0, -2.0, -3.0, -0.5])
     return Conditioner(
         [first, rng.standard_normal((4, 6)), rng.standard_normal((2, 4))], [bias, np.zeros(4), np.zeros(2)], "relu"
     )
@@ -104,7 +104,7 @@ def test_every_point_has_a_piece_that_contains_the_network(seed, kind):
     assert (table.low[1:] <= table.high[:-1]).all()
     ends = np.concatenate((table.low, table.high))
     near = ends[rng.integers(len(ends), size=12)]
-    points = np.concatenate((near, near + 1e-9 * rng.standard_normal(12), 3 * rng.standard_normal(6), [9999.0]))
+    points = np.concatenate((near, near + 1e-9 * rng.standard_normal(12), 3 * rng.standard_normal(6), [0.5 - 1e-10, 9999.0]))
     for u in np.clip(points, -1e4, 1e4).tolist():
         values, left, right = exact_value_and_slopes(net, u)
         sides_found = [False, False]
@@ -206,6 +206,16 @@ def test_a_remainder_that_is_too_small_is_seen():
     c, e, (dc, dg, dr), low, high = line
     assert not line_holds((c, e, (dc, dg, 0.5 * dr), low, high), values, values, delta)
     assert not line_holds((c, e, (dc, dg, dr), low, high * 0.99), values, values, delta)
+
+
+def test_the_third_derivative_of_the_sigmoid_counts():
+    # near its inflection, on a range where the remainder is small beside the change of the slope
+    R = 0.1
+    delta = np.linspace(-R, R, 201)
+    line = scales.line_factor((0.3, 0.0, (1.0, 0.0, 0.0), 0.3 - R, 0.3 + R), scales.SIGMOID, 1.0, 1.0, 0.0, 0.0, 1.0, R)
+    values = 1 / (1 + np.exp(-(0.3 + delta)))
+    assert line_holds(line, values, values * (1 - values), delta)
+    assert line[2][2] < 0.5 * np.ptp(values * (1 - values))
 
 
 # 3. nodes
@@ -354,6 +364,16 @@ def test_what_overflows_is_unknown_and_not_empty():
     assert (bounds[inside] >= 1.0).all()
     # exp(1500 u) is beyond the doubles there
     assert np.isinf(bounds[inside & (nodes.middles[:, 0] > 0.5)]).all()
+
+
+def test_a_box_is_bounded_by_all_bins_that_it_meets():
+    # the lower bin is wide and low, so that its inverse is steep; the middle of the box is in the upper one
+    raw = np.array([3.0, 0.0, -3.0, 0.0, 0.5])
+    layers = [SplineCoupling(2, [1], [0], Conditioner([np.zeros((5, 1))], [raw], "relu"), Spline(2, 1.0, least_slope=1e-3))]
+    z = torch.stack((torch.zeros(2001), torch.linspace(-1.0, 0.0, 2001)), 1).double()
+    steepest = norms(inverse_map(layers), z).max()
+    assert steepest > 10.0
+    assert one_bound(layers, [0.0, -0.3], 0.7) >= steepest * (1 - 1e-9)
 
 
 def one_bound(layers, middle, radius=1e-3):

@@ -726,7 +726,7 @@ MUTANTS = [
         "lipbounds/certify/plane_flows/scale_kernel.py",
         "LARGEST_THIRD_SIGMOID = 0.125",
         "LARGEST_THIRD_SIGMOID = 0.06",
-        f"{PLANE_FLOWS}::test_lines_contain_what_they_stand_for",
+        f"{PLANE_FLOWS}::test_the_third_derivative_of_the_sigmoid_counts",
     ),
     Mutant(
         "plane flows: margins of two kinks counted as clean",
@@ -747,7 +747,7 @@ MUTANTS = [
         "lipbounds/certify/plane_flows/spline_kernel.py",
         "p, q = _covering(p, d0, h), _covering(q, d1, h)",
         "p, q = _covering(p, d0, h), q",
-        f"{PLANE_FLOWS}::test_bounds_of_nodes_hold_at_points_inside",
+        f"{PLANE_FLOWS}::test_a_box_is_bounded_by_all_bins_that_it_meets",
     ),
     Mutant(
         "plane flows: slopes of a window are those of its middle",
