@@ -109,7 +109,7 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
         seed: Of the search.
         ratio: upper / lower at which the work ends.
         seconds: Time after which branch and bound stops with the bound that holds so far; tables and compilation come before.
-        cells: Of the tables of the plane, 65536 by default and twice as many for activations whose slopes jump within cells;
+        cells: Of the tables of other coupling layers of the plane, 65536 by default and twice as many where slopes jump;
             fewer are quicker and may not reach a small ratio.
         threads: For boxes of data; all processors by default.
         device: "cuda" bounds boxes of data on a GPU, many more of them in the same time, and needs numba-cuda and torch with

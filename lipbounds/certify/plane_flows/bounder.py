@@ -29,7 +29,7 @@ __all__ = ["FlowNodes", "PlaneFlow"]
 Array = NDArray[np.float64]
 
 ROOT_CELLS = 16  # boxes along each axis at the start
-ROUND = 4096  # nodes split at a time, at most
+ROUND = 4096  # nodes split at a time, at least, if so many wait
 MOST_TABLES = 62  # bits of a word that the kernel uses
 
 

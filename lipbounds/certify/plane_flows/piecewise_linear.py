@@ -27,16 +27,8 @@ __all__ = ["REACH", "Pieces", "is_piecewise_linear", "pieces_of"]
 Array = NDArray[np.float64]
 
 REACH = 1e4  # largest |u| tabulated
-ANCHORS = [
-    -3e3,
-    -3e2,
-    -3e1,
-    -3.0,
-    3.0,
-    3e1,
-    3e2,
-    3e3,
-]  # pieces end there, too: rounding at the far end of one would hide its kinks
+# pieces end there, too: rounding at the far end of one would hide its kinks
+ANCHORS = [-3e3, -3e2, -3e1, -3.0, 3.0, 3e1, 3e2, 3e3]
 WIDEST = 4096  # units of a layer: all of them are evaluated at all breakpoints
 NOTHING = 1e-280  # a few TINY, times REACH
 NUMBERS = 1 << 20  # in an array, for memory
