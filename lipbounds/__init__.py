@@ -10,7 +10,7 @@ from lipbounds.distances import (
     total_variation,
     wasserstein,
 )
-from lipbounds.domains import Ball, Box, Capsule, ConditionalSlice, ConvexHull, Segment, conditional, latent_ball
+from lipbounds.domains import Ball, Box, Capsule, ConditionalSlice, ConvexHull, Segment, WholeSpace, conditional, latent_ball
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput, LipboundsError, NotConverged, NotInvertible
 from lipbounds.measures import Discrete, GaussianMixture, gaussian, standard_normal
@@ -52,6 +52,7 @@ __all__ = [
     "NotInvertible",
     "Search",
     "Segment",
+    "WholeSpace",
     "certify_found",
     "certify_lipschitz",
     "conditional",

@@ -23,7 +23,18 @@ from torch import Tensor
 from lipbounds.arb import Row, exact_row, working_precision
 from lipbounds.errors import InvalidInput
 
-__all__ = ["Ball", "Box", "Capsule", "ConditionalSlice", "ConvexHull", "Domain", "Segment", "conditional", "latent_ball"]
+__all__ = [
+    "Ball",
+    "Box",
+    "Capsule",
+    "ConditionalSlice",
+    "ConvexHull",
+    "Domain",
+    "Segment",
+    "WholeSpace",
+    "conditional",
+    "latent_ball",
+]
 
 
 CONTAINED_BITS = 2200  # products of doubles are exact
@@ -268,6 +279,46 @@ class Box:
     def depth(self, points: Tensor) -> Tensor:
         inside: Tensor = torch.minimum(points - self.lower, self.upper - points).amin(-1)
         return inside
+
+
+@dataclass(frozen=True, eq=False)
+class WholeSpace:
+    """All of space, for maps with a global constant, as piecewise linear ones.
+
+    Args:
+        dim: Its dimension d.
+        scale: Size of the points that a search looks at; half of the samples are larger, by up to a factor 1000.
+
+    Example:
+        >>> WholeSpace(3).bounds()[1].tolist()
+        [inf, inf, inf]
+    """
+
+    dim: int
+    scale: float = 1.0
+    span = None
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise InvalidInput("dim", self.dim, "a number >= 1", "the dimension of the latent space")
+        _radius(self.scale)
+
+    def project(self, points: Tensor) -> Tensor:
+        return points
+
+    def sample(self, n: int, rng: np.random.Generator) -> Tensor:
+        far = torch.as_tensor(1000.0 ** np.maximum(0.0, rng.uniform(-1.0, 1.0, (n, 1))))
+        return self.scale * far * torch.as_tensor(rng.standard_normal((n, self.dim)))
+
+    def depth(self, points: Tensor) -> Tensor:
+        return torch.full((len(points),), math.inf, dtype=torch.float64)
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        corner = torch.full((self.dim,), math.inf, dtype=torch.float64)
+        return -corner, corner
+
+    def contains(self, point: NDArray[np.float64]) -> bool:
+        return bool(np.isfinite(point).all())
 
 
 @dataclass(frozen=True, eq=False)

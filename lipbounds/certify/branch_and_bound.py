@@ -102,11 +102,13 @@ class Bounder(ABC, Generic[N]):
         rounds_per_look: Rounds between two looks for a steeper witness.
         looked_at: Nodes that are looked at then, those of the largest bounds.
         most: Nodes that there is memory for.
+        searched: Evaluations of the first search for a witness; few where the nodes themselves find one.
     """
 
     method: ClassVar[str]
     rounds_per_look: ClassVar[int] = 1
     looked_at: ClassVar[int] = 64
+    searched: ClassVar[int] = 100_000
     most: int
 
     @classmethod

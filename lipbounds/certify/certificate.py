@@ -14,13 +14,15 @@ from numpy.typing import ArrayLike
 from lipbounds.certify.ball_jacobian import BallJacobian
 from lipbounds.certify.branch_and_bound import Assumed, Bound, Bounder, Budget, branch_and_bound
 from lipbounds.certify.latent.bounder import LatentSlice
-from lipbounds.certify.layer_product import bound_by_product
+from lipbounds.certify.layer_product import bound_by_norms, bound_by_product
+from lipbounds.certify.linear_regions.bounder import LinearRegions
 from lipbounds.certify.planar.bounder import Planar
 from lipbounds.certify.plane_flows.bounder import PlaneFlow
 from lipbounds.certify.preimage.bounder import Preimage
 from lipbounds.certify.preimage.evaluators import check_device
 from lipbounds.certify.problem import Problem
 from lipbounds.certify.saved import Boxes, save_certificate
+from lipbounds.certify.smooth_maps.bounder import SmoothMap
 from lipbounds.certify.witness import Witness
 from lipbounds.domains import Domain
 from lipbounds.enclosure import Enclosure, Guarantee
@@ -95,12 +97,20 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     - a `ConditionalSlice` of at most 4 latent dimensions: boxes of these (`lipbounds.certify.latent`);
     - any layers in at most 6 dimensions: the Jacobian in ball arithmetic (`lipbounds.certify.ball_jacobian`), much slower.
 
-    If no method applies, or its bound is infinite or unproven and no smaller, the product of layer constants on a
+    Of other maps z -> x, torch modules and functions of known operations (`lipbounds.maps.lowering`), with any number of outputs:
+
+    - relu, leaky relu, maximum, absolute value and the like, in any dimension, on a ball, a box or all of space: branch and bound
+      over the signs of neurons, which gives the constant itself where it ends (`lipbounds.certify.linear_regions`); in the plane
+      all linear regions;
+    - smooth activations in at most 4 latent dimensions, on a ball or box: boxes of z with polynomial expansions
+      (`lipbounds.certify.smooth_maps`).
+
+    If no method applies, or its bound is infinite or unproven and no smaller, the product of layer constants, of flows on a
     propagated box (`lipbounds.certify.layer_product`): always available, and crude.
 
     Args:
         model: A flow of zuko, nflows, normflows or FrEIA, its normal base law standardised; a network with `structure()`, as
-            those of `inn`; or the layers of T in the order of the forward map.
+            those of `inn`; the layers of T in the order of the forward map; or a torch module or function z -> x.
         domain: A convex set of latent space, or a `ConditionalSlice` of it.
         context: What a conditional flow of a library is conditioned on, a vector.
         outputs: Coordinates of the data that count, for example without their padding; all by default.
@@ -111,7 +121,7 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
         seconds: Time after which branch and bound stops with the bound that holds so far; tables and compilation come before.
         cells: Of the tables of other coupling layers of the plane, 65536 by default and twice as many where slopes jump;
             fewer are quicker and may not reach a small ratio.
-        threads: For boxes of data; all processors by default.
+        threads: For boxes of data, and of z of smooth maps; all processors by default.
         device: "cuda" bounds boxes of data on a GPU, many more of them in the same time, and needs numba-cuda and torch with
             CUDA; the model stays where it is, and the other methods use the processor.
         save: File for the boxes with their bounds, the network and the witness, which `python -m lipbounds check` verifies
@@ -140,6 +150,8 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
         raise InvalidInput("ratio", ratio, "a number > 1", "1.01 is usual")
     if not 0.0 <= seconds < math.inf:
         raise InvalidInput("seconds", seconds, "a finite number >= 0", "60 is the default")
+    check_device(device)
+    problem = Problem.of(model, domain, outputs, context)
     makers: dict[type[Bounder[Any]], Callable[[Problem], Bounder[Any]]] = {
         PlaneFlow: PlaneFlow,
         Planar: lambda problem: Planar(problem, cells),
@@ -149,17 +161,19 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     }
     if save is not None:  # the checker knows boxes of z without windows
         del makers[PlaneFlow]
-    check_device(device)
-    problem = Problem.of(model, domain, outputs, context)
+    if problem.network is not None:
+        makers = {LinearRegions: LinearRegions, SmoothMap: lambda problem: SmoothMap(problem, threads)}
     bounder = next((make(problem) for kind, make in makers.items() if kind.applies(problem)), None)
-    witness, boxes = Witness(problem, found, seed), Boxes()
+    witness = Witness(problem, found, seed, (bounder or Bounder).searched)
+    boxes = Boxes()
     bound, method = Bound(math.inf, 0, Assumed("", True)), PRODUCT
     if bounder is not None:
         record = None if save is None else lambda nodes, bounds: boxes.add(*bounder.corners(nodes), bounds)
         bound = branch_and_bound(bounder, witness, Budget(seconds, ratio), report_to(progress), record)
         method = bounder.method
-    if math.isinf(bound.upper) or not bound.assumed.proven:
-        product = bound_by_product(problem.layers, *(corner.numpy() for corner in domain.bounds()))
+    if problem.network is not None or math.isinf(bound.upper) or not bound.assumed.proven:
+        corners = (corner.numpy() for corner in domain.bounds())
+        product = bound_by_product(problem.layers, *corners) if problem.network is None else bound_by_norms(problem.network)
         if product <= bound.upper:
             bound, method = Bound(product, bound.nodes, Assumed("", True)), PRODUCT
     certificate = Certificate.of(witness, bound, method)

@@ -15,10 +15,13 @@ from flint import arb
 from numpy.typing import NDArray
 
 from lipbounds.arb import Row, ends, working_precision
+from lipbounds.enclosures.spectral import spectral_norms
+from lipbounds.maps.feed_forward import FeedForward
 from lipbounds.maps.layers import Layer  # Affine: the example
 from lipbounds.maps.structure import Structured, expanded, structure_of
+from lipbounds.rounding import EPS
 
-__all__ = ["bound_by_product", "propagated"]
+__all__ = ["bound_by_norms", "bound_by_product", "propagated"]
 
 Array = NDArray[np.float64]
 
@@ -44,6 +47,22 @@ def bound_by_product(model: Structured | Sequence[Layer], lower: Array, upper: A
         for _, _, constant in propagated(structure_of(model), lower, upper):
             product *= constant
         return ends(product)[1]
+
+
+def bound_by_norms(network: FeedForward) -> float:
+    """Bound the constant of a network on all of space by the norms of its matrices and the slopes of its activations, multiplied.
+
+    Example:
+        >>> from lipbounds.maps.activations import get_activation
+        >>> from lipbounds.maps.conditioner import Stage
+        >>> halves = Stage(0.5 * np.eye(2), np.zeros(2), get_activation("tanh"))
+        >>> round(bound_by_norms(FeedForward((halves, halves))), 12)
+        0.25
+    """
+    bound = 1.0
+    for stage in network.stages:
+        bound *= float(spectral_norms(stage.matrix)) * stage.activation.slope * (1 + 4 * EPS)
+    return bound
 
 
 def propagated(layers: Sequence[Layer], lower: Array, upper: Array) -> Iterator[tuple[Layer, Row, arb]]:

@@ -10,30 +10,36 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from lipbounds.arb import Row, exact_row
 from lipbounds.domains import ConditionalSlice, Domain
 from lipbounds.errors import InvalidInput
+from lipbounds.maps.adapters import adapter_of, converted
+from lipbounds.maps.feed_forward import FeedForward
 from lipbounds.maps.layers import Layer
-from lipbounds.maps.structure import dimension_of, inverse_map, structure_of
+from lipbounds.maps.lowering import lowered
+from lipbounds.maps.structure import Structured, dimension_of, expanded, inverse_map, structure_of
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "image_by_layers", "network_of"]
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The map $z\\mapsto T^{-1}(y,z)$, or some of its coordinates, on a set of z; without a label y the whole inverse.
+    """A map latent -> data on a set of z: $z\\mapsto T^{-1}(y,z)$ by the layers of T, or a network; or some coordinates of it.
 
     Attributes:
-        layers: Of T, in the order of the forward map.
+        layers: Of T, in the order of the forward map; none for a network.
+        network: The stages of a map that is no inverse, those of the outputs that count; None for layers.
         domain: The set of z, of dimension k.
-        held: y, shape (d - k,).
+        held: y, shape (d - k,); empty without a label.
         outputs: Coordinates of the data that count; None for all.
         is_slice: Whether the domain is a conditional slice.
         f: The map on rows of z, differentiable, in float64.
     """
 
     layers: tuple[Layer, ...]
+    network: FeedForward | None
     domain: Domain
     held: Array
     outputs: NDArray[np.intp] | None
@@ -47,22 +53,61 @@ class Problem:
         Raises:
             InvalidInput: For a model without structure, a domain of another dimension, or outputs that are none.
         """
+        network = network_of(model, domain.dim, context)
+        if network is not None:
+            return cls._of_network(network, domain, outputs)
         layers = structure_of(model, context)
         dim = dimension_of(layers)
         if domain.dim != dim:
             raise InvalidInput("domain", f"dimension {domain.dim}", f"{dim}, that of the network", "use its latent space")
-        rows = None if outputs is None else np.asarray(outputs, dtype=np.intp)
-        if rows is not None and (not len(rows) or len(np.unique(rows)) < len(rows) or rows.min() < 0 or rows.max() >= dim):
-            raise InvalidInput("outputs", rows.tolist(), f"different coordinates from 0 to {dim - 1}", "leave it out for all")
+        rows = _checked(outputs, dim)
         f = inverse_map(layers)
         free, held = domain, np.zeros(0)
         if isinstance(domain, ConditionalSlice):
             f, free, held = domain.restricted(f), domain.latent, domain.label.numpy()
-        return cls(layers, free, held, rows, isinstance(domain, ConditionalSlice), _some_of(f, rows))
+        return cls(layers, None, free, held, rows, isinstance(domain, ConditionalSlice), _some_of(f, rows))
 
-    def embedded(self, z: Array) -> Array:
-        """The whole latent point of one z, shape (d,)."""
-        return np.concatenate((self.held, z))
+    @classmethod
+    def _of_network(cls, network: FeedForward, domain: Domain, outputs: Sequence[int] | None) -> Problem:
+        if isinstance(domain, ConditionalSlice):
+            raise InvalidInput("domain", "a conditional slice", "a set of latent points", "slices are of invertible networks")
+        rows = _checked(outputs, network.outputs)
+        network = network if rows is None else network.some(rows.tolist())
+        return cls((), network, domain, np.zeros(0), rows, is_slice=False, f=network.function())
+
+    def image(self, z: Array) -> Row:
+        """Enclose the image of a point, shape (k,), in ball arithmetic at the working precision."""
+        point = np.concatenate((self.held, z))
+        if self.network is not None:
+            return self.network.balls(exact_row(point))
+        values = image_by_layers(self.layers, point)
+        return values if self.outputs is None else [values[i] for i in self.outputs.tolist()]
+
+
+def network_of(model: object, inputs: int, context: ArrayLike | None = None) -> FeedForward | None:
+    """Return the stages of a torch module or another callable; None for flows, and for whatever has layers."""
+    if isinstance(model, FeedForward):
+        return model
+    if not callable(model) or isinstance(model, Structured | Sequence) or adapter_of(model) is not None:
+        return None
+    if context is not None:
+        raise InvalidInput("context", "one, for a torch module", "none", "pass lambda z: model(z, context)")
+    return lowered(converted(model, torch.float64), inputs)
+
+
+def image_by_layers(layers: Sequence[Layer], point: Array) -> Row:
+    """Enclose T^{-1} of a point in ball arithmetic at the working precision."""
+    values = exact_row(point)
+    for layer in reversed(expanded(layers)):
+        values = layer.point_inverse()(values)
+    return values
+
+
+def _checked(outputs: Sequence[int] | None, dim: int) -> NDArray[np.intp] | None:
+    rows = None if outputs is None else np.asarray(outputs, dtype=np.intp)
+    if rows is not None and (not len(rows) or len(np.unique(rows)) < len(rows) or rows.min() < 0 or rows.max() >= dim):
+        raise InvalidInput("outputs", rows.tolist(), f"different coordinates from 0 to {dim - 1}", "leave it out for all")
+    return rows
 
 
 def _some_of(f: Callable[[Tensor], Tensor], rows: NDArray[np.intp] | None) -> Callable[[Tensor], Tensor]:

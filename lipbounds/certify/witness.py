@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import torch
 from flint import arb
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from lipbounds.arb import Row, ends, exact_row, working_precision
-from lipbounds.certify.problem import Problem
+from lipbounds.certify.problem import Problem, image_by_layers, network_of
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.layers import Layer
-from lipbounds.maps.structure import Structured, expanded, structure_of
+from lipbounds.maps.structure import Structured, structure_of
 from lipbounds.rounding import EPS
 from lipbounds.search import Found, find_lipschitz, jacobian_norms
 
@@ -26,8 +28,13 @@ Array = NDArray[np.float64]
 
 BITS = 128  # of precision to begin with
 MOST_BITS = 4096  # at which doubling the precision stops
-FIRST, AGAIN = 100_000, 10_000  # evaluations of the first search, and of one from the middle of a box
+AGAIN = 10_000  # evaluations of a search from the middle of a box
 WORTH_A_SEARCH = 1e-4  # relative gain at the middle of a box that starts a search from there
+WORTH_A_PAIR = 1e-12  # that is worth the proof of a pair
+PAIRS = 40  # distances, each half of the one before
+PAIR_NOISE = 4 * EPS
+
+Image = Callable[[Array], Row]
 
 
 def evaluate_inverse(model: Structured | Sequence[Layer], point: ArrayLike, *, bits: int = BITS) -> list[Enclosure]:
@@ -48,15 +55,8 @@ def evaluate_inverse(model: Structured | Sequence[Layer], point: ArrayLike, *, b
         [1.0, 1.0]
     """
     with working_precision(bits):
-        values = _inverse_at(structure_of(model), np.asarray(point, dtype=np.float64))
+        values = image_by_layers(structure_of(model), np.asarray(point, dtype=np.float64))
         return [Enclosure(*ends(value), Guarantee.CERTIFIED, "ball arithmetic") for value in values]
-
-
-def _inverse_at(layers: Sequence[Layer], point: Array) -> Row:
-    values = exact_row(point)
-    for layer in reversed(expanded(layers)):
-        values = layer.point_inverse()(values)
-    return values
 
 
 def _distance(x: Row, y: Row) -> arb:
@@ -64,13 +64,11 @@ def _distance(x: Row, y: Row) -> arb:
     return sum(((a - b) * (a - b) for a, b in zip(x, y, strict=True)), arb(0)).sqrt()
 
 
-def certify_pair(
-    model: Structured | Sequence[Layer], a: Array, b: Array, *, outputs: NDArray[np.intp] | None = None
-) -> Enclosure:
-    """Enclose |f(a) - f(b)| / |a - b| for f = T^{-1}, or some of its coordinates, in ball arithmetic.
+def certify_pair(model: object, a: Array, b: Array, *, outputs: NDArray[np.intp] | None = None) -> Enclosure:
+    """Enclose |f(a) - f(b)| / |a - b| for the map f latent -> data, or some of its coordinates, in ball arithmetic.
 
     Args:
-        model: A network with `structure()`, or the layers of T in the order of the forward map.
+        model: A network with `structure()`, the layers of T in the order of the forward map, or a torch module z -> x.
         a: A latent point, shape (d,), taken as exact.
         b: Another.
         outputs: Coordinates of f that count; all by default.
@@ -78,24 +76,34 @@ def certify_pair(
     Returns:
         A CERTIFIED enclosure. The precision is doubled until the quotient is known to 1e-12.
     """
-    layers, bits = structure_of(model), BITS
+    image = _image_of(model, len(a))
+    return _quotient(image if outputs is None else lambda z: [image(z)[i] for i in outputs.tolist()], a, b)
+
+
+def _image_of(model: object, inputs: int) -> Image:
+    network = network_of(model, inputs)
+    if network is not None:
+        return lambda z: network.balls(exact_row(z))
+    layers = structure_of(model)
+    return lambda z: image_by_layers(layers, z)
+
+
+def _quotient(image: Image, a: Array, b: Array) -> Enclosure:
+    bits = BITS
     while True:
         with working_precision(bits):
-            images = [_inverse_at(layers, point) for point in (a, b)]
-            if outputs is not None:
-                images = [[image[i] for i in outputs.tolist()] for image in images]
-            low, high = ends(_distance(*images) / _distance(exact_row(a), exact_row(b)))
+            low, high = ends(_distance(image(a), image(b)) / _distance(exact_row(a), exact_row(b)))
         if (math.isfinite(high) and high - low <= 1e-12 * high) or bits >= MOST_BITS:
             return Enclosure(max(low, 0.0), high, Guarantee.CERTIFIED, "quotient of a pair in ball arithmetic")
         bits *= 2
 
 
-def certify_found(found: Found, model: Structured | Sequence[Layer]) -> Enclosure:
-    """Re-evaluate the witness of a search in ball arithmetic: a lower bound of Lip(T^{-1}) that no rounding can break.
+def certify_found(found: Found, model: object) -> Enclosure:
+    """Re-evaluate the witness of a search in ball arithmetic: a lower bound of the constant that no rounding can break.
 
     Args:
-        found: From `find_lipschitz` on the inverse of the network.
-        model: The network, with `structure()`, or its layers of T.
+        found: From `find_lipschitz` on the model.
+        model: A network with `structure()`, its layers of T, or a torch module z -> x.
 
     Returns:
         [|f(a) - f(b)| / |a - b|, infinity), CERTIFIED. The precision is doubled until the quotient is known to 1e-12.
@@ -114,14 +122,16 @@ def certify_found(found: Found, model: Structured | Sequence[Layer]) -> Enclosur
         >>> round(bound.lower, 9), bound.guarantee.name
         (0.5, 'CERTIFIED')
     """
-    return _checked(found, structure_of(model), *found.pair, None)
+    return _checked(found, _image_of(model, len(found.point)))
 
 
-def _checked(found: Found, layers: Sequence[Layer], a: Array, b: Array, outputs: NDArray[np.intp] | None) -> Enclosure:
-    bound = certify_pair(layers, a, b, outputs=outputs)
+def _checked(found: Found, image: Image) -> Enclosure:
+    a, b = found.pair
+    bound = _quotient(image, a, b)
     low, high = bound.lower, bound.upper
     # the search's quotient is rounded: of values of this size, over a distance that may be tiny
-    size = max(max(abs(value.lower), abs(value.upper)) for value in evaluate_inverse(layers, a))
+    with working_precision(BITS):
+        size = max(max(map(abs, ends(value))) for value in image(a))
     distance = float(np.linalg.norm(a - b))
     size += high * distance
     slack = 1e-3 * found.lower + 256 * EPS * size / distance
@@ -138,6 +148,7 @@ class Witness:
         problem: The map and the domain.
         found: A pair to begin with; searched for by default.
         seed: Of searches.
+        evaluations: Of the first.
 
     Attributes:
         found: The search's result with the best pair.
@@ -147,26 +158,53 @@ class Witness:
         InvalidInput: For a pair that lies outside the domain, or was found on another map.
     """
 
-    def __init__(self, problem: Problem, found: Found | None, seed: int) -> None:
+    def __init__(self, problem: Problem, found: Found | None, seed: int, evaluations: int) -> None:
         self._problem, self._seed = problem, seed
-        self.found = found or find_lipschitz(problem.f, problem.domain, seed=seed, evaluations=FIRST)
+        self.found = found or find_lipschitz(problem.f, problem.domain, seed=seed, evaluations=evaluations)
         if any(len(point) != problem.domain.dim or not problem.domain.contains(point) for point in self.found.pair):
             got = f"a pair at {self.found.pair[0]}"
             raise InvalidInput("found", got, "a witness on the domain", "search on the domain that is to be certified")
         self.lower = self._proven(self.found)
 
     def _proven(self, found: Found) -> float:
-        a, b = (self._problem.embedded(point) for point in found.pair)
-        return _checked(found, self._problem.layers, a, b, self._problem.outputs).lower
+        return _checked(found, self._problem.image).lower
 
     def improve(self, points: Array) -> None:
         """Look near points of the domain, shape (n, k)."""
         inside = self._problem.domain.project(torch.as_tensor(points))
         norms = jacobian_norms(self._problem.f, inside)
-        if float(norms.max()) > self.lower * (1 + WORTH_A_SEARCH):
+        steepest = float(norms.max())
+        if steepest > self.lower * (1 + WORTH_A_SEARCH):
             # a witness that balls do not confirm (torch's slopes of saturated units are rounded to 0) is not taken
             with suppress(InvalidInput):
                 again = find_lipschitz(self._problem.f, self._problem.domain, seed=self._seed, starts=inside, evaluations=AGAIN)
-                lower = self._proven(again) if again.lower > self.found.lower else 0.0
-                if lower > self.lower:
-                    self.found, self.lower = again, lower
+                self._take(again)
+        if steepest > self.lower * (1 + WORTH_A_PAIR):
+            self._take(self._pair_about(inside[int(norms.argmax())]))
+
+    def _take(self, found: Found) -> None:
+        """Keep a pair if its quotient is proven to be larger."""
+        lower = self._proven(found) if found.lower > self.found.lower * (1 - WORTH_A_SEARCH) else 0.0
+        if lower > self.lower:
+            self.found, self.lower = found, lower
+
+    def _pair_about(self, point: Tensor) -> Found:
+        """The steepest of pairs about a point along the direction of its Jacobian, at distances from large to small."""
+        f, domain = self._problem.f, self._problem.domain
+        slopes = torch.func.jacrev(lambda z: f(z[None])[0])(point)
+        direction = torch.linalg.svd(slopes, full_matrices=False)[2][0]
+        steps = (1.0 + point.norm()) * 2.0 ** -torch.arange(PAIRS, dtype=torch.float64)[:, None]
+        a, b = (domain.project(point + sign * steps * direction) for sign in (1, -1))
+        with torch.no_grad():
+            images = [f(end) for end in (a, b)]
+        lengths = (a - b).norm(dim=1)
+        # what values round by counts against a pair
+        noise = PAIR_NOISE * torch.maximum(*(image.norm(dim=1) for image in images))
+        quotients = ((images[0] - images[1]).norm(dim=1) - noise) / lengths
+        best = int(torch.nan_to_num(quotients, nan=-math.inf).argmax())
+        pair = (a[best].numpy().copy(), b[best].numpy().copy())
+        if not all(domain.contains(end) for end in pair):
+            return self.found
+        places = {"point": point.numpy().copy(), "direction": direction.numpy().copy(), "pair": pair}
+        norm = float(torch.linalg.vector_norm(slopes @ direction))
+        return replace(self.found, lower=float(quotients[best]), jacobian_norm=norm, **places)

@@ -306,7 +306,7 @@ def test_halves_cover_their_box_at_any_offset(offset):
 
 def test_bounds_below_the_witness_are_an_error():
     flow = strong_flow("tanh", 0, blocks=1)
-    witness = Witness(Problem.of(flow, Ball([0.0, 0.0], 1.0), None), None, 0)
+    witness = Witness(Problem.of(flow, Ball([0.0, 0.0], 1.0), None), None, 0, 10_000)
     with pytest.raises(InconsistentBounds):
         Certificate.of(witness, Bound(witness.lower * (1 - 1e-12), 1, Assumed("", True)), "x")
     fine = Certificate.of(witness, Bound(witness.lower, 1, Assumed("pow is good", True)), "x")

@@ -15,10 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lipbounds.maps.activations import Activation
-from lipbounds.maps.activations.linear import LINEAR
-from lipbounds.maps.activations.partial import OnLastUnits
-from lipbounds.maps.activations.relu import LeakyRelu
+from lipbounds.maps.activations.pieces import slopes_below
 from lipbounds.maps.conditioner import Conditioner
 from lipbounds.rounding import EPS, TINY
 
@@ -64,25 +61,13 @@ class Pieces:
 def is_piecewise_linear(network: Conditioner) -> bool:
     """Whether all activations have two linear pieces at most, and no layer more than WIDEST units."""
     return all(
-        len(stage.bias) <= WIDEST and _lower_slopes(stage.activation, len(stage.bias)) is not None for stage in network.stages
+        len(stage.bias) <= WIDEST and slopes_below(stage.activation, len(stage.bias)) is not None for stage in network.stages
     )
-
-
-def _lower_slopes(activation: Activation, units: int) -> Array | None:
-    """The slope of every unit below 0, where it is 1 above; None for other activations."""
-    if activation is LINEAR:
-        return np.ones(units)
-    if isinstance(activation, LeakyRelu):
-        return np.full(units, activation.below)
-    if isinstance(activation, OnLastUnits):
-        last = _lower_slopes(activation.inner, units - activation.first)
-        return None if last is None else np.concatenate((np.ones(activation.first), last))
-    return None
 
 
 def pieces_of(network: Conditioner) -> Pieces:
     """Tabulate a conditioner of one input, such that `is_piecewise_linear`."""
-    stages = [(s.matrix, s.bias, np.asarray(_lower_slopes(s.activation, len(s.bias)))) for s in network.stages]
+    stages = [(s.matrix, s.bias, np.asarray(slopes_below(s.activation, len(s.bias)))) for s in network.stages]
     breaks = np.unique(np.concatenate((_breakpoints(stages), ANCHORS)))
     margin = MARGIN * (1.0 + np.abs(breaks))
     first, last = breaks - margin, breaks + margin

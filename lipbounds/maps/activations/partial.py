@@ -1,4 +1,4 @@
-"""An activation on the last units of a layer; the first pass unchanged, as those that a residual network carries along."""
+"""An activation on the last units of a layer, another on the first: those that a residual network carries along."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ __all__ = ["OnLastUnits"]
 
 
 class OnLastUnits(Activation):
-    """The identity on the first units, another activation on the rest.
+    """One activation on the first units, by default the identity, and another on the rest.
 
     Args:
         inner: The activation of the last units.
-        first: Number of units that pass unchanged.
+        first: Number of units before them.
+        others: The activation of these.
     """
 
-    def __init__(self, inner: Activation, first: int) -> None:
-        self.inner, self.first = inner, first
-        self.slope, self.kink = max(1.0, inner.slope), inner.kink  # type: ignore[misc]
+    def __init__(self, inner: Activation, first: int, others: Activation = LINEAR) -> None:
+        self.inner, self.first, self.others = inner, first, others
+        self.slope = max(others.slope, inner.slope)  # type: ignore[misc]
+        kinks = [kind.kink for kind in (others, inner) if kind.kink is not None]
+        self.kink = min(kinks, default=None)  # type: ignore[misc]
+        self.absolute = max(others.absolute, inner.absolute)  # type: ignore[misc]
 
     def torch(self, x: Tensor) -> Tensor:
-        return torch.cat((x[..., : self.first], self.inner.torch(x[..., self.first :])), -1)
+        return torch.cat((self.others.torch(x[..., : self.first]), self.inner.torch(x[..., self.first :])), -1)
 
     def ball(self, x: arb) -> arb:
         raise NotImplementedError("units differ: use balls")
@@ -38,10 +42,10 @@ class OnLastUnits(Activation):
     slope_ball = ball
 
     def balls(self, row: Row) -> Row:
-        return [*row[: self.first], *self.inner.balls(row[self.first :])]
+        return [*self.others.balls(row[: self.first]), *self.inner.balls(row[self.first :])]
 
     def slope_balls(self, row: Row) -> Row:
-        return [*LINEAR.slope_balls(row[: self.first]), *self.inner.slope_balls(row[self.first :])]
+        return [*self.others.slope_balls(row[: self.first]), *self.inner.slope_balls(row[self.first :])]
 
     def _both(self, left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
         join = torch.cat if isinstance(left[0], Tensor) else np.concatenate
@@ -49,13 +53,13 @@ class OnLastUnits(Activation):
 
     def coefficients(self, x: Any, degree: int) -> list[Any]:
         first, last = x[..., : self.first], x[..., self.first :]
-        return self._both(LINEAR.coefficients(first, degree), self.inner.coefficients(last, degree))
+        return self._both(self.others.coefficients(first, degree), self.inner.coefficients(last, degree))
 
     def ranges(self, low: Array, high: Array, degree: int) -> Sequence[Range]:
         parts = [(low[..., : self.first], high[..., : self.first]), (low[..., self.first :], high[..., self.first :])]
-        first, last = (kind.ranges(*part, degree) for kind, part in zip((LINEAR, self.inner), parts, strict=True))
+        first, last = (kind.ranges(*part, degree) for kind, part in zip((self.others, self.inner), parts, strict=True))
         ends = (self._both([one[side] for one in first], [one[side] for one in last]) for side in (0, 1))
         return list(zip(*ends, strict=True))
 
     def largest(self, n: int) -> float:
-        return max(LINEAR.largest(n), self.inner.largest(n))
+        return max(self.others.largest(n), self.inner.largest(n))

@@ -1,0 +1,347 @@
+"""The operations of a torch program, read from the graph that `make_fx` records.
+
+The model is run once on one latent point; all that it does to tensors is recorded in torch's own small set of operations (ATen),
+loops unrolled. Operations on numbers alone are carried out; those on values become affine expressions and activations.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from lipbounds.errors import InvalidInput
+from lipbounds.maps.activations import Activation, activation_of_module, get_activation
+from lipbounds.maps.activations.relu import LeakyRelu
+from lipbounds.maps.feed_forward import FeedForward
+from lipbounds.maps.lowering.expressions import Expression, Program
+
+__all__ = ["lowered"]
+
+aten = torch.ops.aten
+
+POINTS = 32  # at which the stages are compared with the program
+AGREEMENT = 1e-9  # relative: both are computed in double precision
+REMEDY = "use find_lipschitz, or write the part with operations of docs/lipschitz.md"
+
+# entries move, or are summed; no weight
+MOVES = {
+    aten.view, aten._unsafe_view, aten.reshape, aten.permute, aten.transpose, aten.t, aten.expand, aten.squeeze, aten.unsqueeze,
+    aten.select, aten.slice, aten.clone, aten.detach, aten.alias, aten.flip, aten.roll, aten.repeat, aten.upsample_nearest1d,
+    aten.upsample_nearest2d, aten.index, aten.index_select, aten.narrow, aten.neg, aten.contiguous, aten.lift_fresh_copy,
+    aten.diagonal, aten.tril, aten.triu,
+}  # fmt: skip
+PARTS = {aten.split, aten.split_with_sizes, aten.unbind, aten.chunk}
+SUMS = {aten.sum, aten.cumsum}
+ACTIVATIONS = {aten.tanh: "tanh", aten.sigmoid: "sigmoid", aten.silu: "silu", aten.atan: "arctan", aten.relu: "relu"}
+
+Handler = Callable[[Program, Any, Any], Any]
+
+
+def lowered(model: Callable[[Tensor], Any], inputs: int) -> FeedForward:
+    """Return the stages that a model consists of.
+
+    Weights are those of the model in double precision. Numbers that torch derives from them are rounded to doubles first, and the
+    stages have these: the scale and offset of batch normalisation, and reciprocals in divisions by numbers and in means.
+
+    Args:
+        model: A module, or a function of torch operations, rows of shape (n, inputs) to rows; in evaluation mode, float64.
+        inputs: Dimension of its input.
+
+    Raises:
+        InvalidInput: For an operation that is not read, which is named; for a map that depends on its values otherwise than by
+            its operations (branches of Python, random numbers), found by comparing values at points.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 5)).double().requires_grad_(False)
+        >>> [stage.matrix.shape for stage in lowered(net, 2).stages]
+        [(3, 2), (5, 3)]
+    """
+    point = torch.zeros(1, inputs, dtype=torch.float64)
+    try:
+        with torch.no_grad():
+            graph = make_fx(lambda z: _first(model(z)))(point)
+    except Exception as error:
+        got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        wanted = f"a program of torch operations on rows of {inputs} numbers in float64"
+        raise InvalidInput(
+            "model", got, wanted, "check the dimension of the domain, and that no value decides a branch"
+        ) from error
+    program = Program(inputs)
+    with torch.no_grad():
+        network = program.feed_forward(_interpreted(graph, program))
+        _compare(network, model)
+    return network
+
+
+def _first(image: Any) -> Tensor:
+    result: Tensor = image[0] if isinstance(image, tuple) else image
+    return result.reshape(len(result), -1)
+
+
+def _compare(network: FeedForward, model: Callable[[Tensor], Any]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = 3.0 * torch.randn(POINTS, network.inputs, dtype=torch.float64, generator=generator)
+    ours, theirs = network.function()(points), _first(model(points))
+    size = 1.0 + theirs.abs().amax()
+    if theirs.shape != ours.shape or not bool(((ours - theirs).abs() <= AGREEMENT * size).all()):
+        got = "values that its recorded operations do not give at other points, or in a batch"
+        raise InvalidInput("model", got, "the same operations for every point", "branches on values and noise are not read")
+
+
+def _interpreted(graph: torch.fx.GraphModule, program: Program) -> Expression:
+    values: dict[Node, Any] = {}
+
+    def of(argument: Any) -> Any:
+        return torch.fx.map_arg(argument, lambda node: values[node])
+
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = program.input
+        elif node.op == "get_attr":
+            values[node] = getattr(graph, str(node.target))
+        elif node.op == "output":
+            result = of(node.args[0])
+            if not isinstance(result, Expression):
+                raise InvalidInput("model", "a constant", "a map that depends on its input", "check the model")
+            return result
+        else:
+            values[node] = _value(program, node.target, of(node.args), of(node.kwargs))
+    raise AssertionError("a graph ends with its output")
+
+
+def _holds_expression(arguments: Any) -> bool:
+    if isinstance(arguments, tuple | list):
+        return any(_holds_expression(part) for part in arguments)
+    return isinstance(arguments, Expression)
+
+
+def _value(program: Program, target: Any, args: Any, kwargs: Any) -> Any:
+    if target is operator.getitem and isinstance(args[0], tuple | list):
+        return args[0][args[1]]
+    if not _holds_expression(args):
+        return target(*args, **kwargs)
+    packet: Any = getattr(target, "overloadpacket", None)
+    if packet in MOVES:
+        return args[0].moved(lambda images: target(images, *args[1:], **kwargs))
+    if packet in PARTS:
+        count = len(target(args[0].constant, *args[1:], **kwargs))
+        return [args[0].moved(lambda images, k=k: target(images, *args[1:], **kwargs)[k]) for k in range(count)]
+    if packet in SUMS:
+        return program.weighted(args[0], lambda images: target(images, *args[1:], **kwargs))
+    handler = HANDLERS.get(packet)
+    if handler is None:
+        kind = ACTIVATIONS.get(packet)
+        if kind is None:
+            raise _unread(str(packet or target))
+        return program.activated(args[0], get_activation(kind))
+    return handler(program, args, kwargs)
+
+
+def _unread(what: str) -> InvalidInput:
+    return InvalidInput("model", f"the operation {what.removeprefix('aten.')}", "one that is read", REMEDY)
+
+
+def _numbers(value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach().to(torch.float64)
+    return torch.tensor(float(value), dtype=torch.float64)
+
+
+def _constant(value: Any, like: Expression) -> Expression:
+    return Expression({}, _numbers(value) + torch.zeros_like(like.constant))
+
+
+def _expressions(a: Any, b: Any) -> tuple[Expression, Expression]:
+    if not isinstance(a, Expression):
+        return _constant(a, b), b
+    return a, b if isinstance(b, Expression) else _constant(b, a)
+
+
+def _add(program: Program, args: Any, kwargs: Any, sign: float = 1.0) -> Expression:
+    a, b = _expressions(args[0], args[1])
+    alpha = kwargs.get("alpha", args[2] if len(args) > 2 else 1)
+    return program.added(a, b if alpha == 1 else program.scaled(b, _numbers(alpha)), sign)
+
+
+def _subtract(program: Program, args: Any, kwargs: Any) -> Expression:
+    return _add(program, args, kwargs, -1.0)
+
+
+def _subtract_from(program: Program, args: Any, kwargs: Any) -> Expression:
+    return _add(program, (args[1], args[0], *args[2:]), kwargs, -1.0)
+
+
+def _multiply(program: Program, args: Any, _: Any) -> Expression:
+    a, b = args[:2]
+    if isinstance(a, Expression) and isinstance(b, Expression):
+        raise _unread("mul of two values")
+    return program.scaled(a, _numbers(b)) if isinstance(a, Expression) else program.scaled(b, _numbers(a))
+
+
+def _divide(program: Program, args: Any, kwargs: Any) -> Expression:
+    if isinstance(args[1], Expression) or kwargs.get("rounding_mode") is not None:
+        raise _unread("div by a value")
+    return program.scaled(args[0], 1.0 / _numbers(args[1]))
+
+
+def _join(operation: Any) -> Handler:
+    return lambda program, args, _: program.joined(args[0], lambda parts: operation(parts, *args[1:]))
+
+
+def _addmm(program: Program, args: Any, kwargs: Any) -> Expression:
+    bias, rows, matrix = args
+    if kwargs or not isinstance(rows, Expression) or isinstance(matrix, Expression) or isinstance(bias, Expression):
+        raise _unread("addmm of values")
+    return program.weighted(rows, lambda images: images @ _numbers(matrix), _numbers(bias))
+
+
+def _matrix_product(program: Program, args: Any, _: Any) -> Expression:
+    a, b = args
+    if isinstance(a, Expression) and isinstance(b, Expression):
+        raise _unread("product of two matrices of values")
+    if isinstance(a, Expression):
+        return program.weighted(a, lambda images: images @ _numbers(b))
+    return program.weighted(b, lambda images: _numbers(a) @ images)
+
+
+def _convolution(program: Program, args: Any, _: Any) -> Expression:
+    values, weights, bias, *rest = args
+    if not isinstance(values, Expression) or isinstance(weights, Expression):
+        raise _unread("convolution with weights that are values")
+    shape = (1, -1, *([1] * (weights.ndim - 2)))
+    constant = None if bias is None else _numbers(bias).reshape(shape)
+    return program.weighted(values, lambda images: aten.convolution(images, _numbers(weights), None, *rest), constant)
+
+
+def _average_pool(program: Program, args: Any, kwargs: Any) -> Expression:
+    return program.weighted(args[0], lambda images: aten.avg_pool2d(images, *args[1:], **kwargs))
+
+
+def _mean(program: Program, args: Any, kwargs: Any) -> Expression:
+    axes = args[1] if len(args) > 1 and args[1] is not None else list(range(args[0].constant.ndim))
+    keep = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
+    count = 1
+    for axis in axes:
+        count *= args[0].constant.shape[axis]
+    total = program.weighted(args[0], lambda images: aten.sum.dim_IntList(images, axes, keep))
+    return program.scaled(total, torch.tensor(1.0 / count, dtype=torch.float64))
+
+
+def _pad(program: Program, args: Any, _: Any) -> Expression:
+    values: Expression
+    values, sides, *value = args
+    return values.moved(
+        lambda images: aten.constant_pad_nd(images, sides, 0.0),
+        lambda constant: aten.constant_pad_nd(constant, sides, *value),
+    )
+
+
+def _batch_norm(program: Program, args: Any, _: Any) -> list[Any]:
+    values, weight, bias, mean, variance = args[:5]
+    if mean is None or (len(args) == 8 and args[5]):
+        raise InvalidInput("model", "batch normalisation in training", "evaluation mode", "call model.eval()")
+    scale = torch.rsqrt(_numbers(variance) + args[-1])
+    scale = scale if weight is None else scale * _numbers(weight)
+    offset = -_numbers(mean) * scale + (0.0 if bias is None else _numbers(bias))
+    shape = (1, -1, *([1] * (values.constant.ndim - 2)))
+    moved = program.scaled(values, scale.reshape(shape))
+    return [program.added(moved, _constant(offset.reshape(shape), moved)), None, None]
+
+
+def _leaky_relu(program: Program, args: Any, kwargs: Any) -> Expression:
+    return program.activated(args[0], LeakyRelu(float(args[1] if len(args) > 1 else kwargs.get("negative_slope", 0.01))))
+
+
+def _prelu(program: Program, args: Any, _: Any) -> Expression:
+    values, slope = args
+    if slope.numel() != 1:
+        raise _unread("prelu with several slopes")
+    return program.activated(values, LeakyRelu(float(slope)))
+
+
+def _module(make: Callable[..., nn.Module]) -> Handler:
+    def handle(program: Program, args: Any, kwargs: Any) -> Expression:
+        return program.activated(args[0], _of(make(*args[1:], **kwargs)))
+
+    return handle
+
+
+def _of(module: nn.Module) -> Activation:
+    return activation_of_module(module)
+
+
+def _elu(alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> nn.Module:
+    if scale != 1.0 or input_scale != 1.0:
+        raise _unread("selu")
+    return nn.ELU(alpha)
+
+
+RELU = get_activation("relu")
+
+
+def _maximum(program: Program, args: Any, _: Any) -> Expression:
+    a, b = _expressions(*args[:2])
+    return program.added(b, program.activated(program.added(a, b, -1.0), RELU))
+
+
+def _minimum(program: Program, args: Any, _: Any) -> Expression:
+    a, b = _expressions(*args[:2])
+    return program.added(a, program.activated(program.added(a, b, -1.0), RELU), -1.0)
+
+
+def _absolute(program: Program, args: Any, _: Any) -> Expression:
+    negative = args[0].moved(torch.neg)
+    return program.added(program.activated(args[0], RELU), program.activated(negative, RELU))
+
+
+def _clamp(program: Program, args: Any, kwargs: Any) -> Expression:
+    value, low, high = (*args, None, None)[:3]
+    low, high = kwargs.get("min", low), kwargs.get("max", high)
+    if low is not None:
+        value = _maximum(program, (value, low), {})
+    return value if high is None else _minimum(program, (value, high), {})
+
+
+def _hardtanh(program: Program, args: Any, _: Any) -> Expression:
+    low, high = args[1:] if len(args) == 3 else (-1.0, 1.0)
+    return _clamp(program, (args[0], low, high), {})
+
+
+HANDLERS: dict[Any, Handler] = {
+    aten.add: _add,
+    aten.sub: _subtract,
+    aten.rsub: _subtract_from,
+    aten.mul: _multiply,
+    aten.div: _divide,
+    aten.cat: _join(torch.cat),
+    aten.stack: _join(torch.stack),
+    aten.addmm: _addmm,
+    aten.mm: _matrix_product,
+    aten.bmm: _matrix_product,
+    aten.mv: _matrix_product,
+    aten.convolution: _convolution,
+    aten.avg_pool2d: _average_pool,
+    aten.mean: _mean,
+    aten.constant_pad_nd: _pad,
+    aten.native_batch_norm: _batch_norm,
+    aten._native_batch_norm_legit_no_training: _batch_norm,
+    aten.leaky_relu: _leaky_relu,
+    aten._prelu_kernel: _prelu,
+    aten.gelu: _module(nn.GELU),
+    aten.softplus: _module(nn.Softplus),
+    aten.elu: _module(_elu),
+    aten.maximum: _maximum,
+    aten.minimum: _minimum,
+    aten.abs: _absolute,
+    aten.clamp: _clamp,
+    aten.clamp_min: lambda program, args, _: _maximum(program, args, {}),
+    aten.clamp_max: lambda program, args, _: _minimum(program, args, {}),
+    aten.hardtanh: _hardtanh,
+    aten.relu6: lambda program, args, _: _clamp(program, (args[0], 0.0, 6.0), {}),
+}
