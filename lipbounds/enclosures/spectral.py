@@ -23,6 +23,22 @@ SQUARINGS = 9  # for small matrices: a norm of order n is exceeded by the factor
 
 
 @compiled(nogil=True, error_model="numpy")
+def _frobenius(matrix: Array) -> Any:
+    total = 0.0
+    for i in range(len(matrix)):
+        for j in range(len(matrix)):
+            total += matrix[i, j] * matrix[i, j]
+    return math.sqrt(total)
+
+
+@compiled(nogil=True, error_model="numpy")
+def _divided(matrix: Array, by: float, result: Array) -> None:
+    for i in range(len(matrix)):
+        for j in range(len(matrix)):
+            result[i, j] = matrix[i, j] / by
+
+
+@compiled(nogil=True, error_model="numpy")
 def _square(matrix: Array, result: Array) -> None:
     n = len(matrix)
     for i in range(n):
@@ -47,24 +63,31 @@ def spectral_norm_kernel(matrix: Array, work: Array) -> Any:
     n = len(matrix)
     lengths, scales = np.empty(SQUARINGS + 1), np.empty(SQUARINGS + 1)
     now, after = work[0], work[1]
-    now[:] = matrix
+    largest = 0.0
+    for i in range(n):
+        for j in range(n):
+            if not abs(matrix[i, j]) < np.inf:
+                return np.nan
+            largest = max(largest, abs(matrix[i, j]))
+    if largest == 0.0:
+        return 0.0
+    unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)
+    _divided(matrix, unit, now)
     for step in range(SQUARINGS + 1):
-        length = np.sqrt(np.square(now).sum()) * (1 + (n * n + 8) * EPS)
-        if length == 0.0 and step == 0:
-            return 0.0
-        if not 0.0 < length < np.inf:
+        length = _frobenius(now) * (1 + (n * n + 8) * EPS)
+        if length == 0.0:  # of a matrix whose powers vanish
             return np.nan
         # a power of two: the next square neither overflows nor underflows
         scale = math.ldexp(1.0, math.frexp(length)[1])
         lengths[step], scales[step] = length / scale, scale
-        now /= scale
+        _divided(now, scale, now)
         if step < SQUARINGS:
             _square(now, after)
             now, after = after, now
     norm = lengths[SQUARINGS] * scales[SQUARINGS]
     for step in range(SQUARINGS - 1, -1, -1):
-        norm = np.sqrt(norm + (n + 4) * EPS * lengths[step] * lengths[step]) * (1 + 4 * EPS) * scales[step]
-    return norm
+        norm = math.sqrt(norm + (n + 4) * EPS * lengths[step] * lengths[step]) * (1 + 4 * EPS) * scales[step]
+    return norm * unit
 
 
 def largest_eigenvalues(gram: Array, error: Array | float = 0.0) -> Array:

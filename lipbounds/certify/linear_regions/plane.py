@@ -2,9 +2,9 @@ r"""The linear regions of a map of two inputs, as polygons: signs that together 
 
 A polygon is cut by the lines on which neurons of one layer change their sign, then by those of the next layer, where what they
 see is affine on each part. Rounding moves lines and vertices, so a part is known only up to a distance $\delta$: the points of
-the domain with the signs of a part lie within $\delta$ of its polygon. If x is such a point and p one of the polygon at most $\delta$
-away, then $a\cdot x+b\ge0$ implies $a\cdot p+b\ge-\delta|a|$: a polygon that is cut a little beyond the line keeps p. Parts
-overlap in strips of this width, so some have no points; that is found out where it matters.
+the domain with the signs of a part lie within $\delta$ of its polygon. If x is such a point and p one of the polygon at most
+$\delta$ away, then $a\cdot x+b\ge0$ implies $a\cdot p+b\ge-\delta|a|$: a polygon that is cut a little beyond the line keeps p.
+Parts overlap in strips of this width, so some have no points; that is found out where it matters.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def cover(network: SignedNetwork, polygon: Array, most: int, is_over: Callable[[
         is_over: Whether the time is used up: as above.
     """
     size = float(np.abs(polygon).max()) * (1 + 1e-9)
-    parts, done = [_Part(polygon, np.zeros(network.neurons, dtype=np.int8))], []
+    parts = [_Part(polygon, np.zeros(network.neurons, dtype=np.int8))]
+    done: list[_Part] = []
     for stage in network.stages_with_neurons:
         finer: list[_Part] = []
         while parts:

@@ -70,8 +70,9 @@ class SmoothMap(Bounder[Boxes]):
         assert isinstance(problem.network, FeedForward)
         self._domain, self._threads = problem.domain, threads or os.cpu_count() or 1
         *stages, last = problem.network.stages
-        self._layers = [Layer(stage) for stage in stages]
-        self._last, self._missing = _reduced(last)
+        with np.errstate(over="ignore"):  # norms that overflow are infinite
+            self._layers = [Layer(stage) for stage in stages]
+            self._last, self._missing = _reduced(last)
         widest = max(stage.matrix.shape[0] for stage in problem.network.stages)
         self._degree = DEGREE[problem.network.inputs]
         self._batch = max(1, ENTRIES // (widest * len(monomials(self._domain.dim, self._degree).degrees)))

@@ -8,6 +8,7 @@ its maximum lies at a corner.
 from __future__ import annotations
 
 import itertools
+import math
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -91,7 +92,17 @@ def _norm(gram: Array, sizes: Array, weights: Array, radii: Array, charge: float
                     for m in range(count):
                         entry += weights[k, i] * weights[m, j] * gram[k, m]
             inner[i, j] = inner[j, i] = entry / (radii[i] * radii[j])
-    return np.sqrt(spectral_norm_kernel(inner, work[1:]) + charge * total * total) * (1 + 16 * EPS)
+    return math.sqrt(spectral_norm_kernel(inner, work[1:]) + charge * total * total) * (1 + 16 * EPS)
+
+
+@compiled(nogil=True, error_model="numpy")
+def _combined(middle: Array, factors: Array, others: Array, result: Array) -> None:
+    for i in range(len(middle)):
+        for j in range(middle.shape[1]):
+            entry = middle[i, j]
+            for k in range(len(factors)):
+                entry += factors[k] * others[k, i, j]
+            result[i, j] = entry
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -103,21 +114,23 @@ def _bound_all(  # noqa: PLR0913 (arrays of a kernel)
     work, weights = np.empty((4, d, d)), np.empty(parts.middle.shape)
     for b in range(len(gram)):
         around = slope[b]
-        for part in parts.squares:
+        for k in range(len(parts.squares)):
+            part = parts.squares[k]
             around += 0.5 * _norm(gram[b], sizes[b], part, radii[b], charge, work)
         center = _norm(gram[b], sizes[b], parts.middle, radii[b], charge, work)
         total = center + around
-        for part in parts.others:
+        for k in range(len(parts.others)):
+            part = parts.others[k]
             total += _norm(gram[b], sizes[b], part, radii[b], charge, work)
         bounds[b] = total * (1 + 64 * EPS)
         # the mean over the corners is the middle: where that is too much, corners are not worth their time
         if not bounds[b] <= target and not center + around > target:
             largest = 0.0
-            for corner in parts.corners:
-                weights[:] = parts.middle
-                for k in range(len(corner)):
-                    weights += corner[k] * parts.others[k]
+            for c in range(len(parts.corners)):
+                corner = parts.corners[c]
+                _combined(parts.middle, corner, parts.others, weights)
                 norm = _norm(gram[b], sizes[b], weights, radii[b], charge, work)
-                # a NaN stays: it says nothing
-                largest = norm if not norm <= largest else largest
+                # a NaN, which no number equals, stays
+                if largest == largest and not norm <= largest:
+                    largest = norm
             bounds[b] = (largest + around) * (1 + 64 * EPS)
