@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import tyro
 
-from experiments.bench import certificates, distances, lipschitz, search, training
+from experiments.bench import certificates, distances, generators, lipschitz, search, training
 from experiments.bench.plots import (
     bench_certificates_figure,
     bench_distances_figure,
@@ -65,7 +65,7 @@ def recompute_row(config: tyro.conf.OmitArgPrefixes[Recompute]) -> None:
 class Bench:
     """Measure side by side with peers, in one run; needs the extra `bench` for all of them."""
 
-    suite: tyro.conf.Positional[Literal["certificates", "distances", "lipschitz", "search", "training"]]
+    suite: tyro.conf.Positional[Literal["certificates", "distances", "generators", "lipschitz", "search", "training"]]
     """What is measured."""
     out: Path | None = None
     """Folder of the results; results/bench-SUITE by default."""
@@ -81,7 +81,8 @@ class Bench:
 def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
     """Beside peers: distances (POT, scipy, geomloss), Lipschitz constants (torchlip, ECLipsE), the search, training.
 
-    `search` and `certificates` run on networks of zuko, normflows, nflows and FrEIA; `training` beside FrEIA.
+    `search` and `certificates` run on networks of zuko, normflows, nflows and FrEIA, `generators` on decoders and piecewise
+    linear networks; `training` beside FrEIA.
     """
     if config.threads < 1:
         raise InvalidInput("--threads", config.threads, "an integer >= 1", "two cores are the reference")
@@ -99,7 +100,10 @@ def bench(config: tyro.conf.OmitArgPrefixes[Bench]) -> None:
         paths = bench_search_figure(out)
     elif config.suite == "certificates":
         tables = [certificates.summary(certificates.run(out, quick=config.quick, threads=config.threads))]
-        paths = bench_certificates_figure(out)
+        paths = bench_certificates_figure(out, "bench-certificates")
+    elif config.suite == "generators":
+        tables = [generators.summary(generators.run(out, quick=config.quick, threads=config.threads))]
+        paths = bench_certificates_figure(out, "bench-generators")
     elif config.suite == "training":
         tables = [training.run(out, quick=config.quick, threads=config.threads).drop(columns=[*hidden, "lower", "upper"])]
     else:

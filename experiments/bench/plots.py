@@ -126,9 +126,11 @@ def bench_search_figure(folder: Path) -> list[Path]:
         return _saved(figure, folder, "bench-search")
 
 
-def bench_certificates_figure(folder: Path) -> list[Path]:
-    """Draw bench-certificates.png and .pdf in a results folder; returns their paths."""
+def bench_certificates_figure(folder: Path, name: str) -> list[Path]:
+    """Draw the ratios of certificates as time passes, as NAME.png and .pdf, in a results folder; returns their paths."""
     results = pd.read_parquet(folder / "results.parquet").dropna(subset=["ratio"])
+    # small random networks are in the table
+    results = results[~results["network"].str.startswith("random ")]
     with plt.style.context(STYLE):
         figure, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
         for index, (_, row) in enumerate(results.iterrows()):
@@ -141,7 +143,7 @@ def bench_certificates_figure(folder: Path) -> list[Path]:
         axes.set(xscale="log", yscale="log", xlim=(0.01, 80.0), ylim=(5e-3, 1e4))
         axes.set(xlabel="seconds of branch and bound", ylabel="certified / found - 1")
         axes.legend(fontsize=5.0, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return _saved(figure, folder, "bench-certificates")
+        return _saved(figure, folder, name)
 
 
 def _reached_in_time(axes: Axes, known: pd.DataFrame) -> None:

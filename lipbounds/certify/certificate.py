@@ -162,6 +162,8 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
     if save is not None:  # the checker knows boxes of z without windows
         del makers[PlaneFlow]
     if problem.network is not None:
+        if save is not None:
+            raise InvalidInput("save", "a map that is no flow", "a flow", "leave save out: its certificates have no checker")
         makers = {LinearRegions: LinearRegions, SmoothMap: lambda problem: SmoothMap(problem, threads)}
     bounder = next((make(problem) for kind, make in makers.items() if kind.applies(problem)), None)
     witness = Witness(problem, found, seed, (bounder or Bounder).searched)

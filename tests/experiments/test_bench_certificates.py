@@ -23,6 +23,6 @@ def test_the_quick_run_closes_two_flows_and_is_drawn(tmp_path):
         first = np.asarray(row["times"])[np.asarray(row["ratios"]) <= 2.0][0]
         assert row["seconds to 2"] == first
     assert list(summary(results)["network"]) == list(results["network"])
-    assert all(path.stat().st_size > 5000 for path in bench_certificates_figure(tmp_path / "out"))
+    assert all(path.stat().st_size > 5000 for path in bench_certificates_figure(tmp_path / "out", "bench-certificates"))
     again = run(tmp_path / "out", quick=True, threads=1)
     assert again["search"].equals(results["search"])

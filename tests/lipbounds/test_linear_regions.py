@@ -14,11 +14,10 @@ from experiments.zoo.exact import EXACT, FOLDER, exact_network
 from lipbounds import Guarantee, WholeSpace, certify_lipschitz
 from lipbounds.certify.linear_regions.emptiness import Reach, strict_solution, unbounded
 from lipbounds.certify.linear_regions.patterns import SignedNetwork
-from lipbounds.certify.linear_regions.plane import cover, outline
+from lipbounds.certify.linear_regions.plane import _cut, _Part, cover, outline
 from lipbounds.domains import Ball, Box
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.lowering import lowered
-from lipbounds.rounding import EPS
 
 SEEDS = st.integers(0, 2**32 - 1)
 EXACTLY = 1 + 1e-9
@@ -282,8 +281,15 @@ def test_all_of_space():
     assert not WholeSpace(2).contains(np.array([np.inf, 0.0]))
 
 
-def test_slack_of_cuts_is_more_than_their_rounding():
-    # a corner of a cut has two products and a sum of numbers of the size of the domain
-    from lipbounds.certify.linear_regions.plane import A_CUT
-
-    assert A_CUT >= 8 * EPS
+def test_parts_overlap_by_what_lines_may_move():
+    """Each side of a cut keeps the points beyond the line that the error of its coefficients may put there."""
+    rows = np.array([[1.0, 0.0, -0.5]])
+    for error in (0.0, 1e-6):
+        part = _Part(outline(Box([0.0, 0.0], [1.0, 1.0])), np.zeros(1, dtype=np.int8))
+        parts, _ = _cut(np.arange(1), (rows, np.full_like(rows, error), np.abs(rows)), part, 1.0)
+        right, left = (next(one.polygon for one in parts if one.signs[0] == sign) for sign in (1, -1))
+        # delta times the length of a, and the error at a point of size 1
+        least = 1e-11 + 3 * error
+        assert right[:, 0].min() <= 0.5 - 1.5 * least
+        assert left[:, 0].max() >= 0.5 + 1.5 * least
+        assert right[:, 0].min() >= 0.5 - 3 * least

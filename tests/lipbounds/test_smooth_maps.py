@@ -1,6 +1,7 @@
 """Smooth maps z -> x: expansions against ball arithmetic at points, bounds of norms, and decoders that close."""
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from lipbounds import Guarantee, certify_lipschitz
 from lipbounds.arb import column, ends, exact_row, working_precision
 from lipbounds.certify.problem import Problem
 from lipbounds.certify.smooth_maps.bounder import Boxes, SmoothMap
-from lipbounds.certify.smooth_maps.expansion import Layer, activated, box_expansion, transformed
+from lipbounds.certify.smooth_maps.expansion import Expansion, Layer, activated, box_expansion, transformed
 from lipbounds.certify.smooth_maps.monomials import monomials
 from lipbounds.certify.smooth_maps.norms import derivative_norms
 from lipbounds.domains import Ball, Box
@@ -150,6 +151,16 @@ def test_no_norm_at_a_point_of_a_box_is_above_its_bound(seed, dim, kind):
     assert (bounds[small] <= norms[small] * (1 + 1e-4) + 1e-4 * scale * 1e-6 + 1e-11 * scale).all()
 
 
+def test_squares_reach_their_largest_value():
+    """The derivative 1 + t^2 of t + t^3 / 3 on [-1, 1], for target 0 and without one, and on a box of half side 1/4."""
+    for side in (1.0, 0.25):
+        x = box_expansion(np.zeros((1, 1)), np.full((1, 1), side), 3)
+        terms = np.array([0.0, side, 0.0, side / 3]).reshape(4, 1, 1)
+        y = Expansion(terms, x.error, x.slope, x.caps, x.radii, x.order)
+        for target in (0.0, np.inf):
+            assert 2.0 <= derivative_norms(y, target)[0] <= 2.0 + 1e-12
+
+
 def test_corners_are_sharper_than_the_triangle_inequality_and_both_hold():
     rng = np.random.default_rng(0)
     for degree, dim in ((2, 2), (3, 2), (3, 3), (2, 4)):
@@ -170,6 +181,95 @@ def test_corners_are_sharper_than_the_triangle_inequality_and_both_hold():
                         power = np.prod(point ** (exponents - (np.arange(dim) == axis)))
                         derivative[:, axis] += exponents[axis] * terms[row, box] * power / y.radii[box, axis]
                 assert np.linalg.norm(derivative, 2) <= sharp[box] * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("degree", [2, 3])
+def test_remainders_hold_where_they_are_attained(degree):
+    """A small step of one unit: there the interpolated slope of tanh is off by nearly all that is allowed."""
+    h, center = 0.02, 0.3
+    network = FeedForward((Stage(np.array([[1.0]]), np.zeros(1), get_activation("tanh")),))
+    x = activated(
+        transformed(box_expansion(np.array([[center]]), np.array([[h]]), degree), Layer(network.stages[0])),
+        get_activation("tanh"),
+    )
+    largest = 0.0
+    with working_precision(200):
+        for t in np.linspace(-1, 1, 81):
+            _, slopes = exact_value_and_derivative(network, [arb(center) + arb(h) * arb(t)])
+            _, gradient = exact_polynomial(x, 0, [arb(t)])
+            largest = max(largest, abs(float((slopes - gradient)[0, 0])))
+    # the bound takes the largest higher derivative on the box, which moves by a few percent there
+    assert 0.9 * x.slope[0] <= largest <= x.slope[0]
+
+
+@given(SEEDS)
+def test_remainders_are_those_of_the_formula(seed):
+    """The formulas of the module's docstring, transcribed for one stage of tanh with remainders before it, p = 3."""
+    rng = np.random.default_rng(seed)
+    d, n, m = 2, 4, 3
+    h = rng.uniform(0.1, 0.5, d)
+    order = monomials(d, 3)
+    terms = rng.standard_normal((len(order.degrees), 1, n)) * 0.2 ** order.degrees[:, None, None]
+    before = Expansion(terms, np.array([0.03]), np.array([0.07]), np.full((1, n), np.nan), h[None], order)
+    matrix, bias = rng.standard_normal((m, n)), rng.standard_normal(m)
+    moved = transformed(before, Layer(Stage(matrix, bias, get_activation("tanh"))))
+    norm = np.linalg.norm(matrix, 2)
+    assert moved.error[0] == pytest.approx(norm * 0.03, rel=1e-9)
+    assert moved.slope[0] == pytest.approx(norm * 0.07, rel=1e-9)
+    np.testing.assert_allclose(moved.caps[0], np.linalg.norm(matrix, axis=1) * 0.03, rtol=1e-9)
+    after = activated(moved, get_activation("tanh"))
+    a = moved.terms[:, 0]
+    degrees = [order.of_degree(k) for k in range(4)]
+    q = [np.abs(a[rows]).sum(0) for rows in degrees]
+    grad = [
+        np.sqrt(sum((sum(order.exponents[row, j] * np.abs(a[row]) for row in rows) / h[j]) ** 2 for j in range(d)))
+        for rows in degrees
+    ]
+    width, reach = sum(q[1:]), sum(q[1:]) + moved.caps[0]
+    grid = a[0] + np.linspace(-1, 1, 20_001)[:, None] * reach
+    tanh = np.tanh(grid)
+    first = 1 - tanh**2
+    second, fourth = -2 * tanh * first, -8 * tanh * first * (3 * tanh**2 - 2)
+    node = np.sqrt(3) / 2 * width
+    g = [1 - np.tanh(a[0] + sign * node) ** 2 for sign in (-1, 0, 1)]
+    t2, t3 = np.abs(g[2] - g[0]) / (4 * node), np.abs(g[2] + g[0] - 2 * g[1]) / (6 * node**2)
+    off = np.abs(fourth).max(0) * width**3 / 24
+    theta = off + 2 * t2 * q[3] + 3 * t3 * (width**2 - q[1] ** 2)
+    rest = 2 * t2 * (q[2] * grad[2] + q[1] * grad[3] + q[2] * grad[3] + q[3] * grad[2] + q[3] * grad[3])
+    rest += (off + 3 * t3 * width**2) * (grad[2] + grad[3])
+    linear = (theta * a[degrees[1]]).T / h
+    steep = np.abs(first).max(0)
+    slope = steep.max() * moved.slope[0] + (np.abs(second).max(0) * sum(grad[1:])).max() * moved.error[0]
+    slope += np.linalg.norm(linear, 2) + np.linalg.norm(rest)
+    beyond = t2 * (q[2] ** 2 + 2 * q[1] * q[3] + 2 * q[2] * q[3] + q[3] ** 2) + t3 * (width**3 - q[1] ** 3)
+    error = steep.max() * moved.error[0] + np.linalg.norm(beyond + off * width)
+    # maxima on a grid fall short by the square of its step
+    assert after.slope[0] == pytest.approx(slope, rel=1e-6)
+    assert after.error[0] == pytest.approx(error, rel=1e-6)
+
+
+@given(SEEDS, st.integers(1, 4))
+def test_parts_cover_their_box(seed, dim):
+    """Halves reach beyond both ends and beyond the middle, whatever is rounded: in fractions."""
+    rng = np.random.default_rng(seed)
+    middles = rng.standard_normal((3, dim)) * 10.0 ** rng.uniform(-3, 6)
+    radii = np.abs(middles).max() * 10.0 ** rng.uniform(-14, 0) * rng.uniform(0.5, 1.0, (3, dim))
+    bounder = SmoothMap(Problem.of(decoder(0, dim, 3, 2), Box(np.full(dim, -1e9), np.full(dim, 1e9)), None), 1)
+    for bounds in (np.full(3, 1.0), np.full(3, 1e9)):
+        parts, parents = bounder.split(Boxes(middles, radii), bounds, 1.0)
+        assert len(parts) == 3 * (2 if bounds[0] == 1.0 else 2**dim)
+        for row in range(3):
+            own = np.flatnonzero(parents == row)
+            for _ in range(20):
+                t = rng.choice([-1.0, 1.0, 0.0, rng.uniform(-1, 1)], size=dim)
+                point = [Fraction(c) + Fraction(s) * Fraction(r) for c, s, r in zip(middles[row], t, radii[row], strict=True)]
+                assert any(
+                    all(
+                        abs(x - Fraction(c)) <= Fraction(r)
+                        for x, c, r in zip(point, parts.middles[k].tolist(), parts.radii[k].tolist(), strict=True)
+                    )
+                    for k in own
+                )
 
 
 def test_a_linear_map_has_its_norm():

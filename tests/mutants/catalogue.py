@@ -35,6 +35,8 @@ TRUTH = "tests/lipbounds/test_truth.py"
 CERTIFY = "tests/lipbounds/test_certify.py"
 SEARCH = "tests/lipbounds/test_search.py"
 PLANE_FLOWS = "tests/lipbounds/test_plane_flows.py"
+REGIONS = "tests/lipbounds/test_linear_regions.py"
+SMOOTH = "tests/lipbounds/test_smooth_maps.py"
 
 FROM_DATA = "lipbounds/theorems/from_data.py"
 POPULATION = "lipbounds/distances/population.py"
@@ -762,6 +764,76 @@ MUTANTS = [
         "radii = np.concatenate((half, half)) * (1 + 4 * EPS) + EPS * np.abs(both)",
         "radii = np.concatenate((half, half))",
         f"{PLANE_FLOWS}::test_parts_cover_their_node",
+    ),
+    Mutant(
+        "smooth maps: error of the interpolated slope halved",
+        "lipbounds/certify/smooth_maps/expansion.py",
+        "theory = top * width**3 if cubic else 1.5 * top * np.square(width)",
+        "theory = 0.5 * top * width**3 if cubic else 0.75 * top * np.square(width)",
+        f"{SMOOTH}::test_remainders_hold_where_they_are_attained",
+    ),
+    Mutant(
+        "smooth maps: what truncation leaves of the slope forgotten",
+        "lipbounds/certify/smooth_maps/expansion.py",
+        "theta = off + 2 * second * q3 + 3 * third * (np.square(width) - np.square(q1))",
+        "theta = off",
+        f"{SMOOTH}::test_remainders_are_those_of_the_formula",
+    ),
+    Mutant(
+        "smooth maps: slopes of the remainder not passed on",
+        "lipbounds/certify/smooth_maps/expansion.py",
+        "slope = (largest.max(1) * x.slope + ",
+        "slope = (",
+        f"{SMOOTH}::test_remainders_are_those_of_the_formula",
+    ),
+    Mutant(
+        "smooth maps: remainders not multiplied by the norm of the matrix",
+        "lipbounds/certify/smooth_maps/expansion.py",
+        "slope = (layer.norm * x.slope + ",
+        "slope = (x.slope + ",
+        f"{SMOOTH}::test_remainders_are_those_of_the_formula",
+    ),
+    Mutant(
+        "smooth maps: squares of the derivative dropped",
+        "lipbounds/certify/smooth_maps/norms.py",
+        "around += 0.5 * _norm(",
+        "around += 0.0 * _norm(",
+        f"{SMOOTH}::test_squares_reach_their_largest_value",
+    ),
+    Mutant(
+        "smooth maps: halves do not overlap",
+        "lipbounds/certify/smooth_maps/bounder.py",
+        "radii = np.concatenate((half, half)) * (1 + 4 * EPS) + EPS * np.abs(both)",
+        "radii = np.concatenate((half, half))",
+        f"{SMOOTH}::test_parts_cover_their_box",
+    ),
+    Mutant(
+        "linear regions: neurons that see 0 everywhere exclude points",
+        "lipbounds/certify/linear_regions/emptiness.py",
+        "if len(held) != k - 1 or k == 1:",
+        "if len(held) != k - 1:",
+        f"{REGIONS}::test_a_row_of_zeros_is_no_proof",
+    ),
+    Mutant(
+        "linear regions: errors of coefficients not counted",
+        "lipbounds/certify/linear_regions/emptiness.py",
+        "reach = np.abs(matrix) * charge + error",
+        "reach = np.abs(matrix) * charge",
+        f"{REGIONS}::test_errors_of_the_coefficients_take_the_proof_away",
+    ),
+    Mutant(
+        "linear regions: polygons cut at the line",
+        "lipbounds/certify/linear_regions/plane.py",
+        "kept = _kept(polygon, sign * values[:, neuron], 2 * slack[neuron])",
+        "kept = _kept(polygon, sign * values[:, neuron], 0.0)",
+        f"{REGIONS}::test_parts_overlap_by_what_lines_may_move",
+    ),
+    Mutant(
+        "linear regions: undecided slopes at their largest",
+        "lipbounds/certify/linear_regions/patterns.py",
+        "low[:, units] = np.where(own > 0, 1.0, below[units])",
+        "low[:, units] = np.where(own < 0, below[units], 1.0)",
+        f"{REGIONS}::test_bounds_of_signs_hold_for_all_slopes_that_they_allow",
     ),
     Mutant(
         "halves do not overlap",
