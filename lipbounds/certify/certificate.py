@@ -48,8 +48,8 @@ class Certificate(Enclosure):
     boxes: int = field(kw_only=True)
 
     @classmethod
-    def of(cls, witness: Witness, bound: Bound, method: str) -> Certificate:
-        """Put a proven witness below a bound.
+    def of(cls, witness: Witness, bound: Bound, method: str, further: tuple[str, ...] = ()) -> Certificate:
+        """Put a proven witness below a bound; `further` assumptions are about the map itself.
 
         Raises:
             InconsistentBounds: If the ends cross.
@@ -62,7 +62,7 @@ class Certificate(Enclosure):
             Guarantee.CERTIFIED if bound.assumed.proven else Guarantee.ESTIMATE,
             f"witness in ball arithmetic; {method}",
             found=witness.found,
-            assumptions=(bound.assumed.text,) if bound.assumed.text else (),
+            assumptions=((bound.assumed.text,) if bound.assumed.text else ()) + further,
             boxes=bound.nodes,
         )
 
@@ -178,7 +178,8 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
         product = bound_by_product(problem.layers, *corners) if problem.network is None else bound_by_norms(problem.network)
         if product <= bound.upper:
             bound, method = Bound(product, bound.nodes, Assumed("", True)), PRODUCT
-    certificate = Certificate.of(witness, bound, method)
+    further = () if problem.network is None else problem.network.assumptions
+    certificate = Certificate.of(witness, bound, method, further)
     if save is not None:
         if method == PRODUCT:
             raise InvalidInput("save", method, "branch and bound over boxes of z", "give it more seconds, or leave save out")

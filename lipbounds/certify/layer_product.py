@@ -19,7 +19,7 @@ from lipbounds.enclosures.spectral import spectral_norms
 from lipbounds.maps.feed_forward import FeedForward
 from lipbounds.maps.layers import Layer  # Affine: the example
 from lipbounds.maps.structure import Structured, expanded, structure_of
-from lipbounds.rounding import EPS
+from lipbounds.rounding import EPS, TINY
 
 __all__ = ["bound_by_norms", "bound_by_product", "propagated"]
 
@@ -61,7 +61,7 @@ def bound_by_norms(network: FeedForward) -> float:
     """
     bound = 1.0
     for stage in network.stages:
-        bound *= float(spectral_norms(stage.matrix)) * stage.activation.slope * (1 + 4 * EPS)
+        bound = bound * float(spectral_norms(stage.matrix)) * stage.activation.slope * (1 + 4 * EPS) + TINY
     return bound
 
 

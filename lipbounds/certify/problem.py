@@ -23,6 +23,8 @@ __all__ = ["Problem", "image_by_layers", "network_of"]
 
 Array = NDArray[np.float64]
 
+FLAT = 1e-9  # of the size of a domain: sides below are widened by as much
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -74,6 +76,15 @@ class Problem:
         rows = _checked(outputs, network.outputs)
         network = network if rows is None else network.some(rows.tolist())
         return cls((), network, domain, np.zeros(0), rows, is_slice=False, f=network.function())
+
+    def box(self) -> tuple[Array, Array]:
+        """Corners of a box with interior about the domain: derivatives need a neighbourhood, so flat sides are widened."""
+        low, high = (corner.numpy() for corner in self.domain.bounds())
+        size = np.maximum(np.abs(low), np.abs(high))
+        with np.errstate(invalid="ignore"):  # of infinite corners
+            flat = high - low <= FLAT * size
+        away = np.where(flat, FLAT * np.where(size > 0, size, 1.0), 0.0)
+        return low - away, high + away
 
     def image(self, z: Array) -> Row:
         """Enclose the image of a point, shape (k,), in ball arithmetic at the working precision."""

@@ -14,10 +14,21 @@ from torch import Tensor
 
 from lipbounds.arb import Row, column, exact_row
 from lipbounds.errors import InvalidInput
+from lipbounds.maps.activations import Activation
 from lipbounds.maps.activations.linear import LINEAR
+from lipbounds.maps.activations.logistic import SOFTPLUS
+from lipbounds.maps.activations.partial import OnLastUnits
 from lipbounds.maps.conditioner import Stage
 
 __all__ = ["FeedForward"]
+
+SMOOTH_SOFTPLUS = "softplus is log(1 + e^x), without the jump of 2e-9 that torch's has at its threshold 20"
+
+
+def _contains(activation: Activation, kind: Activation) -> bool:
+    if isinstance(activation, OnLastUnits):
+        return _contains(activation.inner, kind) or _contains(activation.others, kind)
+    return activation is kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +67,11 @@ class FeedForward:
     def outputs(self) -> int:
         """Dimension of x."""
         return int(self.stages[-1].matrix.shape[0])
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """Where the map is not quite the module that it stands for."""
+        return (SMOOTH_SOFTPLUS,) if any(_contains(stage.activation, SOFTPLUS) for stage in self.stages) else ()
 
     def some(self, outputs: Sequence[int]) -> FeedForward:
         """The map to some of the coordinates of x."""

@@ -12,10 +12,11 @@ from torch import nn
 
 from experiments.zoo.exact import EXACT, FOLDER, exact_network
 from lipbounds import Guarantee, WholeSpace, certify_lipschitz
+from lipbounds.certify.layer_product import bound_by_norms
 from lipbounds.certify.linear_regions.emptiness import Reach, strict_solution, unbounded
 from lipbounds.certify.linear_regions.patterns import SignedNetwork
 from lipbounds.certify.linear_regions.plane import _cut, _Part, cover, outline
-from lipbounds.domains import Ball, Box
+from lipbounds.domains import Ball, Box, ConvexHull, Segment
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.lowering import lowered
 
@@ -119,6 +120,45 @@ def test_a_row_of_zeros_is_no_proof():
 def test_neurons_that_are_the_same_are_one():
     model = Sorted(0)
     assert SignedNetwork(lowered(model, 2)).neurons == 3
+
+
+def test_a_flat_domain_has_a_neighbourhood():
+    """A bump of height 1 on a segment: the segment's box has no interior, and no inequality a strict solution in it."""
+    e = 1e-7
+    bump = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1)).double().requires_grad_(False)
+    bump[0].weight[:], bump[0].bias[:] = torch.eye(3)[[0, 0, 0]], torch.tensor([-0.3 + e, -0.3, -0.3 - e])
+    bump[2].weight[:] = torch.tensor([[1.0, -2.0, 1.0]])
+    bump[2].bias[:] = 0.0
+    for domain in (Segment([-1.0, 0, 0], [1.0, 0, 0]), ConvexHull([[-1.0, 0, 0], [1.0, 0, 0], [0.0, 1, 0]])):
+        assert 1.0 <= certify_lipschitz(bump, domain, seconds=5).upper <= 1.0 + 1e-9
+    smooth = nn.Sequential(nn.Linear(2, 1), nn.Tanh(), nn.Linear(1, 1)).double().requires_grad_(False)
+    for part in (smooth[0], smooth[2]):
+        part.weight[:], part.bias[:] = 1.0, 0.0
+    bound = certify_lipschitz(smooth, Segment([-1.0, 0.0], [1.0, 0.0]))
+    assert 1.0 <= bound.upper <= 1.5
+
+
+def test_weights_whose_products_underflow_are_left_to_the_product_of_norms():
+    parts = []
+    for weight in (1e-200, 1e-200, 1e200, 1e200):
+        parts += [nn.Linear(1, 1, bias=False).double().requires_grad_(False), nn.ReLU()]
+        parts[-2].weight[:] = weight
+    network = lowered(nn.Sequential(*parts[:-1]), 1)
+    assert not SignedNetwork.reads(network)
+    assert bound_by_norms(network) >= 1.0
+
+
+def test_a_witness_across_a_kink_is_taken():
+    """Rounding measured at a kink is large: the search lowers its quotient by a fifth, and the proof finds the whole."""
+    weights = [[[1.0, 0], [0, -1], [-1, -1]], [[1.0, 0, 1], [0, 0, 1], [1, 0, 0]], [[1.0, 1, -1]]]
+    biases = [[-1.0, -1, -1], [0.0, 1, -1], [0.0]]
+    parts = []
+    for weight, bias in zip(weights, biases, strict=True):
+        layer = nn.Linear(len(weight[0]), len(weight)).double().requires_grad_(False)
+        layer.weight[:], layer.bias[:] = torch.tensor(weight), torch.tensor(bias)
+        parts += [layer, nn.ReLU()]
+    bound = certify_lipschitz(nn.Sequential(*parts[:-1]), Ball([0.0, 0.0], 1.0), seconds=5)
+    assert bound.lower <= 8**0.5 <= bound.upper <= 8**0.5 * (1 + 1e-9)
 
 
 @given(SEEDS, st.booleans())

@@ -167,6 +167,28 @@ def test_units_that_nobody_reads_are_left_out():
     assert [stage.matrix.shape for stage in network.stages] == [(3, 3), (1, 3)]
 
 
+def test_sums_of_one_unit_with_factors_far_apart_are_not_rounded():
+    network = lowered(lambda z: z + z * 2.0**-60, 1)
+    value = Fraction(1)
+    rows = [[value]]
+    for stage in network.stages:
+        rows = [[sum((Fraction(w) * v[0] for w, v in zip(row, rows, strict=True)), Fraction(0))] for row in stage.matrix.tolist()]
+    assert rows == [[1 + Fraction(1, 2**60)]]
+
+
+def test_a_layer_of_zeros_and_operations_in_place():
+    zero = nn.Sequential(nn.Linear(2, 1), nn.Linear(1, 3)).double().requires_grad_(False)
+    zero[0].weight[:], zero[0].bias[:] = 0.0, 0.0
+    assert lowered(zero, 2).outputs == 3
+    network = lowered(nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True), nn.Linear(3, 2)).double(), 2)
+    assert len(network.stages) == 2
+
+
+def test_torchs_softplus_is_an_assumption():
+    assert lowered(nn.Sequential(nn.Linear(2, 2), nn.Softplus()).double(), 2).assumptions
+    assert not lowered(nn.Sequential(nn.Linear(2, 2), nn.Tanh()).double(), 2).assumptions
+
+
 def test_outputs_can_be_chosen():
     network = lowered(nn.Linear(2, 3).double(), 2).some([2, 0])
     assert network.outputs == 2
@@ -189,8 +211,12 @@ class Branching(nn.Module):
         (lambda z: torch.zeros(len(z), 2, dtype=torch.float64), 2, "a constant"),
         (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).double(), 2, "training"),
         (lambda z: z.float(), 2, "the operation _to_copy"),
-        (lambda z: z - z.mean(0), 2, "not read"),
+        (lambda z: torch.tanh(z) - z.mean(0), 2, "not read"),
         (nn.Sequential(nn.Linear(2, 2), nn.PReLU(2)).double(), 2, "prelu with several slopes"),
+        (lambda z: [z], 2, "type list"),
+        (lambda z: torch.tanh(z)[0], 2, "keep the first axis for the points"),
+        (nn.Sequential(nn.Linear(2, 2), nn.LeakyReLU(1.5)).double(), 2, "leaky relu with the slope 1.5"),
+        (nn.Softplus(3.0), 2, "not torch's usual ones"),
         (lambda z: 1.0 / z, 2, "not read|by a value|the operation"),
     ],
 )

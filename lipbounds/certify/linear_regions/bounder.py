@@ -14,7 +14,7 @@ from lipbounds.certify.linear_regions.emptiness import Reach, strict_solution, u
 from lipbounds.certify.linear_regions.patterns import SignedNetwork
 from lipbounds.certify.linear_regions.plane import cover, outline
 from lipbounds.certify.problem import Problem
-from lipbounds.domains import Ball
+from lipbounds.domains import Ball, Box
 from lipbounds.maps.feed_forward import FeedForward
 
 __all__ = ["LinearRegions"]
@@ -66,7 +66,7 @@ class LinearRegions(Bounder[Regions]):
     def __init__(self, problem: Problem) -> None:
         assert isinstance(problem.network, FeedForward)
         self._problem, self._map = problem, problem.network
-        low, high = (corner.numpy() for corner in problem.domain.bounds())
+        low, high = problem.box()
         self._network = SignedNetwork(problem.network)
         ball = (problem.domain.center.numpy(), problem.domain.radius * REACH_UP) if isinstance(problem.domain, Ball) else ()
         self._reach = Reach(low, high, *ball)
@@ -77,7 +77,7 @@ class LinearRegions(Bounder[Regions]):
     def roots(self, budget: Budget) -> Regions:
         if self._problem.domain.dim == PLANE and np.isfinite(self._reach.low).all():
             end = budget.until(SHARE)
-            signs, points = cover(self._network, outline(self._problem.domain), self.most, lambda: time.perf_counter() > end)
+            signs, points = cover(self._network, self._outline(), self.most, lambda: time.perf_counter() > end)
             points = self._problem.domain.project(torch.as_tensor(points)).numpy()
             reached = (self._network.signs_at(points) == signs).all(1)
             return Regions(signs, points, reached, np.full(len(signs), -1))
@@ -85,6 +85,11 @@ class LinearRegions(Bounder[Regions]):
         signs[0] = self._settled_signs()
         point = self._problem.domain.sample(1, np.random.default_rng(0)).numpy()
         return Regions(signs, point, np.zeros(1, dtype=bool), np.full(1, -1))
+
+    def _outline(self) -> Array:
+        if isinstance(self._problem.domain, Ball):
+            return outline(self._problem.domain)
+        return outline(Box(self._reach.low, self._reach.high))
 
     def _settled_signs(self) -> NDArray[np.int8]:
         """Signs of neurons of the first layer that are the same on all of a bounded domain."""

@@ -131,6 +131,8 @@ def _nearest(system: Array) -> tuple[Array | None, Array | None]:
     if residual <= INFEASIBLE:
         return None, np.asarray(y / np.where(lengths > 0, lengths, 1.0))
     rest = matrix @ y - target
+    if not rest[-1] < 0:
+        return None, None
     solution = rest[:-1] / -rest[-1]
     if solution[-1] > 0 and (scaled @ solution > 0).all():
         return solution[:-1] / solution[-1], None

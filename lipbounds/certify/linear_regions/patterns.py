@@ -19,6 +19,8 @@ __all__ = ["Constraints", "SignedNetwork"]
 
 Array = NDArray[np.float64]
 Signs = NDArray[np.int8]
+PRODUCTS = 250.0  # decimal exponent of products of entries, at most
+
 Constraints = tuple[Array, Array, Array]
 """Rows (a, b) of inequalities a . x + b > 0, bounds of their errors, and their sizes without cancellation."""
 
@@ -55,9 +57,11 @@ class SignedNetwork:
     def reads(network: FeedForward) -> bool:
         """Whether all activations are linear on both sides of 0, and some is not linear."""
         below = [slopes_below(stage.activation, len(stage.bias)) for stage in network.stages]
-        return all(slopes is not None for slopes in below) and any(
-            (slopes != 1.0).any() for slopes in below if slopes is not None
-        )
+        if any(slopes is None for slopes in below) or not any((slopes != 1.0).any() for slopes in below if slopes is not None):
+            return False
+        # products of entries neither underflow, which would read as a structural 0, nor overflow
+        sizes = [np.abs(part[part != 0]) for stage in network.stages for part in (stage.matrix, stage.bias) if part.any()]
+        return sum(float(np.abs(np.log10(size)).max()) for size in sizes) < PRODUCTS
 
     def _gates(self, signs: Signs, stage: int) -> tuple[Array, Array]:
         """The least and the greatest slope of each unit of a stage, shapes (n, units)."""

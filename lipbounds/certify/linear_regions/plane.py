@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbounds.certify.linear_regions.patterns import Constraints, SignedNetwork
-from lipbounds.domains import Ball, Domain
+from lipbounds.domains import Ball, Box
 from lipbounds.rounding import EPS
 
 __all__ = ["cover", "outline"]
@@ -38,8 +38,8 @@ class _Part(NamedTuple):
     signs: Signs
 
 
-def outline(domain: Domain) -> Array:
-    """Return the corners of a polygon that contains a bounded domain of the plane, in their order, shape (m, 2)."""
+def outline(domain: Ball | Box) -> Array:
+    """Return the corners of a polygon that contains a ball or a box of the plane, in their order, shape (m, 2)."""
     if isinstance(domain, Ball):
         angles = 2 * np.pi * np.arange(CORNERS) / CORNERS
         reach = domain.radius / np.cos(np.pi / CORNERS) * (1 + 1e-12)

@@ -68,7 +68,7 @@ class SmoothMap(Bounder[Boxes]):
 
     def __init__(self, problem: Problem, threads: int | None = None) -> None:
         assert isinstance(problem.network, FeedForward)
-        self._domain, self._threads = problem.domain, threads or os.cpu_count() or 1
+        self._domain, self._box, self._threads = problem.domain, problem.box(), threads or os.cpu_count() or 1
         *stages, last = problem.network.stages
         with np.errstate(over="ignore"):  # norms that overflow are infinite
             self._layers = [Layer(stage) for stage in stages]
@@ -85,7 +85,7 @@ class SmoothMap(Bounder[Boxes]):
         return self._root()
 
     def _root(self) -> Boxes:
-        low, high = (corner.numpy() for corner in self._domain.bounds())
+        low, high = self._box
         radii = (high - low) / 2 * (1 + 8 * EPS) + 4 * EPS * np.maximum(np.abs(low), np.abs(high))
         return Boxes((low / 2 + high / 2)[None], radii[None])
 

@@ -131,7 +131,7 @@ class Program:
     def weighted(self, expression: Expression, operation: Linear, constant: Tensor | None = None) -> Expression:
         """Apply an operation that multiplies by weights and sums, then add a constant."""
         self.settle(expression)
-        largest = max(len(images) for images in expression.terms.values()) * operation(expression.constant).numel()
+        largest = max((len(images) for images in expression.terms.values()), default=0) * operation(expression.constant).numel()
         if largest > MOST_ENTRIES:
             raise InvalidInput("model", f"a matrix of {largest} entries", f"at most {MOST_ENTRIES}", "certify a smaller network")
         result = expression.moved(operation)
@@ -155,7 +155,8 @@ class Program:
                 return total
             self.settle(a)
             self.settle(b)
-        raise AssertionError("a sum of two selections does not round")
+        # both contain the same units, with other factors
+        return self.added(a, self.activated(b, LINEAR), sign)
 
     @staticmethod
     def _exact_sum(a: Expression, b: Expression, sign: float) -> Expression | None:

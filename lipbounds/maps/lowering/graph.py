@@ -65,7 +65,9 @@ def lowered(model: Callable[[Tensor], Any], inputs: int) -> FeedForward:
     point = torch.zeros(1, inputs, dtype=torch.float64)
     try:
         with torch.no_grad():
-            graph = make_fx(lambda z: _first(model(z)))(point)
+            graph = make_fx(torch.func.functionalize(lambda z: _first(model(z)), remove="mutations"))(point)
+    except InvalidInput:
+        raise
     except Exception as error:
         got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         wanted = f"a program of torch operations on rows of {inputs} numbers in float64"
@@ -80,7 +82,10 @@ def lowered(model: Callable[[Tensor], Any], inputs: int) -> FeedForward:
 
 
 def _first(image: Any) -> Tensor:
-    result: Tensor = image[0] if isinstance(image, tuple) else image
+    result = image[0] if isinstance(image, tuple) else image
+    if not isinstance(result, Tensor) or not result.ndim:
+        wanted = "a tensor, a row for each point, or a tuple that begins with it"
+        raise InvalidInput("model", f"an image of type {type(result).__name__}", wanted, "return the tensor of the data")
     return result.reshape(len(result), -1)
 
 
@@ -88,8 +93,11 @@ def _compare(network: FeedForward, model: Callable[[Tensor], Any]) -> None:
     generator = torch.Generator().manual_seed(0)
     points = 3.0 * torch.randn(POINTS, network.inputs, dtype=torch.float64, generator=generator)
     ours, theirs = network.function()(points), _first(model(points))
+    if theirs.shape != ours.shape:
+        got, wanted = f"an image of shape {tuple(theirs.shape)} for {POINTS} points", f"shape {tuple(ours.shape)}, a row for each"
+        raise InvalidInput("model", got, wanted, "keep the first axis for the points")
     size = 1.0 + theirs.abs().amax()
-    if theirs.shape != ours.shape or not bool(((ours - theirs).abs() <= AGREEMENT * size).all()):
+    if not bool(((ours - theirs).abs() <= AGREEMENT * size).all()):
         got = "values that its recorded operations do not give at other points, or in a batch"
         raise InvalidInput("model", got, "the same operations for every point", "branches on values and noise are not read")
 
@@ -255,14 +263,20 @@ def _batch_norm(program: Program, args: Any, _: Any) -> list[Any]:
 
 
 def _leaky_relu(program: Program, args: Any, kwargs: Any) -> Expression:
-    return program.activated(args[0], LeakyRelu(float(args[1] if len(args) > 1 else kwargs.get("negative_slope", 0.01))))
+    return _with_slope(program, args[0], float(args[1] if len(args) > 1 else kwargs.get("negative_slope", 0.01)))
+
+
+def _with_slope(program: Program, values: Expression, slope: float) -> Expression:
+    if not 0.0 <= slope < 1.0:
+        raise _unread(f"leaky relu with the slope {slope:g} below 0, which is not in [0, 1)")
+    return program.activated(values, LeakyRelu(slope))
 
 
 def _prelu(program: Program, args: Any, _: Any) -> Expression:
     values, slope = args
     if slope.numel() != 1:
         raise _unread("prelu with several slopes")
-    return program.activated(values, LeakyRelu(float(slope)))
+    return _with_slope(program, values, float(slope))
 
 
 def _module(make: Callable[..., nn.Module]) -> Handler:
@@ -273,7 +287,10 @@ def _module(make: Callable[..., nn.Module]) -> Handler:
 
 
 def _of(module: nn.Module) -> Activation:
-    return activation_of_module(module)
+    try:
+        return activation_of_module(module)
+    except InvalidInput as error:
+        raise _unread(f"{module}, whose parameters are not torch's usual ones,") from error
 
 
 def _elu(alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> nn.Module:
