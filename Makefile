@@ -29,6 +29,8 @@ bench: $(VENV)/bench
 	$(BIN)/python -m experiments bench distances
 	$(BIN)/python -m experiments bench lipschitz
 	$(BIN)/python -m experiments bench search
+	$(BIN)/python -m experiments bench certificates
+	$(BIN)/python -m experiments bench generators
 	$(BIN)/python -m experiments bench training
 
 test: $(VENV)/test

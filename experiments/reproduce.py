@@ -7,9 +7,15 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from experiments.bench.plots import bench_distances_figure, bench_lipschitz_figure, bench_search_figure
+from experiments.bench.plots import (
+    bench_certificates_figure,
+    bench_distances_figure,
+    bench_lipschitz_figure,
+    bench_search_figure,
+)
 from experiments.experiment import Shown, experiments_by_name
 from lipbounds.errors import InvalidInput
 
@@ -26,11 +32,16 @@ def figures() -> dict[str, Callable[[Path], list[Path]]]:
     """What draws the figures of a folder, by its name."""
     by_name = experiments_by_name()
     of_runs = {folder: by_name[name].figures for folder, (name, shown) in runs().items() if folder == name or shown.needs}
-    return of_runs | {
-        "bench-distances": bench_distances_figure,
-        "bench-lipschitz": bench_lipschitz_figure,
-        "bench-search": bench_search_figure,
-    }
+    of_certificates = {name: partial(bench_certificates_figure, name=name) for name in ("bench-certificates", "bench-generators")}
+    return (
+        of_runs
+        | of_certificates
+        | {
+            "bench-distances": bench_distances_figure,
+            "bench-lipschitz": bench_lipschitz_figure,
+            "bench-search": bench_search_figure,
+        }
+    )
 
 
 @dataclass(frozen=True)
