@@ -21,6 +21,7 @@ from lipbounds.maps.layers import Layer
 from lipbounds.maps.structure import Structured, structure_of
 from lipbounds.rounding import EPS
 from lipbounds.search import Found, find_lipschitz, jacobian_norms
+from lipbounds.search.singular_values import FullSVD
 
 __all__ = ["Witness", "certify_found", "certify_pair", "evaluate_inverse"]
 
@@ -172,29 +173,32 @@ class Witness:
         return _checked(found, self._problem.image).lower
 
     def improve(self, points: Array) -> None:
-        """Look near points of the domain, shape (n, k)."""
+        """Look near points of the domain, shape (n, k).
+
+        A pair that balls do not confirm is not taken: torch's slopes of saturated units are rounded to 0.
+        """
         inside = self._problem.domain.project(torch.as_tensor(points))
         norms = jacobian_norms(self._problem.f, inside)
         steepest = float(norms.max())
         if steepest > self.lower * (1 + WORTH_A_SEARCH):
-            # a witness that balls do not confirm (torch's slopes of saturated units are rounded to 0) is not taken
             with suppress(InvalidInput):
                 again = find_lipschitz(self._problem.f, self._problem.domain, seed=self._seed, starts=inside, evaluations=AGAIN)
                 self._take(again)
         if steepest > self.lower * (1 + WORTH_A_PAIR):
-            self._take(self._pair_about(inside[int(norms.argmax())]))
+            with suppress(InvalidInput):
+                self._take(self._pair_about(inside[int(norms.argmax())]))
 
     def _take(self, found: Found) -> None:
         """Keep a pair if its quotient is proven to be larger."""
         lower = self._proven(found) if found.lower > self.found.lower * (1 - WORTH_A_SEARCH) else 0.0
         if lower > self.lower:
-            self.found, self.lower = found, lower
+            # what is proven counts, where the search promised more
+            self.found, self.lower = replace(found, lower=min(found.lower, lower)), lower
 
     def _pair_about(self, point: Tensor) -> Found:
         """The steepest of pairs about a point along the direction of its Jacobian, at distances from large to small."""
         f, domain = self._problem.f, self._problem.domain
-        slopes = torch.func.jacrev(lambda z: f(z[None])[0])(point)
-        direction = torch.linalg.svd(slopes, full_matrices=False)[2][0]
+        _, direction, norm = FullSVD(f, domain.span).direction(point)
         steps = (1.0 + point.norm()) * 2.0 ** -torch.arange(PAIRS, dtype=torch.float64)[:, None]
         a, b = (domain.project(point + sign * steps * direction) for sign in (1, -1))
         with torch.no_grad():
@@ -207,6 +211,11 @@ class Witness:
         pair = (a[best].numpy().copy(), b[best].numpy().copy())
         if not all(domain.contains(end) for end in pair):
             return self.found
-        places = {"point": point.numpy().copy(), "direction": direction.numpy().copy(), "pair": pair}
-        norm = float(torch.linalg.vector_norm(slopes @ direction))
-        return replace(self.found, lower=float(quotients[best]), jacobian_norm=norm, **places)
+        return replace(
+            self.found,
+            lower=float(quotients[best]),
+            jacobian_norm=norm,
+            point=point.numpy().copy(),
+            direction=direction.numpy().copy(),
+            pair=pair,
+        )
