@@ -6,6 +6,7 @@ arrays, many at a time, of which the loop sees the bounds only.
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -102,12 +103,14 @@ class Bounder(ABC, Generic[N]):
         rounds_per_look: Rounds between two looks for a steeper witness.
         looked_at: Nodes that are looked at then, those of the largest bounds.
         most: Nodes that there is memory for.
+        worth: Relative gain at which a pair about the point of a node is proven, without a search; infinite for never.
         searched: Evaluations of the first search for a witness; few where the nodes themselves find one.
     """
 
     method: ClassVar[str]
     rounds_per_look: ClassVar[int] = 1
     looked_at: ClassVar[int] = 64
+    worth: ClassVar[float] = math.inf
     searched: ClassVar[int] = 100_000
     most: int
 

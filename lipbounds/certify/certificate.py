@@ -166,7 +166,8 @@ def certify_lipschitz(  # noqa: PLR0913 (a user reads them one by one)
             raise InvalidInput("save", "a map that is no flow", "a flow", "leave save out: its certificates have no checker")
         makers = {LinearRegions: LinearRegions, SmoothMap: lambda problem: SmoothMap(problem, threads)}
     bounder = next((make(problem) for kind, make in makers.items() if kind.applies(problem)), None)
-    witness = Witness(problem, found, seed, (bounder or Bounder).searched)
+    settings = bounder or Bounder
+    witness = Witness(problem, found, seed, settings.searched, settings.worth)
     boxes = Boxes()
     bound, method = Bound(math.inf, 0, Assumed("", True)), PRODUCT
     if bounder is not None:

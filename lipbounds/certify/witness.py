@@ -31,7 +31,6 @@ BITS = 128  # of precision to begin with
 MOST_BITS = 4096  # at which doubling the precision stops
 AGAIN = 10_000  # evaluations of a search from the middle of a box
 WORTH_A_SEARCH = 1e-4  # relative gain at the middle of a box that starts a search from there
-WORTH_A_PAIR = 1e-12  # that is worth the proof of a pair
 PAIRS = 40  # distances, each half of the one before
 PAIR_NOISE = 4 * EPS
 
@@ -152,6 +151,7 @@ class Witness:
         found: A pair to begin with; searched for by default.
         seed: Of searches.
         evaluations: Of the first.
+        worth: Relative gain at the middle of a box that is worth the proof of a pair there, without a search.
 
     Attributes:
         found: The search's result with the best pair.
@@ -161,8 +161,8 @@ class Witness:
         InvalidInput: For a pair that lies outside the domain, or was found on another map.
     """
 
-    def __init__(self, problem: Problem, found: Found | None, seed: int, evaluations: int) -> None:
-        self._problem, self._seed = problem, seed
+    def __init__(self, problem: Problem, found: Found | None, seed: int, evaluations: int, worth: float = math.inf) -> None:
+        self._problem, self._seed, self._worth = problem, seed, worth
         self.found = found or find_lipschitz(problem.f, problem.domain, seed=seed, evaluations=evaluations)
         if any(len(point) != problem.domain.dim or not problem.domain.contains(point) for point in self.found.pair):
             got = f"a pair at {self.found.pair[0]}"
@@ -184,7 +184,7 @@ class Witness:
             with suppress(InvalidInput):
                 again = find_lipschitz(self._problem.f, self._problem.domain, seed=self._seed, starts=inside, evaluations=AGAIN)
                 self._take(again)
-        if steepest > self.lower * (1 + WORTH_A_PAIR):
+        if steepest > self.lower * (1 + self._worth):
             with suppress(InvalidInput):
                 self._take(self._pair_about(inside[int(norms.argmax())]))
 

@@ -57,6 +57,7 @@ class LinearRegions(Bounder[Regions]):
     method = "branch and bound over linear regions"
     looked_at = 16
     searched = 10_000
+    worth = 1e-12
     most = 200_000
 
     @classmethod

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from lipbounds.certify.branch_and_bound import Assumed, Bounder, Budget, Nodes
 from lipbounds.certify.problem import Problem
@@ -54,6 +56,7 @@ class SmoothMap(Bounder[Boxes]):
 
     method = "branch and bound over latent boxes by polynomial expansions"
     searched = 20_000
+    worth = 1e-6
     most = 4_000_000
 
     @classmethod
@@ -69,6 +72,7 @@ class SmoothMap(Bounder[Boxes]):
     def __init__(self, problem: Problem, threads: int | None = None) -> None:
         assert isinstance(problem.network, FeedForward)
         self._domain, self._box, self._threads = problem.domain, problem.box(), threads or os.cpu_count() or 1
+        self._stack, self._pool = ExitStack(), ThreadPoolExecutor(1)
         *stages, last = problem.network.stages
         with np.errstate(over="ignore"):  # norms that overflow are infinite
             self._layers = [Layer(stage) for stage in stages]
@@ -78,8 +82,14 @@ class SmoothMap(Bounder[Boxes]):
         self._batch = max(1, ENTRIES // (widest * len(monomials(self._domain.dim, self._degree).degrees)))
 
     def __enter__(self) -> Self:
+        # batches have threads of their own
+        self._stack.enter_context(threadpool_limits(1, user_api="blas"))
+        self._pool = self._stack.enter_context(ThreadPoolExecutor(self._threads))
         self._norms(self._root(), 0.0)  # compiles, where no cache has it
         return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def roots(self, budget: Budget) -> Boxes:
         return self._root()
@@ -93,9 +103,8 @@ class SmoothMap(Bounder[Boxes]):
         bounds = np.zeros(len(nodes))
         inside = np.flatnonzero(self._meets_domain(nodes))
         parts = [inside[k : k + self._batch] for k in range(0, len(inside), self._batch)]
-        with ThreadPoolExecutor(self._threads) as pool:
-            for rows, values in zip(parts, pool.map(lambda some: self._norms(nodes.at(some), target), parts), strict=True):
-                bounds[rows] = values
+        for rows, values in zip(parts, self._pool.map(lambda some: self._norms(nodes.at(some), target), parts), strict=True):
+            bounds[rows] = values
         return nodes, np.fmin(bounds, caps)
 
     def _norms(self, nodes: Boxes, target: float) -> Array:
