@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -100,6 +101,16 @@ class NeuralODE(Invertible):
 
     def inverse(self, z: Tensor) -> Tensor:
         return self._run(z, (1.0, 0.0), False)[0]
+
+    def program(self) -> Callable[[Tensor], Tensor]:
+        """Return T^{-1} as a program of fixed operations, which certificates read.
+
+        Raises:
+            InvalidInput: For an adaptive solver, whose steps depend on the values.
+        """
+        if self._options["method"] != "rk4":
+            raise InvalidInput("method", "dopri5", "rk4", "certify the same field with fixed steps: values decide adaptive ones")
+        return self.inverse
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self._run(x, (0.0, 1.0), True)

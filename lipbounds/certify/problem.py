@@ -17,7 +17,7 @@ from lipbounds.maps.adapters import adapter_of, converted
 from lipbounds.maps.feed_forward import FeedForward
 from lipbounds.maps.layers import Layer
 from lipbounds.maps.lowering import lowered
-from lipbounds.maps.structure import Structured, dimension_of, expanded, inverse_map, structure_of
+from lipbounds.maps.structure import Programmed, Structured, dimension_of, expanded, inverse_map, structure_of
 
 __all__ = ["Problem", "image_by_layers", "network_of"]
 
@@ -99,6 +99,8 @@ def network_of(model: object, inputs: int, context: ArrayLike | None = None) -> 
     """Return the stages of a torch module or another callable; None for flows, and for whatever has layers."""
     if isinstance(model, FeedForward):
         return model
+    if isinstance(model, Programmed):
+        return lowered(converted(model, torch.float64).program(), inputs)
     if not callable(model) or isinstance(model, Structured | Sequence) or adapter_of(model) is not None:
         return None
     if context is not None:

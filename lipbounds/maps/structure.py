@@ -18,7 +18,7 @@ from lipbounds.errors import InvalidInput
 from lipbounds.maps.adapters import adapter_of, converted
 from lipbounds.maps.layers import Layer
 
-__all__ = ["Structured", "dimension_of", "expanded", "forward_map", "inverse_map", "structure_of"]
+__all__ = ["Programmed", "Structured", "dimension_of", "expanded", "forward_map", "inverse_map", "structure_of"]
 
 
 @runtime_checkable
@@ -27,6 +27,15 @@ class Structured(Protocol):
 
     def structure(self) -> Sequence[Layer]:
         """Return the layers of T, in the order of the forward map."""
+        ...
+
+
+@runtime_checkable
+class Programmed(Protocol):
+    """A network whose inverse is a torch program of fixed operations, and which has no layers."""
+
+    def program(self) -> Callable[[Tensor], Tensor]:
+        """Return T^{-1} on rows of latent points."""
         ...
 
 

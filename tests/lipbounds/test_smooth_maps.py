@@ -25,6 +25,7 @@ from lipbounds.maps.activations.linear import LINEAR
 from lipbounds.maps.activations.partial import OnLastUnits
 from lipbounds.maps.conditioner import Stage
 from lipbounds.maps.feed_forward import FeedForward
+from tests.oracles.expansions import exact_polynomial, exact_value_and_derivative, length
 
 SEEDS = st.integers(0, 2**32 - 1)
 ACTIVATIONS = st.sampled_from(["tanh", "sigmoid", "silu", "gelu", "softplus", "arctan", "carried"])
@@ -40,6 +41,10 @@ def decoder(seed, *widths, activation=nn.Tanh, gain=1.5):
     return nn.Sequential(*parts[:-1]).double().requires_grad_(False)
 
 
+def boxes(middles, radii):
+    return Boxes(middles, radii, np.ones_like(radii))
+
+
 def drawn_network(rng, dim, kind, gain):
     """Stages with random widths; `carried` keeps some units as they are, as a residual connection does."""
     widths = [dim, *rng.integers(2, 8, size=2).tolist(), int(rng.integers(1, 6))]
@@ -49,45 +54,6 @@ def drawn_network(rng, dim, kind, gain):
         matrix, bias = gain * rng.standard_normal((b, a)) / np.sqrt(a), rng.standard_normal(b)
         stages.append(Stage(matrix, bias, LINEAR if k == len(widths) - 2 else activation))
     return FeedForward(tuple(stages))
-
-
-def exact_value_and_derivative(network, point):
-    """In balls: f(z), and its derivative by the chain rule."""
-    values, slopes = point, arb_mat(np.eye(len(point)).tolist())
-    for stage in network.stages:
-        matrix = arb_mat(stage.matrix.tolist())
-        product, slopes = matrix * column(values), matrix * slopes
-        values = [product[i, 0] + arb(b) for i, b in enumerate(stage.bias.tolist())]
-        steep = stage.activation.slope_balls(values)
-        slopes = arb_mat([[steep[i] * slopes[i, j] for j in range(slopes.ncols())] for i in range(slopes.nrows())])
-        values = stage.activation.balls(values)
-    return values, slopes
-
-
-def exact_polynomial(x, box, point):
-    """In balls: P at a point of a box, and its derivative in z."""
-    c, h = (exact_row(part) for part in (x.terms[0][:0], x.radii[box]))
-    t = point
-    values = [arb(0) for _ in range(x.terms.shape[2])]
-    slopes = [[arb(0) for _ in h] for _ in values]
-    for row, exponents in enumerate(x.order.exponents.tolist()):
-        power = arb(1)
-        for variable, exponent in zip(t, exponents, strict=True):
-            power *= variable**exponent
-        for unit, coefficient in enumerate(x.terms[row, box].tolist()):
-            values[unit] += arb(coefficient) * power
-            for axis, exponent in enumerate(exponents):
-                if exponent:
-                    part = arb(coefficient) * exponent / h[axis]
-                    for other, variable in enumerate(t):
-                        part *= variable ** (exponents[other] - (other == axis))
-                    slopes[unit][axis] += part
-    assert not c
-    return values, arb_mat(slopes)
-
-
-def length(row):
-    return sum((value * value for value in row), arb(0)).sqrt()
 
 
 @given(SEEDS, ACTIVATIONS, st.sampled_from([2, 3]), st.integers(1, 3))
@@ -138,7 +104,7 @@ def test_no_norm_at_a_point_of_a_box_is_above_its_bound(seed, dim, kind):
     network = drawn_network(rng, dim, kind, gain=10.0 ** rng.uniform(-0.5, 0.7))
     bounder = SmoothMap(Problem.of(network, Box(np.full(dim, -3.0), np.full(dim, 3.0)), None), 1)
     middles, radii = rng.uniform(-2, 2, (20, dim)), 10.0 ** rng.uniform(-8, 0.3, (20, 1)) * rng.uniform(0.2, 1.0, (20, dim))
-    bounds = bounder.bound(Boxes(middles, radii), np.full(20, np.inf), 0.0)[1]
+    bounds = bounder.bound(boxes(middles, radii), np.full(20, np.inf), 0.0)[1]
     t = np.clip(rng.uniform(-1.4, 1.4, (20, 30, dim)), -1, 1)
     points = torch.as_tensor((middles[:, None] + t * radii[:, None]).reshape(-1, dim))
     f = network.function()
@@ -256,7 +222,7 @@ def test_parts_cover_their_box(seed, dim):
     radii = np.abs(middles).max() * 10.0 ** rng.uniform(-14, 0) * rng.uniform(0.5, 1.0, (3, dim))
     bounder = SmoothMap(Problem.of(decoder(0, dim, 3, 2), Box(np.full(dim, -1e9), np.full(dim, 1e9)), None), 1)
     for bounds in (np.full(3, 1.0), np.full(3, 1e9)):
-        parts, parents = bounder.split(Boxes(middles, radii), bounds, 1.0)
+        parts, parents = bounder.split(boxes(middles, radii), bounds, 1.0)
         assert len(parts) == 3 * (2 if bounds[0] == 1.0 else 2**dim)
         for row in range(3):
             own = np.flatnonzero(parents == row)
@@ -324,7 +290,7 @@ def test_numbers_beyond_the_doubles_give_no_bound():
         (Stage(1e200 * np.ones((2, 1)), np.zeros(2), get_activation("silu")), Stage(1e200 * np.ones((1, 2)), np.zeros(1), LINEAR))
     )
     bounder = SmoothMap(Problem.of(huge, Box([-1.0], [1.0]), None), 1)
-    assert not (bounder.bound(Boxes(np.zeros((1, 1)), np.ones((1, 1))), np.full(1, np.inf), 0.0)[1] < np.inf).any()
+    assert not (bounder.bound(boxes(np.zeros((1, 1)), np.ones((1, 1))), np.full(1, np.inf), 0.0)[1] < np.inf).any()
 
 
 @given(SEEDS, st.integers(1, 4), st.sampled_from([0, 1, 2]))

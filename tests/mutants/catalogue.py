@@ -37,6 +37,7 @@ SEARCH = "tests/lipbounds/test_search.py"
 PLANE_FLOWS = "tests/lipbounds/test_plane_flows.py"
 REGIONS = "tests/lipbounds/test_linear_regions.py"
 SMOOTH = "tests/lipbounds/test_smooth_maps.py"
+BLOCKS = "tests/lipbounds/test_block_composition.py"
 
 FROM_DATA = "lipbounds/theorems/from_data.py"
 POPULATION = "lipbounds/distances/population.py"
@@ -806,6 +807,69 @@ MUTANTS = [
         "radii = np.concatenate((half, half)) * (1 + 4 * EPS) + EPS * np.abs(both)",
         "radii = np.concatenate((half, half))",
         f"{SMOOTH}::test_parts_cover_their_box",
+    ),
+    Mutant(
+        "blocks: second derivative of the block forgotten",
+        "lipbounds/certify/smooth_maps/composition.py",
+        '        added[:, :, 1:] += np.einsum("bikl,bl,bkj->bij", bend, off[:, :, 0], speed, optimize=True)\n',
+        "",
+        f"{BLOCKS}::test_remainders_are_those_of_the_formula",
+    ),
+    Mutant(
+        "blocks: slope of the expansion's remainder without that of the state's",
+        "lipbounds/certify/smooth_maps/composition.py",
+        "whole = sides[:, :, None] * (speed + off[:, :, 1:])",
+        "whole = sides[:, :, None] * speed",
+        f"{BLOCKS}::test_remainders_are_those_of_the_formula",
+    ),
+    Mutant(
+        "blocks: what truncation leaves of a composition halved",
+        "lipbounds/certify/smooth_maps/composition.py",
+        "tail += np.abs(coefficient)[:, :, None] * (beyond + rounded)[:, None, :]",
+        "tail += 0.5 * np.abs(coefficient)[:, :, None] * (beyond + rounded)[:, None, :]",
+        f"{BLOCKS}::test_remainders_are_those_of_the_formula",
+    ),
+    Mutant(
+        "blocks: derivative of the block at its middle alone",
+        "lipbounds/certify/smooth_maps/composition.py",
+        "spread = ((slopes + CHARGE * np.abs(inner)) / sides[:, None, :]) @ np.abs(seen)",
+        "spread = (CHARGE * np.abs(inner) / sides[:, None, :]) @ np.abs(seen)",
+        f"{BLOCKS}::test_remainders_are_those_of_the_formula",
+    ),
+    Mutant(
+        "blocks: rectangle without the remainder of the state",
+        "lipbounds/certify/smooth_maps/composition.py",
+        "sides = np.abs(y[1:]).sum(0) + remainder[:, :, 0]",
+        "sides = np.abs(y[1:]).sum(0)",
+        f"{BLOCKS}::test_remainders_are_those_of_the_formula",
+    ),
+    Mutant(
+        "blocks: radii of the product of derivatives forgotten",
+        "lipbounds/certify/smooth_maps/composition.py",
+        "radius = size @ x.spread + (spread + CHARGE * np.abs(matrix)) @ np.abs(x.center)",
+        "radius = size @ x.spread + CHARGE * np.abs(matrix) @ np.abs(x.center)",
+        f"{BLOCKS}::test_remainders_are_those_of_the_formula",
+    ),
+    Mutant(
+        "blocks: roundings of a state not charged",
+        "lipbounds/certify/smooth_maps/composition.py",
+        "    return CHARGE * result + TINY\n",
+        "    return 0 * result + TINY\n",
+        f"{BLOCKS}::test_rounding_of_a_linear_block_is_charged",
+    ),
+    Mutant(
+        "merging: factors of a sum forgotten",
+        "lipbounds/maps/lowering/merging.py",
+        "total = exact_sum(rows[first], factor * rows[unit])",
+        "total = exact_sum(rows[first], rows[unit])",
+        f"{BLOCKS}::test_merging_and_cutting_change_no_value",
+    ),
+    Mutant(
+        "merging: products that round are multiples",
+        "lipbounds/maps/lowering/merging.py",
+        "return (exact or are_powers(np.array(factor))) and",
+        "return",
+        f"{BLOCKS}::test_multiples_are_exact",
     ),
     Mutant(
         "linear regions: neurons that see 0 everywhere exclude points",

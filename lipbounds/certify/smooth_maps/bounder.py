@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -14,6 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from lipbounds.certify.branch_and_bound import Assumed, Bounder, Budget, Nodes
 from lipbounds.certify.problem import Problem
+from lipbounds.certify.smooth_maps.blocks import blocks
+from lipbounds.certify.smooth_maps.composition import Composition, Crossing
 from lipbounds.certify.smooth_maps.expansion import Expansion, Layer, activated, box_expansion, transformed
 from lipbounds.certify.smooth_maps.monomials import monomials
 from lipbounds.certify.smooth_maps.norms import derivative_norms
@@ -21,7 +23,7 @@ from lipbounds.domains import Ball
 from lipbounds.enclosures.spectral import spectral_norms
 from lipbounds.maps.conditioner import Stage
 from lipbounds.maps.feed_forward import FeedForward
-from lipbounds.rounding import ELEMENTARY_FUNCTIONS, EPS
+from lipbounds.rounding import ELEMENTARY_FUNCTIONS, EPS, TINY
 
 __all__ = ["SmoothMap"]
 
@@ -41,10 +43,12 @@ class Boxes(Nodes):
     Attributes:
         middles: Shape (n, d).
         radii: Half sides, shape (n, d).
+        weights: What the map makes of a unit along each side, shape (n, d).
     """
 
     middles: Array
     radii: Array
+    weights: Array
 
 
 class SmoothMap(Bounder[Boxes]):
@@ -73,10 +77,11 @@ class SmoothMap(Bounder[Boxes]):
         assert isinstance(problem.network, FeedForward)
         self._domain, self._box, self._threads = problem.domain, problem.box(), threads or os.cpu_count() or 1
         self._stack, self._pool = ExitStack(), ThreadPoolExecutor(1)
-        *stages, last = problem.network.stages
+        (*stages, last), later = blocks(problem.network)
         with np.errstate(over="ignore"):  # norms that overflow are infinite
             self._layers = [Layer(stage) for stage in stages]
-            self._last, self._missing = _reduced(last)
+            self._last, self._missing = (Layer(last), 0.0) if later else _reduced(last)
+            self._later = [Crossing(block) for block in later]
         widest = max(stage.matrix.shape[0] for stage in problem.network.stages)
         self._degree = DEGREE[problem.network.inputs]
         self._batch = max(1, ENTRIES // (widest * len(monomials(self._domain.dim, self._degree).degrees)))
@@ -85,7 +90,7 @@ class SmoothMap(Bounder[Boxes]):
         # batches have threads of their own
         self._stack.enter_context(threadpool_limits(1, user_api="blas"))
         self._pool = self._stack.enter_context(ThreadPoolExecutor(self._threads))
-        self._norms(self._root(), 0.0)  # compiles, where no cache has it
+        self._bounds(self._root(), 0.0)  # compiles, where no cache has it
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,21 +102,36 @@ class SmoothMap(Bounder[Boxes]):
     def _root(self) -> Boxes:
         low, high = self._box
         radii = (high - low) / 2 * (1 + 8 * EPS) + 4 * EPS * np.maximum(np.abs(low), np.abs(high))
-        return Boxes((low / 2 + high / 2)[None], radii[None])
+        return Boxes((low / 2 + high / 2)[None], radii[None], np.ones((1, len(radii))))
 
     def bound(self, nodes: Boxes, caps: Array, target: float) -> tuple[Boxes, Array]:
-        bounds = np.zeros(len(nodes))
+        bounds, weights = np.zeros(len(nodes)), nodes.weights.copy()
         inside = np.flatnonzero(self._meets_domain(nodes))
         parts = [inside[k : k + self._batch] for k in range(0, len(inside), self._batch)]
-        for rows, values in zip(parts, self._pool.map(lambda some: self._norms(nodes.at(some), target), parts), strict=True):
-            bounds[rows] = values
-        return nodes, np.fmin(bounds, caps)
+        for rows, values in zip(parts, self._pool.map(lambda some: self._bounds(nodes.at(some), target), parts), strict=True):
+            bounds[rows], weights[rows] = values
+        return replace(nodes, weights=weights), np.fmin(bounds, caps)
 
-    def _norms(self, nodes: Boxes, target: float) -> Array:
+    def _bounds(self, nodes: Boxes, target: float) -> tuple[Array, Array]:
+        """Bounds over boxes, and the weights of their sides."""
         with np.errstate(all="ignore"):  # what overflows is infinite or NaN, and no bound
-            return self._bounded(box_expansion(nodes.middles, nodes.radii, self._degree), target)
+            x = box_expansion(nodes.middles, nodes.radii, self._degree)
+            if not self._later:
+                return self._one_block(x, target), nodes.weights
+            return self._many_blocks(x, target)
 
-    def _bounded(self, x: Expansion, target: float) -> Array:
+    def _many_blocks(self, x: Expansion, target: float) -> tuple[Array, Array]:
+        for layer in (*self._layers, self._last):
+            x = activated(transformed(x, layer), layer.activation)
+        state, stretched = Composition.of(x), np.zeros(x.radii.shape)
+        for crossing in self._later:
+            state = crossing(state)
+            size = np.abs(state.terms[state.order.of_degree(1)]).max(2).T
+            stretched = np.fmax(stretched, np.where(np.isfinite(size), size, 0.0))
+        weights = stretched / x.radii
+        return derivative_norms(state.expansion(), target), np.where(weights > 0, weights, TINY)
+
+    def _one_block(self, x: Expansion, target: float) -> Array:
         for layer in self._layers:
             x = activated(transformed(x, layer), layer.activation)
         y = activated(transformed(x, self._last), self._last.activation)
@@ -131,7 +151,7 @@ class SmoothMap(Bounder[Boxes]):
         return np.asarray(np.square(np.maximum(away, 0.0)).sum(1) <= radius * radius * (1 + 16 * EPS))
 
     def split(self, nodes: Boxes, bounds: Array, target: float) -> tuple[Boxes, NDArray[np.intp]]:
-        """Halve the longest side, and where the bound is far off all sides in turn."""
+        """Halve the side that is longest in the image, and where the bound is far off others in turn."""
         parents = np.arange(len(nodes))
         nodes, parents = _halved(nodes, parents)
         for _ in range(self._domain.dim - 1):
@@ -151,14 +171,14 @@ class SmoothMap(Bounder[Boxes]):
 
 
 def _halved(nodes: Boxes, parents: NDArray[np.intp]) -> tuple[Boxes, NDArray[np.intp]]:
-    """Halves of the longest sides, which overlap by a rounding."""
-    rows, side = np.arange(len(nodes)), nodes.radii.argmax(1)
+    """Halves of the sides that the map makes longest; they overlap by a rounding."""
+    rows, side = np.arange(len(nodes)), (nodes.radii * nodes.weights).argmax(1)
     half, step = nodes.radii.copy(), np.zeros_like(nodes.radii)
     half[rows, side] *= 0.5
     step[rows, side] = half[rows, side]
     both = np.concatenate((nodes.middles - step, nodes.middles + step))
     radii = np.concatenate((half, half)) * (1 + 4 * EPS) + EPS * np.abs(both)
-    return Boxes(both, radii), np.tile(parents, 2)
+    return Boxes(both, radii, np.tile(nodes.weights, (2, 1))), np.tile(parents, 2)
 
 
 def _reduced(last: Stage) -> tuple[Layer, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from lipbounds.arb import Row
 from lipbounds.maps.activations.base import Activation, Array, Range
 from lipbounds.maps.activations.linear import LINEAR
 
-__all__ = ["OnLastUnits"]
+__all__ = ["OnLastUnits", "by_units", "kinds_of_units"]
 
 
 class OnLastUnits(Activation):
@@ -63,3 +64,21 @@ class OnLastUnits(Activation):
 
     def largest(self, n: int) -> float:
         return max(self.others.largest(n), self.inner.largest(n))
+
+
+def kinds_of_units(activation: Activation, units: int) -> list[Activation]:
+    """Return the activation of each unit of a layer."""
+    if isinstance(activation, OnLastUnits):
+        first = kinds_of_units(activation.others, activation.first)
+        return first + kinds_of_units(activation.inner, units - activation.first)
+    return [activation] * units
+
+
+def by_units(kinds: Sequence[Activation]) -> Activation:
+    """Return the activation of a layer from that of each unit."""
+    runs = [list(run) for _, run in itertools.groupby(kinds, key=id)]
+    activation, first = runs[0][0], len(runs[0])
+    for run in runs[1:]:
+        activation = OnLastUnits(run[0], first, activation)
+        first += len(run)
+    return activation

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,12 +23,13 @@ from lipbounds.maps.activations.partial import OnLastUnits
 from lipbounds.maps.conditioner import Stage
 from lipbounds.maps.feed_forward import FeedForward
 
-__all__ = ["Expression", "Program"]
+__all__ = ["Expression", "Program", "are_powers", "exact_sum"]
 
 MOST_ENTRIES = 2**27  # of a matrix, 1 GiB
 
 Array = NDArray[np.float64]
 Linear = Callable[[Tensor], Tensor]
+Values = TypeVar("Values", Tensor, Array)
 
 
 @dataclass(eq=False)
@@ -50,7 +52,7 @@ class Expression:
         used = torch.zeros_like(self.constant)
         for images in self.terms.values():
             used += (images != 0).sum(0)
-        return bool((used <= 1).all()) and all(_is_power(images) for images in self.terms.values())
+        return bool((used <= 1).all()) and all(are_powers(images) for images in self.terms.values())
 
     def is_same(self, other: Expression) -> bool:
         """Whether two expressions have the same coefficients."""
@@ -68,13 +70,14 @@ class Expression:
         return Expression(read, (on_constant or operation)(self.constant))
 
 
-def _is_power(values: Tensor) -> bool:
-    mantissa = torch.frexp(values).mantissa.abs()
+def are_powers(values: Tensor | Array) -> bool:
+    """Whether all numbers are powers of two, of either sign, or 0: products with them do not round."""
+    mantissa = np.abs(np.frexp(np.asarray(values))[0])
     return bool(((mantissa == 0.5) | (mantissa == 0)).all())
 
 
-def _sum(a: Tensor, b: Tensor) -> Tensor | None:
-    """The sum, or None where it would round (Knuth's two-sum)."""
+def exact_sum(a: Values, b: Values) -> Values | None:
+    """Return the sum of two tensors or arrays, or None where it would round (Knuth's two-sum)."""
     total = a + b
     part = total - a
     return total if bool(((a - (total - part)) + (b - part) == 0).all()) else None
@@ -122,6 +125,13 @@ class Program:
         self._groups.append(_Group(kept, activation, size, level))
         return self._units(len(self._groups) - 1, before.constant.shape)
 
+    def is_activated(self, units: Expression, before: Expression, activation: Activation) -> bool:
+        """Whether an expression is what an activation makes of another, entry by entry."""
+        number = next(iter(units.terms), 0)
+        group = self._groups[number]
+        known = group.activation is activation and group.before.is_same(before)
+        return known and units.is_same(self._units(number, before.constant.shape))
+
     def settle(self, expression: Expression) -> None:
         """Make an expression one of units of its own, if it is no selection of units."""
         if not expression.is_selection:
@@ -142,13 +152,21 @@ class Program:
     def scaled(self, expression: Expression, factor: Tensor) -> Expression:
         """Multiply by numbers, which are broadcast."""
         for _ in range(2):
-            if _is_power(factor) or all(map(_is_power, (expression.constant, *expression.terms.values()))):
+            if are_powers(factor) or all(map(are_powers, (expression.constant, *expression.terms.values()))):
                 return expression.moved(lambda images: images * factor)
             self.settle(expression)
         raise AssertionError("a selection times a number does not round")
 
     def added(self, a: Expression, b: Expression, sign: float = 1.0) -> Expression:
-        """Add two expressions of shapes that broadcast, the second perhaps with its sign changed."""
+        """Add two expressions of shapes that broadcast, the second perhaps with its sign changed.
+
+        A sum that ends with fewer numbers than the units it is made from, as a residual connection out of a wide layer, has these
+        numbers as units: else the wide layer would be carried on to all that reads the sum.
+        """
+        if a.terms and b.terms:
+            for one in (a, b):
+                if sum(map(len, one.terms.values())) > one.constant.numel():
+                    self.settle(one)
         for _ in range(2):
             total = self._exact_sum(a, b, sign)
             if total is not None:
@@ -160,7 +178,7 @@ class Program:
 
     @staticmethod
     def _exact_sum(a: Expression, b: Expression, sign: float) -> Expression | None:
-        constant = _sum(a.constant, sign * b.constant)
+        constant = exact_sum(a.constant, sign * b.constant)
         if constant is None:
             return None
         terms: dict[int, Tensor] = {}
@@ -170,7 +188,7 @@ class Program:
                 for one, factor in ((a, 1.0), (b, sign))
                 if group in one.terms
             ]
-            total = parts[0] if len(parts) == 1 else _sum(*parts)
+            total = parts[0] if len(parts) == 1 else exact_sum(*parts)
             if total is None:
                 return None
             terms[group] = total
@@ -189,7 +207,8 @@ class Program:
                 else torch.zeros((size, *constant.shape), dtype=torch.float64)
                 for part, constant in zip(parts, constants, strict=True)
             ]
-            terms[group] = torch.vmap(lambda *rows: operation(list(rows)))(*images)
+            # writes to slices are unknown to torch.vmap
+            terms[group] = torch.stack([operation(list(rows)) for rows in zip(*images, strict=True)])
         return Expression(terms, operation(constants))
 
     def feed_forward(self, output: Expression) -> FeedForward:

@@ -1,25 +1,25 @@
-"""The operations of a torch program, read from the graph that `make_fx` records.
+"""The operations of a torch program, as stages.
 
-The model is run once on one latent point; all that it does to tensors is recorded in torch's own small set of operations (ATen),
-loops unrolled. Operations on numbers alone are carried out; those on values become affine expressions and activations.
+Whatever torch does to a point, in its own small set of operations (ATen) and with loops unrolled, becomes affine expressions and
+activations.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Node
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_map
 
 from lipbounds.errors import InvalidInput
 from lipbounds.maps.activations import Activation, activation_of_module, get_activation
 from lipbounds.maps.activations.relu import LeakyRelu
 from lipbounds.maps.feed_forward import FeedForward
 from lipbounds.maps.lowering.expressions import Expression, Program
+from lipbounds.maps.lowering.merging import merged
+from lipbounds.maps.lowering.recording import Record, Recorded, recorded
 
 __all__ = ["lowered"]
 
@@ -62,21 +62,10 @@ def lowered(model: Callable[[Tensor], Any], inputs: int) -> FeedForward:
         >>> [stage.matrix.shape for stage in lowered(net, 2).stages]
         [(3, 2), (5, 3)]
     """
-    point = torch.zeros(1, inputs, dtype=torch.float64)
-    try:
-        with torch.no_grad():
-            graph = make_fx(torch.func.functionalize(lambda z: _first(model(z)), remove="mutations"))(point)
-    except InvalidInput:
-        raise
-    except Exception as error:
-        got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        wanted = f"a program of torch operations on rows of {inputs} numbers in float64"
-        raise InvalidInput(
-            "model", got, wanted, "check the dimension of the domain, and that no value decides a branch"
-        ) from error
-    program = Program(inputs)
+    record = recorded(lambda z: _first(model(z)), inputs)
     with torch.no_grad():
-        network = program.feed_forward(_interpreted(graph, program))
+        program = Program(inputs)
+        network = merged(program.feed_forward(_interpreted(record, program)))
         _compare(network, model)
     return network
 
@@ -102,38 +91,23 @@ def _compare(network: FeedForward, model: Callable[[Tensor], Any]) -> None:
         raise InvalidInput("model", got, "the same operations for every point", "branches on values and noise are not read")
 
 
-def _interpreted(graph: torch.fx.GraphModule, program: Program) -> Expression:
-    values: dict[Node, Any] = {}
+def _interpreted(record: Record, program: Program) -> Expression:
+    values: dict[int, Any] = {id(record.point): program.input}
 
-    def of(argument: Any) -> Any:
-        return torch.fx.map_arg(argument, lambda node: values[node])
+    def read(argument: Any) -> Any:
+        return values[id(argument)] if isinstance(argument, Recorded) else argument
 
-    for node in graph.graph.nodes:
-        if node.op == "placeholder":
-            values[node] = program.input
-        elif node.op == "get_attr":
-            values[node] = getattr(graph, str(node.target))
-        elif node.op == "output":
-            result = of(node.args[0])
-            if not isinstance(result, Expression):
-                raise InvalidInput("model", "a constant", "a map that depends on its input", "check the model")
-            return result
-        else:
-            values[node] = _value(program, node.target, of(node.args), of(node.kwargs))
-    raise AssertionError("a graph ends with its output")
-
-
-def _holds_expression(arguments: Any) -> bool:
-    if isinstance(arguments, tuple | list):
-        return any(_holds_expression(part) for part in arguments)
-    return isinstance(arguments, Expression)
+    for step in record.steps:
+        args, kwargs = tree_map(read, (step.args, step.kwargs))
+        outcome = _value(program, step.operation, args, kwargs)
+        pairs = zip(step.result, outcome, strict=True) if isinstance(step.result, tuple | list) else [(step.result, outcome)]
+        values.update({id(tensor): value for tensor, value in pairs})
+    expression = values[id(record.image)]
+    assert isinstance(expression, Expression)
+    return expression
 
 
 def _value(program: Program, target: Any, args: Any, kwargs: Any) -> Any:
-    if target is operator.getitem and isinstance(args[0], tuple | list):
-        return args[0][args[1]]
-    if not _holds_expression(args):
-        return target(*args, **kwargs)
     packet: Any = getattr(target, "overloadpacket", None)
     if packet in MOVES:
         return args[0].moved(lambda images: target(images, *args[1:], **kwargs))
@@ -188,6 +162,9 @@ def _subtract_from(program: Program, args: Any, kwargs: Any) -> Expression:
 def _multiply(program: Program, args: Any, _: Any) -> Expression:
     a, b = args[:2]
     if isinstance(a, Expression) and isinstance(b, Expression):
+        for value, other in ((a, b), (b, a)):
+            if program.is_activated(other, value, SIGMOID):
+                return program.activated(value, get_activation("silu"))
         raise _unread("mul of two values")
     return program.scaled(a, _numbers(b)) if isinstance(a, Expression) else program.scaled(b, _numbers(a))
 
@@ -200,6 +177,16 @@ def _divide(program: Program, args: Any, kwargs: Any) -> Expression:
 
 def _join(operation: Any) -> Handler:
     return lambda program, args, _: program.joined(args[0], lambda parts: operation(parts, *args[1:]))
+
+
+def _copy(program: Program, args: Any, _: Any) -> Expression:
+    # what was written before is the first
+    return program.joined(args[:2], lambda parts: torch.broadcast_to(parts[1], parts[0].shape).clone())
+
+
+def _written(operation: Any) -> Handler:
+    """Writes to a part of a tensor."""
+    return lambda program, args, kwargs: program.joined(args[:2], lambda parts: operation(*parts, *args[2:], **kwargs))
 
 
 def _addmm(program: Program, args: Any, kwargs: Any) -> Expression:
@@ -299,7 +286,7 @@ def _elu(alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> nn
     return nn.ELU(alpha)
 
 
-RELU = get_activation("relu")
+RELU, SIGMOID = get_activation("relu"), get_activation("sigmoid")
 
 
 def _maximum(program: Program, args: Any, _: Any) -> Expression:
@@ -338,6 +325,9 @@ HANDLERS: dict[Any, Handler] = {
     aten.div: _divide,
     aten.cat: _join(torch.cat),
     aten.stack: _join(torch.stack),
+    aten.copy: _copy,
+    aten.select_scatter: _written(aten.select_scatter),
+    aten.slice_scatter: _written(aten.slice_scatter),
     aten.addmm: _addmm,
     aten.mm: _matrix_product,
     aten.bmm: _matrix_product,
