@@ -1,7 +1,7 @@
-"""Certificates of maps z -> x that are no flows: decoders and piecewise linear networks, beside bounds of other packages.
+"""Certificates of maps z -> x that are no flows: decoders, samplers and piecewise linear networks, beside others' bounds.
 
-The peers bound the constant on all of space: the product of norms, and ECLipsE (`eclipse-nn`), in floating point. `published` is
-the exact constant where a publication gives one.
+The peers bound the constant on all of space: the product of norms, and ECLipsE (`eclipse-nn`), in floating point; ECLipsE reads
+fully connected networks alone. `published` is the exact constant where a publication gives one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,11 @@ from torch import nn
 from tqdm import tqdm
 
 from experiments.bench.lipschitz import eclipse_constant
+from experiments.bench.samplers import Sampler, trained_field
 from experiments.store import Store, key_of
 from experiments.zoo.exact import EXACT, FOLDER, exact_network
+from experiments.zoo.networks import NETWORKS
+from experiments.zoo.training import load
 from lipbounds import WholeSpace, certify_lipschitz, latent_ball
 from lipbounds.certify.layer_product import bound_by_norms
 from lipbounds.domains import Domain
@@ -33,6 +36,7 @@ __all__ = ["CASES", "Case", "decoder", "run", "summary"]
 
 SECONDS, QUICK_SECONDS = 60.0, 5.0
 RATIOS = (2.0, 1.1, 1.05, 1.01)
+MOONS = next(network for network in NETWORKS if network.name == "flow matching moons")
 EXACTLY = 1 + 1e-9
 MASS = 0.99  # of the latent law, in the ball on which decoders are certified
 STEPS, RATE = 400, 3e-3  # of training
@@ -42,7 +46,7 @@ class Case(NamedTuple):
     """A network, its domain, and the ratio asked for."""
 
     name: str
-    make: Callable[[], nn.Sequential]
+    make: Callable[[], nn.Module]
     domain: Callable[[], Domain]
     ratio: float
     is_quick: bool = False
@@ -92,6 +96,10 @@ def _random_relu(seed: int) -> nn.Sequential:
     return nn.Sequential(*parts[:-1]).double().requires_grad_(False)
 
 
+def _sampler(name: str, distance: float, width: float, method: Literal["euler", "rk4"], steps: int) -> Case:
+    return Case(name, lambda: Sampler(trained_field(distance, width, 1000), method, steps), _ball(2), 1.05)
+
+
 def _cases() -> list[Case]:
     wide = (256, 256, 256, 784)
     cases = [
@@ -106,6 +114,13 @@ def _cases() -> list[Case]:
         Case("tanh 4-256-256-256-784", lambda: decoder(4, *wide), _ball(4), 1.05),
         Case("relu 2-128-128-128-64", lambda: decoder(2, 128, 128, 128, 64, activation=nn.ReLU), _ball(2), EXACTLY),
         Case("relu 2-128-128-64, digits", lambda: _trained(2, 128, 128, 64, activation=nn.ReLU), _ball(2), EXACTLY),
+    ]
+    cases += [
+        _sampler("flow matching, Euler 50, modes 2 apart", 2.0, 0.3, "euler", 50),
+        _sampler("flow matching, Runge-Kutta 20, modes 2 apart", 2.0, 0.3, "rk4", 20),
+        _sampler("flow matching, Euler 50, modes 4 apart", 4.0, 0.5, "euler", 50),
+        _sampler("flow matching, Runge-Kutta 20, modes 4 apart", 4.0, 0.5, "rk4", 20),
+        Case("flow matching, Runge-Kutta 20, two moons", lambda: load(MOONS), _ball(2), 1.05),
     ]
     if FOLDER.is_dir():
         cases += [_published(name) for name in EXACT]
@@ -138,7 +153,7 @@ def _row(case: Case, seconds: float, threads: int) -> dict[str, Any]:
     )
     total = time.perf_counter() - begin
     peers = {"product": bound_by_norms(lowered(model, domain.dim)), "eclipse": math.nan, "eclipse seconds": math.nan}
-    if find_spec("eclipse_nn") is not None:
+    if find_spec("eclipse_nn") is not None and isinstance(model, nn.Sequential):
         begin = time.perf_counter()
         nothing = torch.zeros(domain.dim)
         peers["eclipse"] = eclipse_constant(model, nothing, nothing)

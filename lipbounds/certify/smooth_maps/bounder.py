@@ -33,6 +33,7 @@ MOST_DIMENSIONS = 4  # beyond, boxes are too many
 DEGREE = {1: 3, 2: 3, 3: 3, 4: 2}  # of expansions, by latent dimensions
 ENTRIES = 2**21  # of the coefficients of a batch: they stay in the cache
 ROUND, MOST_AT_ONCE = 256, 4096  # boxes split at a time, at least and at most
+FEWEST = 64  # boxes of a batch, where there are as many
 FAR = 1.5  # times the goal: a box that exceeds it is halved along all sides
 
 
@@ -107,7 +108,8 @@ class SmoothMap(Bounder[Boxes]):
     def bound(self, nodes: Boxes, caps: Array, target: float) -> tuple[Boxes, Array]:
         bounds, weights = np.zeros(len(nodes)), nodes.weights.copy()
         inside = np.flatnonzero(self._meets_domain(nodes))
-        parts = [inside[k : k + self._batch] for k in range(0, len(inside), self._batch)]
+        most = min(self._batch, max(FEWEST, -(-len(inside) // self._threads)))
+        parts = [inside[k : k + most] for k in range(0, len(inside), most)]
         for rows, values in zip(parts, self._pool.map(lambda some: self._bounds(nodes.at(some), target), parts), strict=True):
             bounds[rows], weights[rows] = values
         return replace(nodes, weights=weights), np.fmin(bounds, caps)

@@ -18,6 +18,15 @@ from lipbounds.errors import InvalidInput
 __all__ = ["Record", "Recorded", "Step", "recorded"]
 
 
+aten = torch.ops.aten
+
+# whose results have the shape of a value, and nothing else of it
+NUMBERS = {
+    aten.full_like, aten.zeros_like, aten.ones_like, aten.empty_like, aten.rand_like, aten.randn_like,
+    aten.new_full, aten.new_zeros, aten.new_ones, aten.new_empty,
+}  # fmt: skip
+
+
 class Step(NamedTuple):
     """An operation of the program.
 
@@ -53,6 +62,8 @@ class Recorded(Tensor):
         steps = next(value.steps for value in tree_leaves((args, kwargs)) if isinstance(value, cls))
         values, keywords = tree_map(lambda value: value.value if isinstance(value, cls) else value, (args, kwargs))
         result = func(*values, **keywords)
+        if func.overloadpacket in NUMBERS:
+            return result
         if not any(isinstance(value, Tensor) for value in tree_leaves(result)):
             wanted = "a program that computes the same for every point"
             raise InvalidInput("model", "a number made of its values", wanted, "check that no value decides a branch")
