@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.vq import ClusterError, kmeans2
 
-__all__ = ["DistanceDifference", "Projection", "Statistic", "candidates", "turned"]
+__all__ = ["DistanceDifference", "Margin", "Projection", "Statistic", "candidates", "turned"]
 
 Array = NDArray[np.float64]
 
@@ -51,7 +51,26 @@ class DistanceDifference:
         return f"distance to {len(self.near)} centres" + (f" against {len(self.far)}" if len(self.far) else "")
 
 
-Statistic = Projection | DistanceDifference
+@dataclass(frozen=True, eq=False)
+class Margin:
+    """Half the difference of the distances to the two nearest centres: how far a point is inside its cell; 1-Lipschitz."""
+
+    centres: Array
+
+    def __call__(self, x: Array) -> Array:
+        """Evaluate at rows."""
+        distances = np.sort(self.distances(x), axis=1)
+        return np.asarray(0.5 * (distances[:, 1] - distances[:, 0]))
+
+    def distances(self, x: Array) -> Array:
+        """Distances of rows to the centres, shape (n, k)."""
+        return np.stack([np.linalg.norm(x - centre, axis=1) for centre in self.centres], 1)
+
+    def __str__(self) -> str:
+        return f"star of {len(self.centres)} modes"
+
+
+Statistic = Projection | DistanceDifference | Margin
 
 
 def candidates(x: Array, clusters: int, rng: np.random.Generator) -> list[Statistic]:

@@ -19,6 +19,16 @@ from lipbounds.theorems.example_1 import (
 from lipbounds.theorems.from_data import Forced, forced_lipschitz
 from lipbounds.theorems.frontier import FrontierBound, StatisticLaw, forced_by_frontier
 from lipbounds.theorems.inequality_7 import Inequality7, TwoSets
+from lipbounds.theorems.k_modes import (
+    KModes,
+    ModeSets,
+    StarBound,
+    forced_by_modes,
+    forced_by_modes_in_total_variation,
+    perimeter_of_intervals,
+    simplicial_cost,
+    simplicial_perimeter,
+)
 from lipbounds.theorems.proposition_1 import (
     Proposition1,
     SeparatedSets,
@@ -53,7 +63,9 @@ __all__ = [
     "FrontierBound",
     "Hypothesis",
     "Inequality7",
+    "KModes",
     "Masses",
+    "ModeSets",
     "Outcome",
     "Proposition1",
     "RestrictedProposition1",
@@ -62,6 +74,7 @@ __all__ = [
     "SharpCorollary1",
     "SharpCorollary2",
     "SharpProposition1",
+    "StarBound",
     "Statement",
     "StatisticLaw",
     "Theorem2",
@@ -77,6 +90,8 @@ __all__ = [
     "forced_as_printed",
     "forced_by_frontier",
     "forced_by_kl",
+    "forced_by_modes",
+    "forced_by_modes_in_total_variation",
     "forced_by_total_variation",
     "forced_by_two_points",
     "forced_by_two_sets",
@@ -85,12 +100,15 @@ __all__ = [
     "forced_lipschitz",
     "latent_of_example_1",
     "least_stretch",
+    "perimeter_of_intervals",
     "printed_constant",
     "printed_distance",
     "restricted",
     "separation",
     "separation_cost",
     "separation_in_total_variation",
+    "simplicial_cost",
+    "simplicial_perimeter",
     "two_modes",
     "two_modes_in_plane",
 ]

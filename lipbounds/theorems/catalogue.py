@@ -16,6 +16,7 @@ from lipbounds.theorems.example_1 import Example1First, Example1Second
 from lipbounds.theorems.frontier import FrontierBound
 from lipbounds.theorems.gumbel_max import GumbelMax
 from lipbounds.theorems.inequality_7 import Inequality7
+from lipbounds.theorems.k_modes import StarBound
 from lipbounds.theorems.proposition_1 import Proposition1, SharpProposition1
 from lipbounds.theorems.remark_2 import Remark1, Remark1Repaired, Remark2Lower, Remark2Upper
 from lipbounds.theorems.remark_3 import Remark3
@@ -52,6 +53,7 @@ STATEMENTS: tuple[Statement[Any], ...] = (
     TotalVariationBound(),
     BlackBoxBound(),
     RestrictedProposition1(),
+    StarBound(),
     Example1First(),
     Example1Second(),
     GumbelMax(),

@@ -10,6 +10,10 @@ two ends, because for a given gap the cost E grows with the smaller mass a up to
 interval beyond the smaller set minus that beyond the larger, and both reach the same level of h, the former where the normal
 density is lower. For the frontier a Dvoretzky-Kiefer-Wolfowitz band adds to epsilon.
 
+*Stars* (S8). The modes are inside cells about k centres: $s_i(x)=\tfrac12(\min_{j\ne i}|x-c_j|-|x-c_i|)$ is 1-Lipschitz, and
+$Q_i=\{s_i\ge t\}$. For x in $Q_i$ and y in $Q_j$ the function $\tfrac12(|\cdot-c_j|-|\cdot-c_i|)$ is at least t at x and at most
+-t at y, so the sets are 2t apart. Centres and t are chosen on one half, and masses bounded on the other, together, at alpha.
+
 *Rounding.* Points are centred (at a mean of the selection half) and divided by a power of two, which changes the constant by this
 power only. A value of a statistic is then off by at most r = (d + 16) ulps of the largest |x|, which is taken off the distance of
 the sets twice and added to epsilon for the frontier.
@@ -26,13 +30,14 @@ from scipy.special import ndtri
 
 from lipbounds.distances import clopper_pearson
 from lipbounds.distances.inputs import Points, as_discrete
-from lipbounds.distances.statistics import DistanceDifference, Projection, Statistic, candidates, turned
+from lipbounds.distances.statistics import DistanceDifference, Margin, Projection, Statistic, candidates, turned
 from lipbounds.enclosure import Enclosure, Guarantee, as_accuracy, combined
 from lipbounds.errors import InvalidInput, NotConverged
 from lipbounds.measures import Discrete
 from lipbounds.rounding import EPS
 from lipbounds.theorems.frontier import forced_by_frontier
 from lipbounds.theorems.separation import SMALLEST_MASS, Masses, least_stretch
+from lipbounds.theorems.stars_in_data import best_star, by_star
 
 __all__ = ["Forced", "forced_lipschitz"]
 
@@ -54,8 +59,8 @@ class Forced(Enclosure):
     """A lower bound of the Lipschitz constant, [lower, infinity), and what forces it.
 
     Attributes:
-        statistic: The 1-Lipschitz statistic of the data.
-        thresholds: The ends of the gap, for a bound by two sets.
+        statistic: The 1-Lipschitz statistic of the data; of a star, the height of a point on its leg but for the hub's.
+        thresholds: The ends of the gap, for a bound by two sets; for a star the leg, and infinity.
         masses: What is known of the masses of both sets, least favourable.
     """
 
@@ -81,7 +86,13 @@ class Forced(Enclosure):
 
 
 def forced_lipschitz(
-    samples: Points, epsilon: float | Enclosure, *, alpha: float | None = 0.05, seed: int = 0, clusters: int = 6
+    samples: Points,
+    epsilon: float | Enclosure,
+    *,
+    alpha: float | None = 0.05,
+    seed: int = 0,
+    clusters: int = 6,
+    modes: int | None = None,
 ) -> Forced:
     r"""Bound from below the constant of every generator with standard normal latent and $W_1(f_\#\gamma,\mu)\le\epsilon$.
 
@@ -92,6 +103,8 @@ def forced_lipschitz(
             them, and nothing is random.
         seed: Seed of the split, the clustering and the search.
         clusters: Largest number of clusters tried, at least 2.
+        modes: With a number of at least 3, stars of 3 to so many modes are tried as well (S8); they force more where there
+            are more than two modes.
 
     Returns:
         The best bound found with its witness: CONFIDENCE, or for alpha = None what stands behind epsilon, EXACT for a number. The
@@ -121,6 +134,8 @@ def forced_lipschitz(
         raise InvalidInput("alpha", alpha, "a number in (0, 1), or None", "0.05 is usual")
     if clusters < 2:
         raise InvalidInput("clusters", clusters, "an integer >= 2", "6 is the default")
+    if modes is not None and modes < 3:
+        raise InvalidInput("modes", modes, "an integer >= 3, or None", "two sets are always tried")
     rng = np.random.default_rng([seed, SPLIT_STREAM])
     half = len(points) if alpha is None else len(points) // 2
     order = np.arange(len(points)) if alpha is None else rng.permutation(len(points))
@@ -137,7 +152,7 @@ def forced_lipschitz(
     scaled = np.ldexp(points - centre, -exponent)
     scale = float(np.ldexp(1.0, exponent))
     chosen_on, tested_on = scaled[order[:half]], scaled[order if alpha is None else order[half:]]
-    found = _unscaled(_search(chosen_on, tested_on, accuracy / scale, alpha, clusters, rng), centre, scale)
+    found = _unscaled(_search(chosen_on, tested_on, accuracy / scale, alpha, clusters, rng, modes), centre, scale)
     known = combined(found, given)
     return replace(found, guarantee=known.guarantee, alpha=known.alpha, assumptions=known.assumptions)
 
@@ -148,6 +163,8 @@ def _unscaled(forced: Forced, centre: Array, scale: float) -> Forced:
     if isinstance(statistic, Projection):
         moved: Statistic = statistic
         offset = float(statistic(centre[None])[0])
+    elif isinstance(statistic, Margin):
+        moved, offset = Margin(statistic.centres * scale + centre), 0.0
     else:
         moved = DistanceDifference(statistic.near * scale + centre, statistic.far * scale + centre)
         offset = 0.0
@@ -162,7 +179,13 @@ def _rounding(points: Array) -> float:
 
 
 def _search(
-    chosen_on: Array, tested_on: Array, epsilon: float, alpha: float | None, clusters: int, rng: np.random.Generator
+    chosen_on: Array,
+    tested_on: Array,
+    epsilon: float,
+    alpha: float | None,
+    clusters: int,
+    rng: np.random.Generator,
+    modes: int | None,
 ) -> Forced:
     """Choose statistic and thresholds on one half, evaluate them on the other."""
     error = max(_rounding(chosen_on), _rounding(tested_on))
@@ -178,6 +201,11 @@ def _search(
             _frontier(one.statistic, one.statistic(chosen_on), chosen_on, epsilon, alpha, error) for one in tried[:FRONTIERS]
         ]
     best = max(trials, key=lambda trial: trial.lower)
+    star = None if modes is None or epsilon == 0.0 else best_star(chosen_on, modes, epsilon, alpha, best.lower, rng)
+    if star is not None:
+        bound = by_star(star, tested_on, epsilon, alpha, error)
+        if alpha is not None or bound > best.lower:
+            return Forced.by(bound, alpha, f"S8, {star.statistic}", star.statistic, thresholds=(star.leg, math.inf))
     if alpha is None:
         return best
     values = best.statistic(tested_on)

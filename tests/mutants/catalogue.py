@@ -38,6 +38,7 @@ PLANE_FLOWS = "tests/lipbounds/test_plane_flows.py"
 REGIONS = "tests/lipbounds/test_linear_regions.py"
 SMOOTH = "tests/lipbounds/test_smooth_maps.py"
 BLOCKS = "tests/lipbounds/test_block_composition.py"
+K_MODES = "tests/theorems/test_k_modes.py"
 
 FROM_DATA = "lipbounds/theorems/from_data.py"
 POPULATION = "lipbounds/distances/population.py"
@@ -870,6 +871,69 @@ MUTANTS = [
         "return (exact or are_powers(np.array(factor))) and",
         "return",
         f"{BLOCKS}::test_multiples_are_exact",
+    ),
+    Mutant(
+        "star: modes are never given up",
+        "lipbounds/theorems/star_cost.py",
+        "total += int(count) * _least(self.kept(k, price), self._p[k] * (self._rho[k] - arb(value)))",
+        "total += int(count) * self.kept(k, price)",
+        f"{K_MODES}::test_the_price_is_that_of_the_best_shares",
+    ),
+    Mutant(
+        "star: shares cost nothing",
+        "lipbounds/theorems/star_cost.py",
+        "        return total - arb(price)\n",
+        "        return total\n",
+        f"{K_MODES}::test_the_price_is_that_of_the_best_shares",
+    ),
+    Mutant(
+        "star: no mode gives some of its share",
+        "lipbounds/theorems/star_cost.py",
+        "            return proof.complete() and all(proof.with_inside(k) for k in range(len(self.types))) and proof.incomplete()\n",
+        "            return proof.complete() and proof.incomplete()\n",
+        f"{K_MODES}::test_the_price_is_that_of_the_best_shares",
+    ),
+    Mutant(
+        "star: half of the mass outside",
+        "lipbounds/theorems/star_cost.py",
+        "        self._gap = [arb(gaps[i]) for i in legs.types]",
+        "        self._gap = [2 * arb(gaps[i]) for i in legs.types]",
+        f"{K_MODES}::test_the_price_is_that_of_the_best_shares",
+    ),
+    Mutant(
+        "star: legs as long as the distances",
+        "lipbounds/theorems/k_modes.py",
+        "        equal = np.full(k, self.closest / 2)",
+        "        equal = np.full(k, self.closest)",
+        f"{K_MODES}::test_masses_and_gap_are_rounded_outward",
+    ),
+    Mutant(
+        "star: mass outside rounded down",
+        "lipbounds/theorems/k_modes.py",
+        "around(1 - sum(map(Fraction, self.masses), Fraction(0)))[1])\n\n    @property",
+        "around(1 - sum(map(Fraction, self.masses), Fraction(0)))[0])\n\n    @property",
+        f"{K_MODES}::test_masses_and_gap_are_rounded_outward",
+    ),
+    Mutant(
+        "star: total variation empties the largest modes",
+        "lipbounds/theorems/k_modes.py",
+        "    for mass in sorted(map(Fraction, modes.masses)):",
+        "    for mass in sorted(map(Fraction, modes.masses), reverse=True):",
+        f"{K_MODES}::test_total_variation_empties_the_smallest_modes_first",
+    ),
+    Mutant(
+        "star: limits at alpha each",
+        "lipbounds/theorems/stars_in_data.py",
+        "        share = alpha / (2 * len(modes))",
+        "        share = alpha",
+        f"{K_MODES}::test_limits_of_a_star_hold_together",
+    ),
+    Mutant(
+        "star: cells without their upper limit",
+        "lipbounds/theorems/stars_in_data.py",
+        "clopper_pearson(cells, len(x), alpha=share)[1]",
+        "clopper_pearson(cells, len(x), alpha=share)[0]",
+        f"{K_MODES}::test_limits_of_a_star_hold_together",
     ),
     Mutant(
         "linear regions: neurons that see 0 everywhere exclude points",

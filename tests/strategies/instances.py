@@ -17,12 +17,15 @@ from lipbounds.theorems import (
     ConditionalSets,
     DataSets,
     DistantSets,
+    KModes,
     Masses,
+    ModeSets,
     RestrictedSets,
     SeparatedSets,
     StatisticLaw,
     TwoSets,
     TwoThresholds,
+    simplicial_cost,
     two_modes,
 )
 from lipbounds.theorems.conditional_laws import ConditionalSpace
@@ -235,6 +238,37 @@ def statistic_laws(draw):
 
 
 @st.composite
+def mode_sets(draw):
+    """Steps of slope L between atoms on a line, or the simplicial generator of equidistant atoms: W_1 in balls."""
+    stretch = draw(st.sampled_from([8.0, 20.0, 100.0]))
+    if draw(st.booleans()):
+        k = draw(st.integers(3, 8))
+        cost = simplicial_cost(k, 1.0 / stretch)
+        return ModeSets(exactly(stretch * cost.upper, 1e-13), KModes([1 / k] * k, 2.0), exactly(stretch))
+    parts = draw(st.lists(st.integers(1, 3), min_size=2, max_size=5))
+    parts = [1, 1] if draw(st.booleans()) else parts
+    masses = [Fraction(part, sum(parts)) for part in parts]
+    rho = 1.0 / stretch
+    missed = arb(0)
+    with working_precision(120):
+        for j in range(1, len(masses)):
+            whole = sum(masses[:j])
+            c = arb(float(ndtri(float(whole))))
+            for side in (1, -1):
+                # of the ramp from c to c + rho, mirrored for the other half
+                begin, end = side * c, side * c + arb(rho)
+                missed += end * (normal_cdf(end) - normal_cdf(begin)) - (density(begin) - density(end))
+        accuracy = ends(stretch * missed)[1]
+    floats = [float(mass) * (1 - 1e-14) for mass in masses]
+    apart = 2.0 * np.abs(np.subtract.outer(range(len(masses)), range(len(masses))))
+    return ModeSets(exactly(accuracy, 1e-12), KModes(floats, apart), exactly(stretch, 1e-12))
+
+
+def density(x):
+    return (-x * x / 2).exp() / (2 * arb.pi()).sqrt()
+
+
+@st.composite
 def distant_sets(draw):
     """The normal law with the mass of a slab moved to one of its sides: total variation, masses and distance exact, T = id."""
     start, width = draw(st.floats(-1.5, 1.0)), draw(st.floats(0.01, 1.0))
@@ -332,6 +366,7 @@ STRATEGIES = {
     "TwoSetBound": data_sets(),
     "FrontierBound": statistic_laws(),
     "TotalVariationBound": distant_sets(),
+    "StarBound": mode_sets(),
     "BlackBoxBound": thresholds(),
     "RestrictedProposition1": restricted_sets(),
     "GumbelMax": noisy_argmaxes(),

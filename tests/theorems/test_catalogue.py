@@ -12,7 +12,7 @@ from tests.strategies.instances import STRATEGIES
 
 TRUE = [statement for statement in STATEMENTS if not isinstance(statement, FAILING)]
 NAMES = [type(statement).__name__ for statement in TRUE]
-SLOW = {"TwoSetBound", "FrontierBound"}
+SLOW = {"TwoSetBound", "FrontierBound", "StarBound"}
 
 # How near to equality each extremal instance comes: slack below this. What the printed constants lose is theirs, see docs.
 NEARNESS = {
@@ -24,6 +24,7 @@ NEARNESS = {
     "SharpCorollary2": 1.01,
     "RestrictedProposition1": 2.001,
     "Inequality13": 1.04,
+    "StarBound": 1.11,  # no generator of three equidistant atoms is known to come nearer
     "GumbelMax": math.inf,  # left side 0 up to 1e-19
 }
 

@@ -20,6 +20,7 @@ from lipbounds.maps.layer_constants import LayerConstants
 from lipbounds.theorems import (
     STATEMENTS,
     DataSets,
+    KModes,
     Masses,
     Outcome,
     TwoThresholds,
@@ -231,6 +232,15 @@ MUTANTS = [
     ),
     Mutant("TotalVariationBound", "1.05 of the bound", left=lambda i, r: 1.05 * r.lower),
     Mutant("TotalVariationBound", "tau from the larger mass", instance=lambda i: replace(i, masses=_moved(i))),
+    # S8
+    Mutant("StarBound", "1.05 of the bound", left=lambda i, r: 1.05 * r.lower),
+    Mutant("StarBound", "a quarter of W_1", instance=lambda i: replace(i, epsilon=exactly(i.epsilon.upper / 4))),
+    Mutant(
+        "StarBound",
+        "legs as long as the distances",
+        instance=lambda i: replace(i, modes=KModes(i.modes.masses, 2 * i.modes.matrix)),
+    ),
+    Mutant("StarBound", "the price for L", left=lambda i, r: r.lower * i.modes.closest),
     # S6 and S7
     Mutant("BlackBoxBound", "1.05 of the bound", left=lambda i, r: 1.05 * r.lower),
     Mutant(
