@@ -38,6 +38,7 @@ from lipbounds.theorems.proposition_1 import (
 )
 from lipbounds.theorems.separation import Masses, least_stretch, separation, separation_cost
 from lipbounds.theorems.statement import Hypothesis, Outcome, Statement, Verdict, Version
+from lipbounds.theorems.sufficient import Enough, MixtureAt, forced_at, sufficient_lipschitz
 from lipbounds.theorems.theorem_2 import AffinePosterior, Theorem2, Theorem2Printed
 from lipbounds.theorems.total_variation_bound import (
     DistantSets,
@@ -57,6 +58,7 @@ __all__ = [
     "Corollary2",
     "DataSets",
     "DistantSets",
+    "Enough",
     "Example1First",
     "Example1Second",
     "Forced",
@@ -65,6 +67,7 @@ __all__ = [
     "Inequality7",
     "KModes",
     "Masses",
+    "MixtureAt",
     "ModeSets",
     "Outcome",
     "Proposition1",
@@ -88,6 +91,7 @@ __all__ = [
     "exact_lipschitz",
     "exact_lipschitz_from",
     "forced_as_printed",
+    "forced_at",
     "forced_by_frontier",
     "forced_by_kl",
     "forced_by_modes",
@@ -109,6 +113,7 @@ __all__ = [
     "separation_in_total_variation",
     "simplicial_cost",
     "simplicial_perimeter",
+    "sufficient_lipschitz",
     "two_modes",
     "two_modes_in_plane",
 ]

@@ -21,6 +21,7 @@ from lipbounds.theorems.proposition_1 import Proposition1, SharpProposition1
 from lipbounds.theorems.remark_2 import Remark1, Remark1Repaired, Remark2Lower, Remark2Upper
 from lipbounds.theorems.remark_3 import Remark3
 from lipbounds.theorems.statement import Statement
+from lipbounds.theorems.sufficient import Enough
 from lipbounds.theorems.theorem_1 import Theorem1, Theorem1Gaussian
 from lipbounds.theorems.theorem_2 import Theorem2, Theorem2Printed
 from lipbounds.theorems.total_variation_bound import TotalVariationBound
@@ -54,6 +55,7 @@ STATEMENTS: tuple[Statement[Any], ...] = (
     BlackBoxBound(),
     RestrictedProposition1(),
     StarBound(),
+    Enough(),
     Example1First(),
     Example1Second(),
     GumbelMax(),

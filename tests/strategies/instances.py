@@ -12,13 +12,14 @@ from scipy.special import ndtr, ndtri
 from lipbounds.arb import ends, normal_cdf, working_precision
 from lipbounds.distances import Energy, Gaussian, InverseMultiquadric, InverseQuadratic, Laplace, wasserstein, wasserstein_1_line
 from lipbounds.enclosure import Enclosure, Guarantee
-from lipbounds.measures import Discrete, standard_normal
+from lipbounds.measures import Discrete, GaussianMixture, standard_normal
 from lipbounds.theorems import (
     ConditionalSets,
     DataSets,
     DistantSets,
     KModes,
     Masses,
+    MixtureAt,
     ModeSets,
     RestrictedSets,
     SeparatedSets,
@@ -264,6 +265,25 @@ def mode_sets(draw):
     return ModeSets(exactly(accuracy, 1e-12), KModes(floats, apart), exactly(stretch, 1e-12))
 
 
+@st.composite
+def mixtures_at(draw):
+    """Mixtures with one covariance, a direction and a threshold; half of them two equal modes and the place between them."""
+    rng = np.random.default_rng(draw(seeds))
+    dim = draw(st.integers(1, 3))
+    if draw(st.booleans()):
+        direction, width = rng.standard_normal(dim), draw(st.sampled_from([0.3, 0.5, 0.9]))
+        unit = direction / np.linalg.norm(direction)
+        law = GaussianMixture(np.stack([-unit, unit]), np.tile(width**2 * np.eye(dim), (2, 1, 1)))
+        return MixtureAt(law, direction, draw(st.sampled_from([0.0, 0.01, 0.3])))
+    factor = rng.standard_normal((dim, dim)) + 2 * np.eye(dim)
+    covariance = 0.05 * (factor @ factor.T)
+    r = draw(st.integers(2, 5))
+    law = GaussianMixture(
+        rng.standard_normal((r, dim)), np.tile((covariance + covariance.T) / 2, (r, 1, 1)), rng.dirichlet(np.ones(r))
+    )
+    return MixtureAt(law, rng.standard_normal(dim), float(rng.standard_normal()))
+
+
 def density(x):
     return (-x * x / 2).exp() / (2 * arb.pi()).sqrt()
 
@@ -367,6 +387,7 @@ STRATEGIES = {
     "FrontierBound": statistic_laws(),
     "TotalVariationBound": distant_sets(),
     "StarBound": mode_sets(),
+    "Enough": mixtures_at(),
     "BlackBoxBound": thresholds(),
     "RestrictedProposition1": restricted_sets(),
     "GumbelMax": noisy_argmaxes(),

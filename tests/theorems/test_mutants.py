@@ -241,6 +241,13 @@ MUTANTS = [
         instance=lambda i: replace(i, modes=KModes(i.modes.masses, 2 * i.modes.matrix)),
     ),
     Mutant("StarBound", "the price for L", left=lambda i, r: r.lower * i.modes.closest),
+    # S11
+    Mutant("Enough", "0.999 of what is enough", right=lambda i, r: 0.999 * r.upper),
+    Mutant("Enough", "the widest distance over 9", right=lambda i, r: r.upper ** (8 / 9)),
+    Mutant(
+        "Enough", "the covariance for its root", right=lambda i, r: r.upper * math.sqrt(np.linalg.norm(i.law.covariances[0], 2))
+    ),
+    Mutant("Enough", "the profile of 1/2", left=lambda i, r: r.lower * 1.01),
     # S6 and S7
     Mutant("BlackBoxBound", "1.05 of the bound", left=lambda i, r: 1.05 * r.lower),
     Mutant(
