@@ -29,37 +29,10 @@ from lipbounds.maps.feed_forward import FeedForward
 from lipbounds.maps.lowering import lowered
 from lipbounds.maps.lowering.merging import merged, multiples
 from tests.oracles.expansions import exact_polynomial, exact_value_and_derivative
+from tests.strategies.samplers import Sampler
 
 SEEDS = st.integers(0, 2**32 - 1)
 METHODS = ["euler", "midpoint", "heun", "rk4"]
-
-
-class Sampler(nn.Module):
-    """Flow matching with fixed steps, as users write it."""
-
-    def __init__(self, field, method, steps):
-        super().__init__()
-        self.field, self.method, self.steps = field, method, steps
-
-    def velocity(self, z, t):
-        return self.field(torch.cat([z, torch.full((len(z), 1), t, dtype=z.dtype)], 1))
-
-    def forward(self, z):
-        h = 1 / self.steps
-        for k in range(self.steps):
-            t = k * h
-            a = self.velocity(z, t)
-            if self.method == "euler":
-                z = z + h * a
-            elif self.method == "midpoint":
-                z = z + h * self.velocity(z + h / 2 * a, t + h / 2)
-            elif self.method == "heun":
-                z = z + h / 2 * (a + self.velocity(z + h * a, t + h))
-            else:
-                b = self.velocity(z + h / 2 * a, t + h / 2)
-                c = self.velocity(z + h / 2 * b, t + h / 2)
-                z = z + h / 6 * (a + 2 * b + 2 * c + self.velocity(z + h * c, t + h))
-        return z
 
 
 def drawn_field(seed, *, width=6, activation=nn.Tanh, gain=1.0, dim=2):

@@ -13,35 +13,11 @@ from lipbounds.maps.activations.relu import LeakyRelu
 from lipbounds.maps.conditioner import Stage
 from lipbounds.maps.feed_forward import FeedForward
 from lipbounds.maps.lowering import lowered
+from tests.strategies.samplers import Sampler
 
 
-class Sampler(nn.Module):
-    """Flow matching with fixed steps: Euler, midpoint, Heun or Runge and Kutta."""
-
-    def __init__(self, method="euler", steps=4):
-        super().__init__()
-        self.method, self.steps = method, steps
-        self.field = nn.Sequential(nn.Linear(3, 9), nn.Tanh(), nn.Linear(9, 2))
-
-    def velocity(self, z, t):
-        return self.field(torch.cat([z, torch.full((z.shape[0], 1), t, dtype=z.dtype)], 1))
-
-    def forward(self, z):
-        h = 1 / self.steps
-        for k in range(self.steps):
-            t = k * h
-            a = self.velocity(z, t)
-            if self.method == "euler":
-                z = z + h * a
-            elif self.method == "midpoint":
-                z = z + h * self.velocity(z + h / 2 * a, t + h / 2)
-            elif self.method == "heun":
-                z = z + h / 2 * (a + self.velocity(z + h * a, t + h))
-            else:
-                b = self.velocity(z + h / 2 * a, t + h / 2)
-                c = self.velocity(z + h / 2 * b, t + h / 2)
-                z = z + h / 6 * (a + 2 * b + 2 * c + self.velocity(z + h * c, t + h))
-        return z
+def sampler(method="euler"):
+    return Sampler(nn.Sequential(nn.Linear(3, 9), nn.Tanh(), nn.Linear(9, 2)), method, 4)
 
 
 class Residual(nn.Module):
@@ -110,7 +86,7 @@ MODELS = {
     "decoder": (Decoder, 2),
     "residual": (Residual, 2),
     "piecewise linear": (PiecewiseLinear, 3),
-    **{method: (lambda method=method: Sampler(method), 2) for method in ("euler", "midpoint", "heun", "runge-kutta")},
+    **{method: (lambda method=method: sampler(method), 2) for method in ("euler", "midpoint", "heun", "rk4")},
     "linear": (lambda: nn.Linear(4, 2), 4),
     "function": (lambda: lambda z: torch.tanh(2.0 * z[:, 1:]) @ torch.ones(2, 3, dtype=torch.float64) - z, 3),
     "parameters": (lambda: nn.Sequential(nn.Linear(2, 4), nn.PReLU(), nn.Softplus(), nn.Sigmoid(), nn.Hardtanh(0.1, 0.6)), 2),
