@@ -159,7 +159,7 @@ def diagnose(  # noqa: PLR0913 (a user reads them one by one)
         torn_pair=_torn_pair(generator, constants.found, modes, domain),
         forcing_pair=None if forced.witness is None else _separated_pair(forced.witness, modes, x),
         inversion=inversion,
-        latents=latent_choices(x, asked, seed),
+        latents=latent_choices(x, asked, seed, modes),
         generated=generated,
         data=x,
         generator=generator,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from lipbounds.diagnosis.modes import MOST_COMPONENTS, clustered, modes_of
+from lipbounds.diagnosis.modes import MOST_COMPONENTS, Modes, clustered, modes_of
 from lipbounds.distances.statistics import candidates
 from lipbounds.enclosure import Enclosure, Guarantee
 from lipbounds.errors import NotConverged
@@ -48,19 +48,21 @@ class LatentChoice:
     shares: tuple[float, ...]
 
 
-def latent_choices(x: Array, epsilon: float, seed: int) -> tuple[LatentChoice, ...]:
-    """Mixture latents of k = 1 to 6 components, as far as every cluster of the data has points enough.
+def latent_choices(x: Array, epsilon: float, seed: int, modes: Modes) -> tuple[LatentChoice, ...]:
+    """Mixture latents of 1 to 6 components and of one for each mode, as far as every cluster of the data has points enough.
 
     Args:
         x: Data, shape (n, d).
         epsilon: Accuracy W_1 at which they are compared.
         seed: Of the clustering.
+        modes: Of the data.
     """
     rng = np.random.default_rng([seed, 20252])
     some = x if len(x) <= CLUSTERED else x[rng.permutation(len(x))[:CLUSTERED]]
     choices = []
-    for k in range(1, MOST_COMPONENTS + 1):
-        labels = np.zeros(len(some), dtype=np.intp) if k == 1 else clustered(some, k, rng)
+    found = len(modes.means)
+    for k in sorted({*range(1, MOST_COMPONENTS + 1), found}):
+        labels = modes.nearest(some) if k == found else clustered(some, k, rng)
         if labels is None or np.bincount(labels, minlength=k).min() < FEWEST_OF_CLUSTER:
             continue
         clusters = modes_of(some, labels)

@@ -11,12 +11,14 @@ from scipy.cluster.vq import ClusterError, kmeans2
 from scipy.spatial.distance import cdist
 from scipy.stats import chi
 
+from lipbounds.diagnosis.valleys import proven_groups
+
 __all__ = ["MOST_COMPONENTS", "Modes", "clustered", "find_modes", "modes_of"]
 
 Array = NDArray[np.float64]
 
-MOST_COMPONENTS = 6
-VALLEY = 0.5  # density between two modes, relative to the lower of both, below which they count as two
+MOST_COMPONENTS = 6  # that are tried whatever the data are
+ALPHA = 0.05  # probability that a law without valleys is split
 FAR_MASS = 0.999  # of a normal law of a mode's width: a point outside is far from the mode
 
 
@@ -47,13 +49,8 @@ class Modes:
 
 
 def find_modes(x: Array, rng: np.random.Generator) -> Modes:
-    """The finest clustering of at most 6 whose clusters all have valleys between them."""
-    best = modes_of(x, np.zeros(len(x), dtype=np.intp))
-    for k in range(2, MOST_COMPONENTS + 1):
-        labels = clustered(x, k, rng)
-        if labels is not None and all(_valley(x, labels, i, j) for i in range(k) for j in range(i)):
-            best = modes_of(x, labels)
-    return best
+    """Groups of the data with proven valleys of the density between them: at least so many modes, with confidence 95%."""
+    return modes_of(x, proven_groups(x, rng, ALPHA))
 
 
 def clustered(x: Array, k: int, rng: np.random.Generator) -> NDArray[np.intp] | None:
@@ -76,18 +73,3 @@ def modes_of(x: Array, labels: NDArray[np.intp]) -> Modes:
     means = np.stack([group.mean(0) for group in groups])
     widths = np.array([math.sqrt(float(((group - mean) ** 2).mean())) for group, mean in zip(groups, means, strict=True)])
     return Modes(means, widths, np.array([len(group) / len(x) for group in groups]))
-
-
-def _valley(x: Array, labels: NDArray[np.intp], i: int, j: int) -> bool:
-    """Whether the density along the best separating direction falls between two clusters."""
-    first, second = x[labels == i], x[labels == j]
-    step = second.mean(0) - first.mean(0)
-    within = np.atleast_2d(np.cov(first.T) + np.cov(second.T)) + 1e-9 * np.eye(x.shape[1]) * max(float(x.var()), 1e-300)
-    direction = np.linalg.solve(within, step)
-    a, b = first @ direction, second @ direction
-    centre_a, centre_b = np.median(a), np.median(b)
-    both = np.concatenate((a, b))
-    edges = np.linspace(centre_a, centre_b, 8)
-    counts = np.histogram(both, np.sort(edges))[0]
-    # the ends are half peaks: compare the least part in the middle with the lower end
-    return bool(counts[1:-1].min() < VALLEY * min(counts[0], counts[-1]))

@@ -151,7 +151,7 @@ def _rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
     rows = [
         ("accuracy W_1(generated, data)", f"{d.accuracy.upper:.4g}", kind(d.accuracy)),
         ("the same between two halves of the data", f"{d.floor:.4g}", "what a perfect generator would have"),
-        ("modes of the data", str(len(d.modes.means)), "clusters with valleys between them"),
+        ("modes of the data", f"at least {len(d.modes.means)}", "valleys of the density between them, with confidence 95%"),
         ("generated points far from every mode", f"{100 * d.between:.3g}%", f"{100 * d.between_data:.3g}% of the data"),
         ("forced: any generator of this accuracy", _ends(d.forced), kind(d.forced)),
         ("black-box: from generated points alone", _ends(d.black_box), kind(d.black_box)),

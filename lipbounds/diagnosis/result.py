@@ -110,7 +110,8 @@ class Diagnosis:
 def _verdict(diagnosis: Diagnosis) -> str:
     """A few sentences: what the data are, how the generator fares, what it must pay, what would help."""
     count = len(diagnosis.modes.means)
-    words = [f"The data have {count} mode{'s' if count > 1 else ''}."]
+    few = "The data show one mode."
+    words = [few if count == 1 else f"The data have at least {count} modes, with confidence 95%."]
     fit = diagnosis.accuracy.upper / max(diagnosis.floor, 1e-300)
     accurate = (
         "as near to the data as fresh data are" if fit < 1.25 else f"{fit:.1f} times as far from the data as fresh data are"

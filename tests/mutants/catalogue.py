@@ -39,6 +39,7 @@ REGIONS = "tests/lipbounds/test_linear_regions.py"
 SMOOTH = "tests/lipbounds/test_smooth_maps.py"
 BLOCKS = "tests/lipbounds/test_block_composition.py"
 K_MODES = "tests/theorems/test_k_modes.py"
+VALLEYS = "tests/lipbounds/test_valleys.py"
 
 FROM_DATA = "lipbounds/theorems/from_data.py"
 POPULATION = "lipbounds/distances/population.py"
@@ -934,6 +935,41 @@ MUTANTS = [
         "clopper_pearson(cells, len(x), alpha=share)[1]",
         "clopper_pearson(cells, len(x), alpha=share)[0]",
         f"{K_MODES}::test_limits_of_a_star_hold_together",
+    ),
+    Mutant(
+        "valleys: below one peak is enough",
+        "lipbounds/diagnosis/valleys.py",
+        "return float(max(binom.cdf",
+        "return float(min(binom.cdf",
+        f"{VALLEYS}::test_the_valley_must_lie_below_both_peaks",
+    ),
+    Mutant(
+        "valleys: depth of 1",
+        "lipbounds/diagnosis/valleys.py",
+        "DEPTH / (1 + DEPTH)",
+        "0.5",
+        f"{VALLEYS}::test_the_valley_must_lie_below_both_peaks",
+    ),
+    Mutant(
+        "valleys: alpha for each kind",
+        "lipbounds/diagnosis/valleys.py",
+        "alpha / len(KINDS))",
+        "alpha)",
+        f"{VALLEYS}::test_alpha_is_shared_and_the_parts_are_disjoint",
+    ),
+    Mutant(
+        "valleys: tested where proposed",
+        "lipbounds/diagnosis/valleys.py",
+        "y[order[:split]], y[order[split:]]",
+        "y[order[:split]], y[order]",
+        f"{VALLEYS}::test_alpha_is_shared_and_the_parts_are_disjoint",
+    ),
+    Mutant(
+        "valleys: every pair at alpha",
+        "lipbounds/diagnosis/valleys.py",
+        "limits = alpha / np.arange(len(values), 0, -1)",
+        "limits = alpha + 0.0 * values",
+        f"{VALLEYS}::test_holms_method",
     ),
     Mutant(
         "linear regions: neurons that see 0 everywhere exclude points",
