@@ -67,6 +67,7 @@ PROJECT = set(THIRD_PARTY)
 # drawing is for the report alone, logistic regression for one bound, solvers of differential equations for one network
 ALSO = {
     "lipbounds.diagnosis.report": {"matplotlib"},
+    "lipbounds.diagnosis.valleys": {"sklearn"},
     "lipbounds.distances.classifier": {"sklearn"},
     "inn.ode": {"torchdiffeq"},
 }

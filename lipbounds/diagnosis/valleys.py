@@ -15,6 +15,7 @@ import itertools
 import math
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,9 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.spatial.distance import cdist
 from scipy.stats import binom
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
 
 __all__ = ["proven_groups"]
 
@@ -114,6 +116,9 @@ def _axes(x: Array, rng: np.random.Generator) -> tuple[Array, Array]:
 
 def _mixture(x: Array, kind: str, rng: np.random.Generator) -> GaussianMixture:
     """The mixture whose number of components is best by BIC, from Ward's clusters."""
+    from sklearn.exceptions import ConvergenceWarning  # here: half a second that only this function needs
+    from sklearn.mixture import GaussianMixture
+
     tree = linkage(x, method="ward")
     best, score, waited = None, math.inf, 0
     for count in NUMBERS:

@@ -152,7 +152,8 @@ def forced_lipschitz(
     scaled = np.ldexp(points - centre, -exponent)
     scale = float(np.ldexp(1.0, exponent))
     chosen_on, tested_on = scaled[order[:half]], scaled[order if alpha is None else order[half:]]
-    found = _unscaled(_search(chosen_on, tested_on, accuracy / scale, alpha, clusters, rng, modes), centre, scale)
+    scaled_accuracy = math.nextafter(accuracy / scale, math.inf) if accuracy > 0.0 else 0.0
+    found = _unscaled(_search(chosen_on, tested_on, scaled_accuracy, alpha, clusters, rng, modes), centre, scale)
     known = combined(found, given)
     return replace(found, guarantee=known.guarantee, alpha=known.alpha, assumptions=known.assumptions)
 

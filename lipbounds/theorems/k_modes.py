@@ -56,6 +56,7 @@ GIVEN = "the masses and distances of the modes, as given"
 SLACKS = (1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)  # parts of the bound given up until it is proven
 SMALLEST_LENGTH, LARGEST_LENGTH = 1e-7, 60.0  # of legs, in units of 1 / L
 BITS = 160
+SMALLEST = 1e-290  # of distances, and of a price that is asked for
 FARTHEST = 38.0  # the normal law has no mass beyond that a double could tell
 PANELS = 16
 SECANTS = 12
@@ -102,7 +103,7 @@ class KModes:
         d = np.asarray(self.distances, dtype=np.float64)
         d = d + np.zeros((k, k)) if d.ndim == 0 else d
         off = ~np.eye(k, dtype=bool)
-        if d.shape != (k, k) or not (d[off] > 0).all() or not np.isfinite(d[off]).all() or not (d == d.T)[off].all():
+        if d.shape != (k, k) or not (d[off] >= SMALLEST).all() or not np.isfinite(d[off]).all() or not (d == d.T)[off].all():
             raise InvalidInput(
                 "distances", self.distances, f"positive numbers, symmetric, shape ({k}, {k})", "modes do not touch"
             )
@@ -173,11 +174,15 @@ def star_stretch(masses: Sequence[float], legs: Array, gap: Array | float, epsil
     Args:
         masses: p_i.
         legs: R_i > 0.
-        gap: Upper bound of the mass outside, or for each mode of the mass by which its neighbourhoods exceed p_i.
+        gap: Upper bound of the mass outside, raised to what the masses leave; or for each mode of the mass by which its
+            neighbourhoods exceed p_i.
         epsilon: The accuracy, positive and finite.
 
     Returns:
         A proven lower end, at most 1e-9 below in most cases, and a proven upper end, infinite where none was found.
+
+    Raises:
+        InvalidInput: For legs that are not positive, or masses of more than 1 together.
 
     Example:
         >>> low, high = star_stretch([1 / 3] * 3, np.full(3, 1.0), 0.0, 0.02)
@@ -185,13 +190,18 @@ def star_stretch(masses: Sequence[float], legs: Array, gap: Array | float, epsil
         True
     """
     p, r = np.asarray(masses, dtype=np.float64), np.asarray(legs, dtype=np.float64)
+    left = 1 - sum(map(Fraction, p.tolist()), Fraction(0))
+    if left < 0 or not (r > 0).all():
+        raise InvalidInput("masses, legs", (masses, legs), "a sum of at most 1, positive legs", "KModes rounds masses down")
+    if np.ndim(gap) == 0:  # 1 / 3 three times is less than 1
+        gap = max(float(gap), around(left)[1])
 
     def larger(stretch: float) -> float:
         return stretch * Legs(p, r / stretch, gap).whole()
 
     low, high = float(r.max()) / LARGEST_LENGTH, float(r.min()) / SMALLEST_LENGTH
     if larger(low) <= epsilon:
-        return 0.0, low * (1 + 1e-12)
+        return 0.0, math.inf
     if larger(high) >= epsilon:
         return high * (1 - 1e-9) if _proves(p, r, gap, high * (1 - 1e-9), epsilon) else 0.0, math.inf
     guess = _root(lambda stretch: stretch * Legs(p, r / stretch, gap).about()[0], larger, epsilon, low, high)
@@ -212,6 +222,8 @@ def _root(cost: Callable[[float], float], larger: Callable[[float], float], epsi
     def excess(logarithm: float, function: Callable[[float], float]) -> float:
         return math.log(max(function(math.exp(logarithm)), 1e-300)) - math.log(epsilon)
 
+    if excess(math.log(high), larger) >= 0.0:
+        return high
     last = float(brentq(excess, math.log(low), math.log(high), args=(larger,), xtol=1e-13))
     error, step = excess(last, cost), -1e-3
     if error == 0.0:
@@ -221,7 +233,8 @@ def _root(cost: Callable[[float], float], larger: Callable[[float], float], epsi
         value = excess(now, cost)
         if value in (0.0, error):
             break
-        last, now, error = now, now - value * (now - last) / (value - error), value
+        following = now - value * (now - last) / (value - error)
+        last, now, error = now, min(max(following, math.log(low)), math.log(high)), value
         if abs(now - last) < 1e-14:
             break
     return math.exp(now)
@@ -229,8 +242,9 @@ def _root(cost: Callable[[float], float], larger: Callable[[float], float], epsi
 
 def _proves(p: Array, r: Array, gap: Array | float, stretch: float, epsilon: float) -> bool:
     """Whether no generator of this constant has the accuracy: lengths rounded down, and the price asked for rounded up."""
-    lengths = r / stretch * (1 - 4 * EPS)
-    return Legs(p, lengths, gap).proves(epsilon / stretch * (1 + 4 * EPS))
+    lengths, goal = r / stretch * (1 - 4 * EPS), epsilon / stretch * (1 + 4 * EPS)
+    # below, quotients are not relatively accurate
+    return goal >= SMALLEST and float(lengths.min()) >= SMALLEST and Legs(p, lengths, gap).proves(goal)
 
 
 def forced_by_modes(modes: KModes, epsilon: float | Enclosure) -> Enclosure:
@@ -309,7 +323,9 @@ def _by_neighbourhoods(masses: Sequence[float], leg: float) -> tuple[float, floa
         if not total(0.0) < 1:
             return math.inf, math.inf
         floats = ndtri(np.asarray(masses))
-        width = float(brentq(lambda w: float(ndtr(floats + w).sum()) - 1.0, 0.0, 2 * FARTHEST, xtol=1e-15, rtol=4 * EPS))
+        # where the masses sum to 1 but for rounding, floats see no root
+        full = float(ndtr(floats).sum()) >= 1.0
+        width = 0.0 if full else float(brentq(lambda w: float(ndtr(floats + w).sum()) - 1.0, 0.0, 2 * FARTHEST, xtol=1e-15))
         step = 4 * EPS * max(width, 1e-300)
         high = low = width
         while not total(high) > 1:
@@ -337,7 +353,9 @@ def forced_by_modes_in_total_variation(modes: KModes, tau: Enclosure) -> Enclosu
         >>> round(forced_by_modes_in_total_variation(KModes([0.5, 0.5], 2.0), tau).lower, 1)
         79.8
     """
-    left, kept = Fraction(tau.upper), []
+    if not 0.0 <= tau.lower <= tau.upper:
+        raise InvalidInput("tau", (tau.lower, tau.upper), "an enclosure of a number in [0, 1]", "it is half the L1 distance")
+    left, kept = Fraction(min(tau.upper, 1.0)), []
     for mass in sorted(map(Fraction, modes.masses)):
         taken = min(left, mass)
         left -= taken
@@ -387,11 +405,13 @@ def perimeter_of_intervals(k: int) -> Enclosure:
 
 
 def simplicial_cost(k: int, length: float) -> Enclosure:
-    r"""Enclose what the simplicial generator misses over its constant L: $\int_0^\rho P(\mathrm{dist}\le t)\,dt$, $\rho=D/(2L)$.
+    r"""Enclose $W_1$ of the simplicial generator over its constant L: $\int_0^\rho P(\mathrm{dist}\le t)\,dt$, $\rho=D/(2L)$.
 
-    The cells of a regular simplex share $\mathbb{R}^{k-1}$; f sends each point that is at least $\rho$ away from the other cells
-    to its atom. Two such points of different cells are at least $2\rho$ apart, so f is D / (2 rho)-Lipschitz there, and by
-    Kirszbraun's theorem everywhere. A point at distance t from the boundary is sent at most $L(\rho-t)$ away from its atom.
+    The data space is a star with k legs of length D/2, the atoms at their ends (the half-axes of $\mathbb{R}^k$ with the sum of
+    absolute values). k cells, those of a regular simplex, share $\mathbb{R}^{k-1}$; f sends a point of cell i at distance t
+    from the other cells to the point of leg i at distance $L\min(t,\rho)$ from the hub. It is L-Lipschitz: within a cell clearly,
+    and the way between two cells crosses the boundaries of both. A point misses its atom by $L(\rho-t)_+$. In Euclidean space the same
+    price is right to leading order: near the common boundary of three cells a little more is missed.
 
     Args:
         k: Number of atoms, at least 2, equidistant and of equal mass.
@@ -472,9 +492,9 @@ class StarBound(Statement[ModeSets]):
         return instance.lipschitz
 
     def extremal(self) -> ModeSets:
-        """Return the simplicial generator of three atoms at distance 2, L = 10: 1.10 times the bound, the nearest known."""
+        """Return the simplicial generator on a star of three atoms at distance 2, L = 10: 1.10 times the bound."""
         stretch = 10.0
         cost = simplicial_cost(3, 1.0 / stretch)
         epsilon = Enclosure(0.0, stretch * cost.upper * (1 + 4 * EPS), cost.guarantee, cost.method)
-        known = Enclosure(stretch, stretch, Guarantee.EXACT, "Kirszbraun's extension")
+        known = Enclosure(stretch, stretch, Guarantee.EXACT, "a map into a star")
         return ModeSets(epsilon, KModes([1 / 3] * 3, 2.0), known)

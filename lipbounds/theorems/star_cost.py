@@ -307,7 +307,8 @@ class _Proof:
     def _minimum(self, k: int, price: arb, guess: float) -> arb:
         start = self.start[k].lower()
         top = max(guess, float(self._legs._lowest[k])) + 1e-6
-        # beyond a point where g rises everything rises
+        # beyond a point where g rises everything rises. Where c - rho exceeds the upper quantile, slope and curvature here leave
+        # out a negative part; g rises there, so what is left out never lets a lower bound exceed it
         while not _positive(normal_cdf(arb(top)) - self._p[k] - self._gap[k]) >= _positive(
             self._p[k] - normal_cdf(arb(top) - self._rho[k])
         ):
@@ -437,9 +438,14 @@ def _rounded(price: float) -> float:
 
 
 def _positive(x: arb) -> arb:
+    if x.is_nan():
+        return x
     low, high = x.lower(), x.upper()
     return (low if low > 0 else arb(0)).union(high if high > 0 else arb(0))
 
 
 def _least(a: arb, b: arb) -> arb:
+    """The smaller lower end; not a number where one of them is none."""
+    if a.is_nan() or b.is_nan():
+        return arb.nan()
     return a.lower() if a.lower() <= b.lower() else b.lower()

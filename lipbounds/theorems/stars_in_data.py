@@ -75,7 +75,7 @@ def best_star(x: Array, modes: int, epsilon: float, alpha: float | None, known: 
     """Return the star of 3 to `modes` cells that promises most on these points, if it promises more than is known."""
     if not 0.0 < known < math.inf:
         return None
-    best, price = None, CLEARLY * epsilon / (CLEARLY * known)
+    best, price = None, epsilon / (CLEARLY * known)
     for k in range(3, min(modes, len(x) // 4, len(np.unique(x, axis=0))) + 1):
         centres = _centres(x, k, rng)
         if centres is None:

@@ -374,6 +374,51 @@ def test_swish_by_hand_is_read():
         lowered(lambda z: torch.sigmoid(z) * z.flip(1), 2)
 
 
+@pytest.mark.parametrize("limits", [(-2.0, 1.0), (0.0, 1.0), (-1.0, 3.0), (-1.0, 1.0), (-0.5, 0.25)])
+def test_limits_that_are_defaults_are_read(limits):
+    f = nn.Hardtanh(*limits)
+    z = torch.linspace(-4, 4, 101, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(lowered(f, 1).function()(z), f(z))
+
+
+def test_weights_of_a_unit_in_several_entries_are_not_added():
+    weights = torch.tensor([[1e6], [0.1], [-1e6]], dtype=torch.float64)
+    network = lowered(lambda z: torch.cat([z, z, z], 1) @ weights, 1)
+    rows = [[Fraction(1)]]
+    for stage in network.stages:
+        rows = [[sum((Fraction(w) * v[0] for w, v in zip(row, rows, strict=True)), Fraction(0))] for row in stage.matrix.tolist()]
+    assert rows == [[Fraction(0.1)]]
+    bound = certify_lipschitz(lambda z: torch.tanh(torch.cat([z, z, z], 1) @ weights), Ball([0.0], 0.1))
+    assert bound.upper >= 0.1
+
+
+def test_a_last_activation_is_not_forgotten():
+    silu, one = get_activation("silu"), np.ones((1, 1))
+    stages = (Stage(one, np.zeros(1), silu), Stage(one, np.zeros(1), LINEAR), Stage(one, np.zeros(1), silu))
+    bound = certify_lipschitz(FeedForward(stages), Ball([2.4], 0.2))
+    assert 1.2 < bound.lower <= bound.upper < 1.23
+
+
+def test_programs_that_write_to_their_clock_or_argument_are_read():
+    clock = torch.zeros(1, dtype=torch.float64)
+
+    def f(z):
+        clock.zero_()
+        for _ in range(3):
+            z = z + 0.25 * torch.tanh(z + clock)
+            clock.add_(0.5)
+        z += 1.0
+        return z
+
+    def g(z):
+        z += 1.0
+        return torch.tanh(z)
+
+    z = torch.randn(5, 2, dtype=torch.float64)
+    for program in (f, g):
+        torch.testing.assert_close(lowered(program, 2).function()(z), program(z.clone()))
+
+
 def test_writes_to_parts_of_a_tensor_are_read():
     def f(z):
         y = torch.zeros(len(z), 3, dtype=z.dtype)

@@ -114,14 +114,14 @@ def test_forced_by_two_modes_is_s4(epsilon):
     for a in (0.5, 0.2):
         two = least_stretch(2.0, Masses(a, 1 - a, 0.0), epsilon).lower
         assert forced_by_modes(KModes([a, 1 - a], 2.0), epsilon).lower == pytest.approx(two, rel=1e-12)
-        assert star_stretch([a, 1 - a], np.ones(2), 0.0, epsilon)[0] == pytest.approx(two, rel=2e-9)
+        assert star_stretch(KModes([a, 1 - a], 2.0).masses, np.ones(2), 0.0, epsilon)[0] == pytest.approx(two, rel=2e-9)
 
 
 @pytest.mark.parametrize(("k", "against_halves"), [(3, 1.37), (8, 2.06), (10, 2.20)])
 def test_gain_over_two_sets(k, against_halves):
     """As epsilon falls, the star over two sets of mass 1/2 at the same distance: k I(1/k) / (2 I(1/2))."""
     epsilon = 1e-4
-    star = star_stretch([1 / k] * k, np.ones(k), 0.0, epsilon)[0]
+    star = star_stretch(KModes([1 / k] * k, 2.0).masses, np.ones(k), 0.0, epsilon)[0]
     halves = least_stretch(2.0, Masses.equal(0.0), epsilon).lower
     assert star / halves == pytest.approx(against_halves, abs=0.006)
     assert star * epsilon == pytest.approx(k * math.exp(-0.5 * ndtri(1 / k) ** 2) / math.sqrt(8 * math.pi), rel=1e-2)
@@ -215,6 +215,33 @@ def test_total_variation_empties_the_smallest_modes_first():
     assert bound.lower == pytest.approx(kept.lower, rel=1e-9)
     assert forced_by_modes_in_total_variation(modes, Enclosure(0.0, 0.45, Guarantee.EXACT, "given")).lower == 0.0
     assert forced_by_modes_in_total_variation(modes, Enclosure(0.0, 0.0, Guarantee.EXACT, "given")).lower > 1e15
+
+
+@pytest.mark.parametrize("k", [7, 10, 22, 48])
+def test_masses_that_sum_to_one_but_for_rounding(k):
+    nothing = Enclosure(0.0, 0.0, Guarantee.EXACT, "given")
+    assert forced_by_modes(KModes([1 / k] * k, 2.0), 0.0).lower > 1e13
+    assert forced_by_modes_in_total_variation(KModes([1 / k] * k, 2.0), nothing).lower > 1e13
+
+
+@pytest.mark.parametrize("epsilon", [1e-300, 1e-200, 1e-20, 1e-12])
+def test_tiny_errors_force_no_more_than_none(epsilon):
+    modes = KModes([0.3, 0.3, 0.3], 2.0)
+    exact = forced_by_modes(modes, 0.0).lower
+    assert forced_by_modes(modes, epsilon).lower <= exact
+    assert forced_by_modes(KModes([0.3, 0.3, 0.3], 1e30), epsilon).lower <= 0.5e30 * exact * (1 + 1e-9)
+
+
+def test_stretches_are_of_what_they_are_given():
+    assert star_stretch([0.3] * 3, np.ones(3), 0.0, 0.1) == star_stretch([0.3] * 3, np.ones(3), 1 - 3 * Fraction(0.3), 0.1)
+    for masses, legs, gap in (([0.5] * 3, [1.0] * 3, 0.0), ([0.3] * 3, [1.0, 0.0, 1.0], 0.2)):
+        with pytest.raises(InvalidInput, match="sum of at most 1"):
+            star_stretch(masses, np.array(legs), gap, 0.1)
+    for low, high in ((-1.0, -0.3), (-0.1, 0.2)):
+        with pytest.raises(InvalidInput, match="tau"):
+            forced_by_modes_in_total_variation(KModes([0.5, 0.5], 1.0), Enclosure(low, high, Guarantee.EXACT, "given"))
+    most = Enclosure(0.0, math.inf, Guarantee.EXACT, "given")
+    assert forced_by_modes_in_total_variation(KModes([0.5, 0.5], 1.0), most).lower == 0.0
 
 
 def test_no_error_and_large_errors():

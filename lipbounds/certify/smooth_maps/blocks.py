@@ -60,6 +60,8 @@ def blocks(network: FeedForward) -> tuple[tuple[Stage, ...], list[Block]]:
         >>> len(first), [block.seen.shape for block in later]
         (2, [(1, 2)])
     """
+    if not _is_linear(network.stages[-1]):
+        return network.stages, []
     runs: list[list[Stage]] = [[]]
     for stage in network.stages:
         linear = _is_linear(stage)

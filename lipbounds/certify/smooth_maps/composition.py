@@ -112,7 +112,8 @@ class Crossing:
     def _crossed(self, x: Composition) -> Composition:
         seen, straight, d = self._block.seen, self._block.straight, x.radii.shape[1]
         y = x.terms @ seen.T
-        remainder = x.remainders(seen) + _charge(x, seen, np.zeros(len(seen)))
+        rounded = _charge(x, seen, np.zeros(len(seen)))
+        remainder = x.remainders(seen) + rounded
         sides = np.abs(y[1:]).sum(0) + remainder[:, :, 0]
         floor = np.maximum(FLATTEST * sides.max(1, keepdims=True), 1e-12 * (1 + np.abs(y[0]).max(1, keepdims=True)))
         sides = np.maximum(sides * (1 + CHARGE), floor)
@@ -135,7 +136,7 @@ class Crossing:
         added[:, :, 1:] += n.slope[:, None, None] * np.sqrt(np.square(whole).sum(1))[:, None, :]
         added[:, :, 1:] += np.einsum("bikl,bl,bkj->bij", bend, off[:, :, 0], speed, optimize=True)
         # roundings of s are errors that the block carries on
-        lost = CHARGE * _sizes(path, x) + TINY
+        lost = CHARGE * _sizes(path, x) + rounded / sides[:, :, None] + TINY
         added += (np.abs(inner) + slopes) @ lost
         assert added.shape[2] == 1 + d
         return _moved(x, terms, matrix, spread, added * (1 + CHARGE))

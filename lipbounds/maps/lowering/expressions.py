@@ -141,6 +141,9 @@ class Program:
     def weighted(self, expression: Expression, operation: Linear, constant: Tensor | None = None) -> Expression:
         """Apply an operation that multiplies by weights and sums, then add a constant."""
         self.settle(expression)
+        if any(bool(((images != 0).reshape(len(images), -1).sum(1) > 1).any()) for images in expression.terms.values()):
+            # a unit that stands in several entries would have the rounded sum of their weights
+            expression = self.activated(expression, LINEAR)
         largest = max((len(images) for images in expression.terms.values()), default=0) * operation(expression.constant).numel()
         if largest > MOST_ENTRIES:
             raise InvalidInput("model", f"a matrix of {largest} entries", f"at most {MOST_ENTRIES}", "certify a smaller network")

@@ -313,7 +313,9 @@ def _clamp(program: Program, args: Any, kwargs: Any) -> Expression:
 
 
 def _hardtanh(program: Program, args: Any, _: Any) -> Expression:
-    low, high = args[1:] if len(args) == 3 else (-1.0, 1.0)
+    # arguments that are the defaults are left out, one by one
+    low = args[1] if len(args) > 1 else -1.0
+    high = args[2] if len(args) > 2 else 1.0
     return _clamp(program, (args[0], low, high), {})
 
 

@@ -27,6 +27,9 @@ NUMBERS = {
 }  # fmt: skip
 
 
+CLOCK = 4096  # numbers
+
+
 class Step(NamedTuple):
     """An operation of the program.
 
@@ -68,8 +71,15 @@ class Recorded(Tensor):
             wanted = "a program that computes the same for every point"
             raise InvalidInput("model", "a number made of its values", wanted, "check that no value decides a branch")
         result = tree_map(lambda value: cls(value, steps) if isinstance(value, Tensor) else value, result)
-        steps.append(Step(func, args, kwargs, result))
+        kept, keywords = tree_map(_kept, (args, kwargs))
+        steps.append(Step(func, kept, keywords, result))
         return result
+
+
+def _kept(value: Any) -> Any:
+    """Small tensors of numbers as they are now: a program may write to its clock. Weights are not copied."""
+    plain = isinstance(value, Tensor) and not isinstance(value, Recorded) and not isinstance(value, torch.nn.Parameter)
+    return value.clone() if plain and value.numel() <= CLOCK else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +111,8 @@ def recorded(program: Callable[[Tensor], Tensor], inputs: int) -> Record:
     point = Recorded(torch.zeros(1, inputs, dtype=torch.float64), steps)
     try:
         with torch.no_grad():
-            image = torch.func.functionalize(program, remove="mutations")(point)
+            # of a copy, so that a program may write to its argument
+            image = torch.func.functionalize(lambda z: program(z.clone()), remove="mutations")(point)
     except InvalidInput:
         raise
     except Exception as error:
