@@ -410,8 +410,8 @@ def simplicial_cost(k: int, length: float) -> Enclosure:
     The data space is a star with k legs of length D/2, the atoms at their ends (the half-axes of $\mathbb{R}^k$ with the sum of
     absolute values). k cells, those of a regular simplex, share $\mathbb{R}^{k-1}$; f sends a point of cell i at distance t
     from the other cells to the point of leg i at distance $L\min(t,\rho)$ from the hub. It is L-Lipschitz: within a cell clearly,
-    and the way between two cells crosses the boundaries of both. A point misses its atom by $L(\rho-t)_+$. In Euclidean space the same
-    price is right to leading order: near the common boundary of three cells a little more is missed.
+    and the way between two cells crosses the boundaries of both. A point misses its atom by $L(\rho-t)_+$. In Euclidean
+    space the same price is right to leading order: near the common boundary of three cells a little more is missed.
 
     Args:
         k: Number of atoms, at least 2, equidistant and of equal mass.
