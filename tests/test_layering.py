@@ -64,7 +64,7 @@ THIRD_PARTY = {
     },
 }
 PROJECT = set(THIRD_PARTY)
-# drawing is for the report alone, mixtures for the modes, logistic regression for one bound, solvers of differential equations for one network
+# drawing is for the report alone, mixtures for the modes, logistic regression for one bound, equations for one network
 ALSO = {
     "lipbounds.diagnosis.report": {"matplotlib"},
     "lipbounds.diagnosis.valleys": {"sklearn"},
