@@ -7,6 +7,7 @@ Holm's method over the pairs, a third of alpha for each kind). Components withou
 
 *Guarantee.* The tube is convex. For a log-concave law (normal, uniform on a convex set, Laplace, ...) the mass along a convex
 tube is log-concave, hence without a valley (Prekopa). So such a law is split with probability at most alpha, in any dimension.
+That each of several groups is a mode by itself is not proven for other laws: tails of one mode may reach into a tube of another.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def proven_groups(x: Array, rng: np.random.Generator, alpha: float = 0.05) -> La
         return best
     order = rng.permutation(len(x))
     split = int(PROPOSE * len(x))
-    centre, axes = _axes(x[order[:split]], rng)
+    centre, axes = _axes(x[order[:split][:MOST_PROPOSING]], rng)
     y = (x - centre) @ axes
     # independent of scale: rounding of the covariances is relative
     y = y / max(float(y.std()), 1e-300)

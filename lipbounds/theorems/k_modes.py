@@ -210,7 +210,7 @@ def star_stretch(masses: Sequence[float], legs: Array, gap: Array | float, epsil
     for slack in SLACKS[:3]:
         stretch = guess * (1 + slack)
         value = Legs(p, r / stretch * (1 + 4 * EPS), gap).reached(inside, share)
-        if Fraction(stretch) * Fraction(value) <= Fraction(epsilon) if math.isfinite(value) else False:
+        if math.isfinite(value) and Fraction(stretch) * Fraction(value) <= Fraction(epsilon):
             upper = stretch
             break
     return next((guess * (1 - s) for s in SLACKS if _proves(p, r, gap, guess * (1 - s), epsilon)), 0.0), upper

@@ -41,7 +41,7 @@ LOG_CONCAVE = {
 
 @pytest.mark.parametrize("name", list(LOG_CONCAVE))
 def test_a_law_without_valleys_has_one_mode(name):
-    """At most 1 of 12: with probability 0.05 each, more than 3 of 12 have probability 0.002."""
+    """Each is split with probability 0.05 at most, so more than 3 of 12 are with probability 0.002."""
     split = sum(count(LOG_CONCAVE[name](np.random.default_rng(seed)), seed) > 1 for seed in range(12))
     assert split <= 3
 

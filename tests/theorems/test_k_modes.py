@@ -142,7 +142,7 @@ def test_a_hundred_modes():
 
 
 def test_equal_shares_are_not_always_best():
-    """Three equal modes with legs as long as the deviation: one gives a little of its share."""
+    """A hundred equal modes: one gives a little of its share."""
     legs = Legs(np.full(100, 0.01), np.full(100, 0.2), 0.0)
     value, inside, share = legs.about()
     assert inside == 0

@@ -110,7 +110,7 @@ class Crossing:
         return result.restarted() if self._narrow <= x.radii.shape[1] else result
 
     def _crossed(self, x: Composition) -> Composition:
-        seen, straight, d = self._block.seen, self._block.straight, x.radii.shape[1]
+        seen, straight = self._block.seen, self._block.straight
         y = x.terms @ seen.T
         rounded = _charge(x, seen, np.zeros(len(seen)))
         remainder = x.remainders(seen) + rounded
@@ -138,7 +138,6 @@ class Crossing:
         # roundings of s are errors that the block carries on
         lost = CHARGE * _sizes(path, x) + rounded / sides[:, :, None] + TINY
         added += (np.abs(inner) + slopes) @ lost
-        assert added.shape[2] == 1 + d
         return _moved(x, terms, matrix, spread, added * (1 + CHARGE))
 
 
